@@ -1,0 +1,29 @@
+// The one error class whose message is meant for a user: a sentence that says what is wrong, where, and what to do.
+
+/** Exit codes of the command line: 1 the work failed, 2 the command was used wrongly. */
+export type ExitCode = 1 | 2;
+
+/**
+ * An error whose message a user reads as it is. The command line prints it without a stack (unless `--debug`) and
+ * ends with `exitCode`; library users catch it by class. Anything else that is thrown is a defect of the program.
+ */
+export class UserError extends Error {
+  override readonly name = 'UserError';
+  readonly exitCode: ExitCode;
+
+  constructor(message: string, options: { exitCode?: ExitCode; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.exitCode = options.exitCode ?? 1;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a Node.js system error (`ENOENT`, `ENOSPC` …), or undefined. */
+export function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
