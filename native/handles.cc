@@ -1,0 +1,108 @@
+// The slot table behind native/handles.h: one for the process, shared by all threads, never destroyed, so that an exit
+// while tensors live runs no destructor of a half-unloaded library.
+#include "handles.h"
+
+#include <sys/mman.h>
+
+#include <mutex>
+#include <vector>
+
+namespace {
+constexpr uint64_t kIndexBits = 24;
+constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
+constexpr uint32_t kGenerationMask = (uint32_t{1} << 28) - 1;
+
+struct Slot {
+  uint32_t generation = 0;
+  Held value;
+};
+
+struct Table {
+  std::mutex mutex;
+  std::vector<Slot> slots;
+  std::vector<uint32_t> free;
+  size_t live = 0;
+};
+
+Table& TheTable() {
+  static Table* table = new Table;
+  return *table;
+}
+
+// The slot of a live handle, or null. Call with the lock held.
+Slot* Find(Table& table, double handle) {
+  if (!IsHandle(handle)) return nullptr;
+  const uint64_t bits = static_cast<uint64_t>(handle - kHandleBase);
+  const uint64_t index = bits & kIndexMask;
+  if (index >= table.slots.size()) return nullptr;
+  Slot& slot = table.slots[index];
+  if (slot.generation != static_cast<uint32_t>(bits >> kIndexBits) || slot.value.index() == 0) return nullptr;
+  return &slot;
+}
+
+template <class T>
+bool Get(double handle, T* out) {
+  Table& table = TheTable();
+  std::lock_guard<std::mutex> lock(table.mutex);
+  Slot* slot = Find(table, handle);
+  if (slot == nullptr) return false;
+  const T* value = std::get_if<T>(&slot->value);
+  if (value == nullptr) return false;
+  *out = *value;
+  return true;
+}
+}  // namespace
+
+MappedFile::~MappedFile() {
+  if (data != nullptr) munmap(data, size);
+}
+
+double PutHandle(Held value) {
+  Table& table = TheTable();
+  std::lock_guard<std::mutex> lock(table.mutex);
+  uint32_t index;
+  if (!table.free.empty()) {
+    index = table.free.back();
+    table.free.pop_back();
+  } else {
+    TORCH_CHECK(table.slots.size() <= kIndexMask, "more than ", kIndexMask, " tensors are alive: something never disposes its tensors");
+    index = static_cast<uint32_t>(table.slots.size());
+    table.slots.emplace_back();
+  }
+  Slot& slot = table.slots[index];
+  slot.value = std::move(value);
+  table.live++;
+  return kHandleBase + static_cast<double>((uint64_t{slot.generation} << kIndexBits) | index);
+}
+
+bool GetTensor(double handle, at::Tensor* out) { return Get(handle, out); }
+bool GetGenerator(double handle, at::Generator* out) { return Get(handle, out); }
+bool GetMapping(double handle, std::shared_ptr<MappedFile>* out) { return Get(handle, out); }
+
+bool DropHandle(double handle) {
+  Table& table = TheTable();
+  Held dropped;
+  {
+    std::lock_guard<std::mutex> lock(table.mutex);
+    Slot* slot = Find(table, handle);
+    if (slot == nullptr) return false;
+    dropped = std::move(slot->value);
+    slot->value = std::monostate{};
+    slot->generation = (slot->generation + 1) & kGenerationMask;
+    table.free.push_back(static_cast<uint32_t>(slot - table.slots.data()));
+    table.live--;
+  }
+  return true;
+}
+
+bool IsLive(double handle) {
+  Table& table = TheTable();
+  std::lock_guard<std::mutex> lock(table.mutex);
+  return Find(table, handle) != nullptr;
+}
+
+size_t LiveHandles() {
+  Table& table = TheTable();
+  std::lock_guard<std::mutex> lock(table.mutex);
+  return table.live;
+}

@@ -1,0 +1,35 @@
+// Tensors, generators and file mappings as JavaScript numbers: a slot index and a generation in one integer of
+// [2^52, 2^53). A stale or invented number is noticed, and number arguments refuse the window.
+#pragma once
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <variant>
+
+// A file mapped privately for reading; tensors made from it keep it mapped.
+struct MappedFile {
+  void* data = nullptr;
+  size_t size = 0;
+  std::string path;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile() = default;
+  ~MappedFile();
+};
+
+using Held = std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<MappedFile>>;
+
+constexpr double kHandleBase = 4503599627370496.0;   // 2^52
+constexpr double kHandleLimit = 9007199254740992.0;  // 2^53
+inline bool IsHandle(double value) { return value >= kHandleBase && value < kHandleLimit; }
+
+// All functions are safe to call from any thread. Get* return false for anything but a live handle of that kind.
+double PutHandle(Held value);
+bool GetTensor(double handle, at::Tensor* out);
+bool GetGenerator(double handle, at::Generator* out);
+bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
+// True when the handle was live; what it held is destroyed outside the lock.
+bool DropHandle(double handle);
+bool IsLive(double handle);
+size_t LiveHandles();

@@ -1,0 +1,169 @@
+// Compiles the addon against a LibTorch, and knows whether the one that is there still fits its sources.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism, totalmem } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { messageOf, UserError } from '../errors.js';
+import { cacheFolder } from './cache.js';
+import { type Libtorch, readVersion, sameMinor } from './libtorch.js';
+import { withLock } from './lock.js';
+import { demandBuildTools } from './packages.js';
+
+/** Folder of package.json: the compiled file lies in dist/setup. */
+export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** What the addon was built from; kept beside it in build/Release/libtorch.json. */
+export interface BuildRecord {
+  /** LibTorch's folder at build time, and its version with the local part (`2.11.0+cu130`). */
+  root: string;
+  version: string;
+  /** Hash of the native sources, the LibTorch and the Node-API version. */
+  stamp: string;
+}
+
+const nodeApi = 8;
+const memoryPerUnit = 1.2e9;
+
+/** Where the build leaves the addon's two files and its record. */
+export function addonPaths(root = packageRoot): { boot: string; torch: string; record: string } {
+  const folder = join(root, 'build', 'Release');
+  return { boot: join(folder, 'boot.node'), torch: join(folder, 'torch.node'), record: join(folder, 'libtorch.json') };
+}
+
+/** The record of the build, or undefined if there is none that can be read. */
+export function readBuildRecord(root = packageRoot): BuildRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(addonPaths(root).record, 'utf8'));
+    if (typeof value !== 'object' || value === null) return undefined;
+    const { root: folder, version, stamp } = { root: undefined, version: undefined, stamp: undefined, ...value };
+    if (typeof folder !== 'string' || typeof version !== 'string' || typeof stamp !== 'string') return undefined;
+    return { root: folder, version, stamp };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Hash of everything that makes one build differ from another. */
+export function buildStamp(libtorch: { root: string; build: string }, root = packageRoot): string {
+  const hash = createHash('sha256').update(JSON.stringify([libtorch.root, libtorch.build, nodeApi, process.arch]));
+  const native = join(root, 'native');
+  const names = existsSync(native) ? readdirSync(native, { recursive: true, encoding: 'utf8' }).sort() : [];
+  const sources = names.filter((name) => /\.(cc|cpp|h|hpp|cu)$/.test(name)).map((name) => join('native', name));
+  for (const name of ['CMakeLists.txt', ...sources]) {
+    const path = join(root, name);
+    if (existsSync(path)) hash.update(`\0${name}\0`).update(readFileSync(path));
+  }
+  return hash.digest('hex');
+}
+
+/**
+ * Why the addon has to be built (again), or undefined if it fits its sources, the LibTorch that it was built against
+ * is still there, and $LIBTORCH asks for no other version.
+ */
+export function buildDefect(root = packageRoot, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const paths = addonPaths(root);
+  if (!existsSync(paths.boot) || !existsSync(paths.torch)) return 'the addon is not built';
+  const record = readBuildRecord(root);
+  if (!record) return 'it is not recorded what the addon was built from';
+  const version = readVersion(record.root);
+  if (version === undefined) return `the LibTorch it was built against is gone from ${record.root}`;
+  if (version !== record.version) return `LibTorch in ${record.root} is ${version} now, and was ${record.version}`;
+  if (buildStamp({ root: record.root, build: version }, root) !== record.stamp) return 'its sources have changed';
+  const wanted = env.LIBTORCH ? readVersion(env.LIBTORCH) : undefined;
+  if (wanted !== undefined && !sameMinor(wanted, version)) return `LIBTORCH is ${wanted}, and it was built for ${version}`;
+  return undefined;
+}
+
+interface Outcome {
+  code: number | null;
+  log: string;
+}
+
+function cmakeJs(command: string, libtorch: Libtorch, root: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
+  const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json');
+  const program = join(dirname(manifest), 'bin', 'cmake-js');
+  const units = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / memoryPerUnit)));
+  const args = [program, command, '--CDLIBTORCH_ROOT=' + libtorch.root, '-d', root, '-O', join(root, 'build')];
+  // CMakeLists.txt runs `node`, which must be this one.
+  const path = [dirname(process.execPath), env.PATH ?? ''].join(delimiter);
+  return new Promise((settle, reject) => {
+    const child = spawn(process.execPath, [...args, '-p', String(units)], {
+      cwd: root,
+      env: { ...env, PATH: path },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let log = '';
+    const add = (text: string) => {
+      log += text;
+    };
+    child.stdout.setEncoding('utf8').on('data', add);
+    child.stderr.setEncoding('utf8').on('data', add);
+    child.on('error', reject);
+    child.on('close', (code) => settle({ code, log }));
+  });
+}
+
+async function compile(libtorch: Libtorch, root: string, env: NodeJS.ProcessEnv, logFile: string): Promise<void> {
+  // `configure` takes over a changed LIBTORCH_ROOT, which `build` alone would not; a cache that was made elsewhere
+  // (a moved checkout, another generator) makes it fail, and then everything is built anew.
+  const configured = await cmakeJs('configure', libtorch, root, env);
+  const built = await cmakeJs(configured.code === 0 ? 'build' : 'rebuild', libtorch, root, env);
+  const log = configured.log + built.log;
+  mkdirSync(dirname(logFile), { recursive: true });
+  writeFileSync(logFile, log);
+  if (built.code === 0) return;
+  const lines = log.trimEnd().split('\n');
+  const first = lines.findIndex((line) => /\berror\b[: ]|CMake Error|Killed/i.test(line));
+  const shown = first >= 0 ? lines.slice(first, first + 12) : lines.slice(-12);
+  const memory = /Killed|cannot allocate memory/i.test(log) ? ' (memory ran short: 1.2 GB a source file are needed)' : '';
+  throw new UserError(
+    `The addon could not be compiled against LibTorch ${libtorch.build} in ${libtorch.root}${memory}; the full log is ${logFile}; it says:\n` +
+      shown.map((line) => `  ${line}`).join('\n'),
+  );
+}
+
+/**
+ * Builds build/Release/boot.node and torch.node unless they are current, and records what they were built from.
+ * @returns whether a build was needed
+ * @throws UserError naming the missing tool, the missing headers, or the compiler's first error
+ */
+export async function buildAddon(
+  libtorch: Libtorch,
+  options: { root?: string; env?: NodeJS.ProcessEnv; force?: boolean; say: (line: string) => void },
+): Promise<boolean> {
+  const { root = packageRoot, env = process.env, say } = options;
+  const stamp = buildStamp(libtorch, root);
+  const isCurrent = () => readBuildRecord(root)?.stamp === stamp && buildDefect(root, {}) === undefined;
+  if (!options.force && isCurrent()) return false;
+  if (!existsSync(join(libtorch.include, 'ATen', 'ATen.h'))) {
+    throw new UserError(
+      `${libtorch.root} has LibTorch's libraries without its headers (include/ATen/ATen.h): take a whole LibTorch, or unset LIBTORCH and run setup again.`,
+    );
+  }
+  demandBuildTools(env);
+  const paths = addonPaths(root);
+  try {
+    mkdirSync(dirname(paths.record), { recursive: true });
+    accessSync(dirname(paths.record), constants.W_OK);
+  } catch (error) {
+    throw new UserError(`The addon's folder cannot be written: ${messageOf(error)}; run setup as the user who owns ${root}.`);
+  }
+  const cache = cacheFolder(env);
+  const id = createHash('sha256').update(root).digest('hex').slice(0, 12);
+  const wait = (pid: number) => say(`Another setup (process ${pid}) is building the addon: waiting for it`);
+  return withLock(join(cache, `build-${id}.lock`), wait, async () => {
+    // The other process may have built just this.
+    if (!options.force && isCurrent()) return false;
+    say(`Compiling the addon against LibTorch ${libtorch.build} in ${libtorch.root} (a minute or two)`);
+    rmSync(paths.record, { force: true });
+    await compile(libtorch, root, env, join(cache, `build-${id}.log`));
+    const lacking = [paths.boot, paths.torch].filter((path) => !existsSync(path));
+    if (lacking.length > 0) throw new UserError(`The build ended well, but left no ${lacking.join(', ')}: run setup --force.`);
+    const record: BuildRecord = { root: libtorch.root, version: libtorch.build, stamp };
+    writeFileSync(paths.record, `${JSON.stringify(record, undefined, 2)}\n`);
+    return true;
+  });
+}

@@ -1,0 +1,65 @@
+// What a checkpoint file is made of once read: plain data, and references to tensor bytes that stay in the file.
+import type { DType } from '../dtype.js';
+
+/** A run of bytes in the file that one or more tensors look into. Its bytes are not read when a checkpoint is opened. */
+export interface StorageRef {
+  readonly kind: 'storage';
+  readonly key: string;
+  /** Element type that torch.save noted for it (`uint8` for an untyped storage). */
+  readonly dtype: DType;
+  /** Length in bytes. */
+  readonly bytes: number;
+  /** Position of its first byte in the file. Zip files align it to 64 (or not at all, if other tools made them); legacy files do not align. */
+  readonly fileOffset: number;
+  /** CRC-32 that the file states for it; absent in legacy files and in those written without checksums. */
+  readonly crc32?: number;
+}
+
+/** A tensor in the file; its extent has been checked to lie inside its storage, and the storage inside the file. */
+export interface TensorRef {
+  readonly kind: 'tensor';
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** In elements, never negative; 0 for expanded dimensions. */
+  readonly stride: readonly number[];
+  /** First element, counted in elements from the storage's begin. */
+  readonly storageOffset: number;
+  /** Position of the storage (not of the first element) in the file, in bytes. */
+  readonly fileOffset: number;
+  readonly storageBytes: number;
+  readonly requiresGrad: boolean;
+}
+
+/** Something that a checkpoint may hold and this program has no use for (a dtype, a device, a class): only its name. */
+export interface OpaqueRef {
+  readonly kind: 'opaque';
+  readonly name: string;
+}
+
+export type PickleScalar = string | number | bigint | boolean | null;
+
+/** Dicts become Maps in their order, lists, tuples and sets arrays, integers beyond 2^53 bigints, bytes Uint8Arrays. */
+export type PickleValue =
+  | PickleScalar
+  | Uint8Array
+  | PickleValue[]
+  | Map<PickleScalar, PickleValue>
+  | TensorRef
+  | StorageRef
+  | OpaqueRef;
+
+export interface Checkpoint {
+  readonly path: string;
+  readonly format: 'zip' | 'legacy';
+  readonly root: PickleValue;
+  /** Every storage that the pickle names, in order of first mention. */
+  readonly storages: readonly StorageRef[];
+  /** Size of the file in bytes when it was opened. */
+  readonly bytes: number;
+  /** Whether the checksums of all storages have been compared already (see openCheckpoint). */
+  readonly verified: boolean;
+}
+
+export function isTensorRef(value: PickleValue | undefined): value is TensorRef {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'tensor';
+}

@@ -1,0 +1,46 @@
+// Random generators: the streams behind dropout, randn and multinomial, with a state that can be kept and restored.
+import { type Handle, native } from './native.js';
+import { type Device, Tensor } from './tensor.js';
+
+const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
+
+/** A random number generator of LibTorch; equal seeds give the numbers that Python's torch gives. */
+export class Generator {
+  readonly handle: Handle;
+
+  private constructor(handle: Handle) {
+    this.handle = handle;
+    forgotten.register(this, handle);
+  }
+
+  /** A CPU generator of its own. */
+  static create(seed: number): Generator {
+    return new Generator(native().createGenerator(seed));
+  }
+
+  /** The generator that operators use on `device` when they are given none. */
+  static default(device: Device): Generator {
+    return new Generator(native().defaultGenerator(device));
+  }
+
+  seed(seed: number): void {
+    native().seedGenerator(this.handle, seed);
+  }
+
+  /** The state as a uint8 tensor, equal to torch.Generator.get_state(). */
+  get state(): Tensor {
+    return new Tensor(native().generatorState(this.handle));
+  }
+  set state(state: Tensor) {
+    native().setGeneratorState(this.handle, state.handle);
+  }
+
+  dispose(): void {
+    native().dispose(this.handle);
+  }
+}
+
+/** Seeds the default generators of the CPU and of every GPU, as torch.manual_seed. */
+export function manualSeed(seed: number): void {
+  native().manualSeed(seed);
+}

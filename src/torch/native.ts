@@ -1,0 +1,90 @@
+// The addon's exports as TypeScript sees them, and the one place where they are loaded: on first use.
+import { loadNative } from './load.js';
+
+/** A number that stands for a tensor, generator or mapping of the addon; see native/handles.h. */
+export type Handle = number;
+
+/** What an operator returns: one value, several, or null. */
+export type NativeResult = number | bigint | boolean | string | null | NativeResult[];
+
+export interface Native {
+  resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
+  invoke(operator: number, ...values: readonly unknown[]): NativeResult;
+
+  dispose(handle: Handle): boolean;
+  disposeAll(handles: readonly Handle[]): number;
+  liveHandles(): number;
+  isLive(handle: Handle): boolean;
+
+  sizes(tensor: Handle): number[];
+  strides(tensor: Handle): number[];
+  dtype(tensor: Handle): number;
+  device(tensor: Handle): string;
+  nbytes(tensor: Handle): number;
+  dataPointer(tensor: Handle): number;
+  alias(tensor: Handle): Handle;
+  item(tensor: Handle): number | boolean | bigint;
+  fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;
+  toBytes(tensor: Handle, destination: Uint8Array): void;
+  mapFile(path: string): { handle: Handle; size: number };
+  fromMapping(
+    mapping: Handle,
+    byteOffset: number,
+    dtype: number,
+    sizes: readonly number[],
+    strides: readonly number[],
+  ): Handle;
+  requiresGrad(tensor: Handle): boolean;
+  setRequiresGrad(tensor: Handle, flag: boolean): void;
+  isLeaf(tensor: Handle): boolean;
+  grad(tensor: Handle): Handle | null;
+  clearGrad(tensor: Handle): void;
+  backward(tensor: Handle, retainGraph: boolean): void;
+
+  manualSeed(seed: number): void;
+  createGenerator(seed: number): Handle;
+  defaultGenerator(device: string): Handle;
+  generatorState(generator: Handle): Handle;
+  setGeneratorState(generator: Handle, state: Handle): void;
+  seedGenerator(generator: Handle, seed: number): void;
+  setGradEnabled(flag: boolean): boolean;
+  enterAutocast(deviceType: string, dtype: number): void;
+  leaveAutocast(deviceType: string): void;
+  setTf32(allowed: boolean): void;
+  getThreads(): number;
+  setThreads(threads: number): void;
+  version(): { built: string; cudaLibrary: boolean; cuda: boolean };
+  parallelInfo(): string;
+  deviceCount(): number;
+  deviceName(index: number): string | null;
+  setDevice(index: number): void;
+  synchronize(index: number): void;
+  deviceMemory(index: number): {
+    free: number;
+    total: number;
+    allocated: number;
+    peakAllocated: number;
+    peakReserved: number;
+  };
+  resetPeakMemory(index: number): void;
+  emptyCache(): void;
+
+  /** Pillow's bicubic resize of 8-bit RGB; see native/image.cc. */
+  resizeBicubic(
+    source: Uint8Array,
+    width: number,
+    height: number,
+    outWidth: number,
+    outHeight: number,
+    destination: Uint8Array,
+    box?: readonly number[],
+  ): void;
+}
+
+let loaded: Native | undefined;
+
+/** The addon. The first call opens LibTorch's libraries (some 100 ms) and throws a UserError when they cannot be had. */
+export function native(): Native {
+  loaded ??= loadNative();
+  return loaded;
+}

@@ -1,0 +1,156 @@
+// The ATen operators this program uses, under PyTorch's names. Shapes are in the order PyTorch documents them.
+import { DTYPES, type DType } from './dtype.js';
+import { native } from './native.js';
+import { dtypeCode, operator, operatorInPlace, operatorOfMany } from './operator.js';
+import { type Device, Tensor } from './tensor.js';
+
+// ---- creation
+
+const emptyOp = operator('aten::empty.memory_format');
+const zerosOp = operator('aten::zeros');
+const fullOp = operator('aten::full');
+const arangeOp = operator('aten::arange.start_step');
+const randnOp = operator('aten::randn');
+
+/** Where and of which type a new tensor is: float32 on the CPU unless said otherwise. */
+export interface TensorOptions {
+  dtype?: DType;
+  device?: Device;
+}
+const tail = ({ dtype = 'float32', device = 'cpu' }: TensorOptions) => [dtypeCode(dtype), null, device, null] as const;
+
+export const empty = (shape: readonly number[], options: TensorOptions = {}) => emptyOp(shape, ...tail(options));
+export const zeros = (shape: readonly number[], options: TensorOptions = {}) => zerosOp(shape, ...tail(options));
+export const full = (shape: readonly number[], value: number, options: TensorOptions = {}) =>
+  fullOp(shape, value, ...tail(options));
+/** The integers from 0 to `end` - 1, as int64. */
+export const arange = (end: number, options: TensorOptions = {}) =>
+  arangeOp(0, end, 1, ...tail({ dtype: 'int64', ...options }));
+/** Standard normal numbers of the device's default generator: after manualSeed, those of Python's torch.randn. */
+export const randn = (shape: readonly number[], options: TensorOptions = {}) => randnOp(shape, ...tail(options));
+
+/** A tensor with a copy of raw bytes, in row-major order. Throws when their number does not fit shape and dtype. */
+export function fromBytes(bytes: Uint8Array, dtype: DType, shape: readonly number[]): Tensor {
+  return new Tensor(native().fromBytes(bytes, DTYPES[dtype].code, shape));
+}
+
+const bytesOf = (array: Float32Array | BigInt64Array) =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+
+/** A float32 tensor of these numbers. */
+export function float32(values: Float32Array | readonly number[], shape: readonly number[] = [values.length]): Tensor {
+  return fromBytes(bytesOf(values instanceof Float32Array ? values : Float32Array.from(values)), 'float32', shape);
+}
+
+/** An int64 tensor of these integers. */
+export function int64(values: ArrayLike<number>, shape: readonly number[] = [values.length]): Tensor {
+  return fromBytes(bytesOf(BigInt64Array.from(Array.from(values, BigInt))), 'int64', shape);
+}
+
+// ---- conversion
+
+const toOp = operator('aten::to.dtype_layout');
+
+/** The tensor with another dtype or on another device; the same tensor under a new handle when nothing changes. */
+export const to = (x: Tensor, options: TensorOptions & { nonBlocking?: boolean }) =>
+  toOp(
+    x,
+    options.dtype === undefined ? null : dtypeCode(options.dtype),
+    null,
+    options.device ?? null,
+    null,
+    options.nonBlocking ?? false,
+  );
+export const contiguous = operator('aten::contiguous');
+export const clone = operator('aten::clone');
+export const detach = operator('aten::detach');
+
+// ---- arithmetic
+
+const addScalarOp = operator('aten::add.Scalar');
+const addTensorOp = operator('aten::add.Tensor');
+const subTensorOp = operator('aten::sub.Tensor');
+const mulScalarOp = operator('aten::mul.Scalar');
+const mulTensorOp = operator('aten::mul.Tensor');
+const divScalarOp = operator('aten::div.Scalar');
+const divTensorOp = operator('aten::div.Tensor');
+
+export const add = (a: Tensor, b: Tensor | number) => (typeof b === 'number' ? addScalarOp(a, b) : addTensorOp(a, b));
+export const sub = (a: Tensor, b: Tensor) => subTensorOp(a, b);
+export const mul = (a: Tensor, b: Tensor | number) => (typeof b === 'number' ? mulScalarOp(a, b) : mulTensorOp(a, b));
+export const div = (a: Tensor, b: Tensor | number) => (typeof b === 'number' ? divScalarOp(a, b) : divTensorOp(a, b));
+export const addInPlace = operatorInPlace('aten::add_.Tensor');
+export const divInPlace = operatorInPlace('aten::div_.Scalar');
+export const sum = operator('aten::sum');
+export const abs = operator('aten::abs');
+const maxAllOp = operator('aten::max');
+export const maxAll = (x: Tensor) => maxAllOp(x);
+export const isfinite = operator('aten::isfinite');
+const allOp = operator('aten::all');
+/** Whether every element is finite. Waits for the device. */
+export const allFinite = (x: Tensor) => allOp(isfinite(x)).item() === 1;
+
+// ---- shape
+
+const viewOp = operator('aten::reshape');
+const permuteOp = operator('aten::permute');
+const sliceOp = operator('aten::slice.Tensor');
+const selectOp = operator('aten::select.int');
+const catOp = operator('aten::cat');
+const stackOp = operator('aten::stack');
+const indexSelectOp = operator('aten::index_select');
+const splitOp = operatorOfMany('aten::split_with_sizes');
+const chunkOp = operatorOfMany('aten::unbind.int');
+const transposeOp = operator('aten::transpose.int');
+
+export const reshape = (x: Tensor, shape: readonly number[]) => viewOp(x, shape);
+export const permute = (x: Tensor, dims: readonly number[]) => permuteOp(x, dims);
+export const transpose = (x: Tensor, a: number, b: number) => transposeOp(x, a, b);
+/** x[..., start:end, ...] along `dim`, a view. */
+export const slice = (x: Tensor, dim: number, start: number, end: number) => sliceOp(x, dim, start, end, 1);
+/** x[..., index, ...] along `dim`, a view without that dimension. */
+export const select = (x: Tensor, dim: number, index: number) => selectOp(x, dim, index);
+export const cat = (tensors: readonly Tensor[], dim = 0) => catOp(tensors, dim);
+export const stack = (tensors: readonly Tensor[], dim = 0) => stackOp(tensors, dim);
+/** The rows `index` (int64, [n]) of x along `dim`, a copy. */
+export const indexSelect = (x: Tensor, dim: number, index: Tensor) => indexSelectOp(x, dim, index);
+/** Views of consecutive `sizes` along `dim`. */
+export const split = (x: Tensor, sizes: readonly number[], dim = 0) => splitOp(x, sizes, dim);
+/** Views along `dim`, one for each index. */
+export const unbind = (x: Tensor, dim = 0) => chunkOp(x, dim);
+const expandOp = operator('aten::expand');
+export const expand = (x: Tensor, shape: readonly number[]) => expandOp(x, shape);
+export const copyInPlace = operatorInPlace('aten::copy_');
+export const indexCopyInPlace = operatorInPlace('aten::index_copy_');
+
+// ---- neural network
+
+/** x·weightᵀ + bias: (…, in) → (…, out); weight (out, in). */
+export const linear = operator('aten::linear');
+export const matmul = operator('aten::matmul');
+export const gelu = operator('aten::gelu');
+export const conv2d = operator('aten::conv2d');
+const embeddingOp = operator('aten::embedding');
+export const embedding = (weight: Tensor, ids: Tensor) => embeddingOp(weight, ids);
+const layerNormOp = operator('aten::layer_norm');
+/** Normalised over the last dimension. */
+export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps: number) =>
+  layerNormOp(x, weight.shape as number[], weight, bias, eps);
+const attentionOp = operator('aten::scaled_dot_product_attention');
+/** softmax(q·kᵀ/√d)·v over (B, heads, L, d), fused where the device can; `mask` is added to the scores. */
+export const attention = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | null = null) => attentionOp(q, k, v, mask);
+export const softmax = operator('aten::softmax.int');
+const normOp = operator('aten::linalg_vector_norm');
+const clampMinOp = operator('aten::clamp_min');
+/** x / max(‖x‖₂, 1e-12) along `dim`, as torch.nn.functional.normalize. */
+export const normalize = (x: Tensor, dim: number) => divTensorOp(x, clampMinOp(normOp(x, 2, [dim], true), 1e-12));
+
+// ---- selection
+
+const topkOp = operatorOfMany('aten::topk');
+/** The k largest along `dim`: [values, indices (int64)], largest first. */
+export const topk = (x: Tensor, k: number, dim = -1) => topkOp(x, k, dim) as [Tensor, Tensor];
+const bicubicOp = operator('aten::upsample_bicubic2d');
+/** (N, C, H, W) resized by bicubic interpolation, without antialiasing and without aligned corners. */
+export const upsampleBicubic = (x: Tensor, height: number, width: number) =>
+  bicubicOp(x, [height, width], false, null, null);

@@ -1,0 +1,208 @@
+// A tensor of LibTorch, and who owns it: scopes dispose what was made in them; the garbage collector is the net.
+import { DTYPES, type DType, dtypeOfCode } from './dtype.js';
+import { type Handle, type NativeResult, native } from './native.js';
+
+/** 'cpu', 'cuda' or 'cuda:1', as PyTorch writes a device. */
+export type Device = string;
+
+// Outside any scope a forgotten tensor is freed some time after the garbage collector has noticed. A disposed handle
+// is never valid again, so disposing one a second time is harmless and nothing need be unregistered.
+const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
+
+let currentScope: Tensor[] | undefined;
+
+/**
+ * A tensor: a handle of the addon with what a program asks most. Operators are functions of `ops.ts`.
+ * Its memory is freed by `dispose()`, at the end of the `scope` it was made in, or some time after it became unreachable.
+ */
+export class Tensor {
+  readonly handle: Handle;
+  #shape: readonly number[] | undefined;
+
+  /** Takes ownership of a handle that the addon returned. */
+  constructor(handle: Handle) {
+    this.handle = handle;
+    if (currentScope === undefined) forgotten.register(this, handle);
+    else currentScope.push(this);
+  }
+
+  /** Sizes of the dimensions; [] for a single number. In-place operators that resize are not used in this program. */
+  get shape(): readonly number[] {
+    this.#shape ??= native().sizes(this.handle);
+    return this.#shape;
+  }
+
+  /** Size of dimension `dim`; negative counts from the end. Throws RangeError when there is no such dimension. */
+  size(dim: number): number {
+    const size = this.shape.at(dim);
+    if (size === undefined) throw new RangeError(`Expected a dimension of [${this.shape}] but received ${dim}`);
+    return size;
+  }
+
+  /** Number of elements. */
+  get numel(): number {
+    return this.shape.reduce((product, size) => product * size, 1);
+  }
+
+  get strides(): readonly number[] {
+    return native().strides(this.handle);
+  }
+
+  get dtype(): DType {
+    const code = native().dtype(this.handle);
+    const dtype = dtypeOfCode(code);
+    if (dtype === undefined) throw new TypeError(`Expected a tensor of a plain dtype but its ScalarType code is ${code}`);
+    return dtype;
+  }
+
+  get device(): Device {
+    return native().device(this.handle);
+  }
+
+  get requiresGrad(): boolean {
+    return native().requiresGrad(this.handle);
+  }
+  set requiresGrad(flag: boolean) {
+    native().setRequiresGrad(this.handle, flag);
+  }
+
+  /** The accumulated gradient of a leaf, or null. */
+  get grad(): Tensor | null {
+    const handle = native().grad(this.handle);
+    return handle === null ? null : new Tensor(handle);
+  }
+
+  clearGrad(): void {
+    native().clearGrad(this.handle);
+  }
+
+  /** Accumulates the gradient of this one-element tensor into the leaves it was computed from. Blocks the thread. */
+  backward(options: { retainGraph?: boolean } = {}): void {
+    native().backward(this.handle, options.retainGraph ?? false);
+  }
+
+  /** The only element as a number. Waits for the device. Throws when there is not exactly one, or it exceeds 2^52. */
+  item(): number {
+    const value = native().item(this.handle);
+    if (typeof value === 'bigint') throw new RangeError(`Expected an integer below 2^52 but received ${value}`);
+    return Number(value);
+  }
+
+  /** The elements, in order, as raw bytes (a copy). Waits for the device. */
+  bytes(): Uint8Array {
+    const bytes = new Uint8Array(native().nbytes(this.handle));
+    native().toBytes(this.handle, bytes);
+    return bytes;
+  }
+
+  /** The elements of a float32 tensor, in order (a copy). Waits for the device. */
+  float32(): Float32Array {
+    this.#expect('float32');
+    return new Float32Array(this.bytes().buffer);
+  }
+
+  /** The elements of an int64 tensor as numbers, in order. Waits for the device. Throws beyond 2^53. */
+  integers(): number[] {
+    this.#expect('int64');
+    return Array.from(new BigInt64Array(this.bytes().buffer), (value) => {
+      const number = Number(value);
+      if (!Number.isSafeInteger(number)) throw new RangeError(`Expected an integer below 2^53 but received ${value}`);
+      return number;
+    });
+  }
+
+  #expect(dtype: DType): void {
+    if (this.dtype !== dtype) throw new TypeError(`Expected a ${dtype} tensor but received one of ${this.dtype}`);
+  }
+
+  /** Frees the tensor now. Views and the autograd graph keep what they need. Harmless when it was done before. */
+  dispose(): void {
+    native().dispose(this.handle);
+  }
+
+  get disposed(): boolean {
+    return !native().isLive(this.handle);
+  }
+
+  toString(): string {
+    return this.disposed ? 'Tensor(disposed)' : `Tensor(shape=[${this.shape}], dtype=${this.dtype}, device=${this.device})`;
+  }
+}
+
+/** What a scope may return: tensors anywhere in arrays and plain objects survive it. */
+export type ScopeResult = unknown;
+
+function collect(value: ScopeResult, into: Set<Tensor>): void {
+  if (value instanceof Tensor) into.add(value);
+  else if (Array.isArray(value)) for (const element of value) collect(element, into);
+  else if (value instanceof Map) for (const element of value.values()) collect(element, into);
+  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+    for (const element of Object.values(value)) collect(element, into);
+}
+
+/**
+ * Runs `body` and disposes every tensor made in it, but for those it returns (directly or in arrays, maps and plain
+ * objects) and those given to `keep`: they pass to the scope around this one. `body` must be synchronous: a promise
+ * would outlive its tensors, so it is refused.
+ */
+export function scope<T extends ScopeResult>(body: () => T): T {
+  const outer = currentScope;
+  const made: Tensor[] = [];
+  currentScope = made;
+  const survivors = new Set<Tensor>();
+  try {
+    const result = body();
+    if (result instanceof Promise) throw new TypeError('Expected a synchronous function for scope but received a promise');
+    collect(result, survivors);
+    return result;
+  } finally {
+    currentScope = outer;
+    const handles: Handle[] = [];
+    for (const tensor of made) {
+      if (!survivors.has(tensor) && !kept.has(tensor)) handles.push(tensor.handle);
+      else if (outer !== undefined && !kept.has(tensor)) outer.push(tensor);
+      else forgotten.register(tensor, tensor.handle);
+    }
+    native().disposeAll(handles);
+  }
+}
+
+const kept = new WeakSet<Tensor>();
+
+/** Takes a tensor out of every scope: its owner disposes it, or the garbage collector in the end. */
+export function keep<T extends Tensor>(tensor: T): T {
+  kept.add(tensor);
+  if (currentScope === undefined) forgotten.register(tensor, tensor.handle);
+  return tensor;
+}
+
+/** Runs `body` without recording for autograd on this thread. */
+export function noGrad<T>(body: () => T): T {
+  const before = native().setGradEnabled(false);
+  try {
+    return body();
+  } finally {
+    native().setGradEnabled(before);
+  }
+}
+
+/** Runs `body` with autocast to `dtype` for the operators PyTorch's autocast lowers on that kind of device. */
+export function autocast<T>(device: Device, dtype: 'bfloat16' | 'float16', body: () => T): T {
+  native().enterAutocast(device, DTYPES[dtype].code);
+  try {
+    return body();
+  } finally {
+    native().leaveAutocast(device);
+  }
+}
+
+/** Tensors that are alive in the whole process, generators and mappings included: for tests of leaks. */
+export function liveHandles(): number {
+  return native().liveHandles();
+}
+
+/** The tensor of a result that the schema calls `Tensor`. */
+export function tensorOf(result: NativeResult): Tensor {
+  if (typeof result !== 'number') throw new TypeError('Expected a tensor but the operator returned none');
+  return new Tensor(result);
+}
