@@ -18,17 +18,14 @@ constexpr int kPrecisionBits = 32 - 8 - 2;  // 8 bits of pixel and 2 of headroom
 constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
 constexpr int kMaxSide = 1 << 20;
 
-// Four and eight lanes of int32, and the bytes they are made from: GCC's and Clang's portable vectors.
-typedef int32_t Int4 __attribute__((vector_size(16)));
-typedef int32_t Int8 __attribute__((vector_size(32)));
-typedef uint8_t Byte4 __attribute__((vector_size(4)));
-typedef uint8_t Byte8 __attribute__((vector_size(8)));
+typedef int32_t Int4 __attribute__((vector_size(16)));  // GCC's and Clang's portable vector
 
 #define BLIP_INLINE inline __attribute__((always_inline))
 
 // The input samples that one output sample is made of: `weights[i * taps + t]` for t in [0, count[i]), from first[i] on.
 struct Weights {
   int taps = 0;
+  int longest = 0;  // the largest count
   std::vector<int> first;
   std::vector<int> count;
   std::vector<int32_t> values;
@@ -66,92 +63,88 @@ Weights MakeWeights(int in_size, int out_size) {
     }
     w.first[i] = first;
     w.count[i] = count;
+    w.longest = std::max(w.longest, count);
   }
   return w;
 }
 
-BLIP_INLINE uint8_t Clip(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
+BLIP_INLINE void Widen(const uint8_t* __restrict__ src, size_t count, int32_t* __restrict__ wide) {
+  for (size_t i = 0; i < count; ++i) wide[i] = src[i];
 }
 
-// `Rows` rows at once, all columns. A pixel is read as four bytes: the last belongs to what follows and lands in a lane
-// that is thrown away, but it must exist, so the last row of an image goes through ResampleLastRow.
+// Rounding was added at the start of the sum; what is left of Pillow's rounding is the shift and the clip.
+BLIP_INLINE void Store(const int32_t* __restrict__ sums, size_t count, uint8_t* __restrict__ dst) {
+  for (size_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(std::clamp(sums[i] >> kPrecisionBits, 0, 255));
+}
+
+// `Rows` rows of src to out_width pixels. `wide` holds them as int32 and `sums` takes the results, wide_stride and
+// sums_stride apart: a pixel's three values are handled as a vector of four, whose last lane is the next pixel's
+// business, so both have lanes to spare. All pixels take w.longest taps, the missing ones with weight 0: a loop of
+// varying length would cost more in branches that are guessed wrong.
 template <int Rows>
-BLIP_INLINE void ResampleRows(const uint8_t* src, size_t src_stride, const Weights& w, int out_width, uint8_t* dst,
-                             size_t dst_stride) {
-  for (int x = 0; x < out_width; ++x) {
-    const int32_t* weights = &w.values[static_cast<size_t>(x) * w.taps];
-    const uint8_t* from = src + static_cast<size_t>(w.first[x]) * kChannels;
+BLIP_INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count, const Weights& w, int out_width,
+                              uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
+  const size_t out_count = static_cast<size_t>(out_width) * kChannels;
+  for (int r = 0; r < Rows; ++r) Widen(src + r * stride, in_count, wide + r * wide_stride);
+  const int32_t* weights = w.values.data();
+  for (int x = 0; x < out_width; ++x, weights += w.taps) {
+    const int32_t* from = wide + static_cast<size_t>(w.first[x]) * kChannels;
     Int4 sum[Rows];
     for (int r = 0; r < Rows; ++r) sum[r] = Int4{kHalf, kHalf, kHalf, kHalf};
-    for (int t = 0; t < w.count[x]; ++t) {
-      const int32_t k = weights[t];
-      const Int4 weight = {k, k, k, k};
+    for (int t = 0; t < w.longest; ++t, from += kChannels) {
       for (int r = 0; r < Rows; ++r) {
-        Byte4 pixel;
-        std::memcpy(&pixel, from + r * src_stride + t * kChannels, sizeof pixel);
-        sum[r] += __builtin_convertvector(pixel, Int4) * weight;
+        Int4 pixel;
+        std::memcpy(&pixel, from + r * wide_stride, sizeof pixel);
+        sum[r] += pixel * weights[t];
       }
     }
-    for (int r = 0; r < Rows; ++r)
-      for (int c = 0; c < kChannels; ++c) dst[r * dst_stride + x * kChannels + c] = Clip(sum[r][c]);
+    for (int r = 0; r < Rows; ++r) {
+      std::memcpy(sums + r * sums_stride + static_cast<size_t>(x) * kChannels, &sum[r], sizeof sum[r]);
+    }
   }
+  for (int r = 0; r < Rows; ++r) Store(sums + r * sums_stride, out_count, dst + r * out_count);
 }
 
-void ResampleLastRow(const uint8_t* src, const Weights& w, int out_width, uint8_t* dst) {
-  for (int x = 0; x < out_width; ++x) {
-    const int32_t* weights = &w.values[static_cast<size_t>(x) * w.taps];
-    const uint8_t* from = src + static_cast<size_t>(w.first[x]) * kChannels;
-    int32_t sum[kChannels] = {kHalf, kHalf, kHalf};
-    for (int t = 0; t < w.count[x]; ++t)
-      for (int c = 0; c < kChannels; ++c) sum[c] += from[t * kChannels + c] * weights[t];
-    for (int c = 0; c < kChannels; ++c) dst[x * kChannels + c] = Clip(sum[c]);
-  }
-}
+constexpr int kRows = 4;
 
-BLIP_INLINE void HorizontalBody(const uint8_t* src, size_t src_stride, int rows, const Weights& w, int out_width,
-                                 uint8_t* dst) {
-  const size_t dst_stride = static_cast<size_t>(out_width) * kChannels;
+BLIP_INLINE void HorizontalBody(const uint8_t* src, size_t stride, int width, int rows, const Weights& w, int out_width,
+                                uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
+  const size_t in_count = static_cast<size_t>(width) * kChannels;
+  const size_t out_count = static_cast<size_t>(out_width) * kChannels;
   int y = 0;
-  for (; y + 4 < rows; y += 4)
-    ResampleRows<4>(src + y * src_stride, src_stride, w, out_width, dst + y * dst_stride, dst_stride);
-  for (; y + 1 < rows; ++y)
-    ResampleRows<1>(src + y * src_stride, src_stride, w, out_width, dst + y * dst_stride, dst_stride);
-  for (; y < rows; ++y) ResampleLastRow(src + y * src_stride, w, out_width, dst + y * dst_stride);
-}
-
-// `Blocks` times eight neighbouring bytes of one output row.
-template <int Blocks>
-BLIP_INLINE void ResampleColumns(const uint8_t* from, size_t src_stride, const int32_t* weights, int count,
-                                uint8_t* dst) {
-  Int8 sum[Blocks];
-  for (int b = 0; b < Blocks; ++b) sum[b] = Int8{kHalf, kHalf, kHalf, kHalf, kHalf, kHalf, kHalf, kHalf};
-  for (int t = 0; t < count; ++t) {
-    const int32_t k = weights[t];
-    const Int8 weight = {k, k, k, k, k, k, k, k};
-    for (int b = 0; b < Blocks; ++b) {
-      Byte8 bytes;
-      std::memcpy(&bytes, from + t * src_stride + b * 8, sizeof bytes);
-      sum[b] += __builtin_convertvector(bytes, Int8) * weight;
-    }
+  for (; y + kRows <= rows; y += kRows) {
+    ResampleRows<kRows>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride, sums,
+                        sums_stride);
   }
-  for (int b = 0; b < Blocks; ++b)
-    for (int i = 0; i < 8; ++i) dst[b * 8 + i] = Clip(sum[b][i]);
+  for (; y < rows; ++y) {
+    ResampleRows<1>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride, sums,
+                    sums_stride);
+  }
 }
 
-BLIP_INLINE void VerticalBody(const uint8_t* src, size_t src_stride, int row_bytes, const Weights& w, int out_height,
-                               uint8_t* dst) {
-  for (int y = 0; y < out_height; ++y, dst += row_bytes) {
-    const int32_t* weights = &w.values[static_cast<size_t>(y) * w.taps];
-    const uint8_t* from = src + w.first[y] * src_stride;
-    int x = 0;
-    for (; x + 32 <= row_bytes; x += 32) ResampleColumns<4>(from + x, src_stride, weights, w.count[y], dst + x);
-    for (; x + 8 <= row_bytes; x += 8) ResampleColumns<1>(from + x, src_stride, weights, w.count[y], dst + x);
-    for (; x < row_bytes; ++x) {
-      int32_t sum = kHalf;
-      for (int t = 0; t < w.count[y]; ++t) sum += from[t * src_stride + x] * weights[t];
-      dst[x] = Clip(sum);
+BLIP_INLINE void AddRows(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, int32_t ka, int32_t kb,
+                         int32_t kc, int32_t kd, size_t count, int32_t* __restrict__ sums) {
+  for (size_t i = 0; i < count; ++i) sums[i] += a[i] * ka + b[i] * kb + c[i] * kc + d[i] * kd;
+}
+
+// Every column of src, whose rows are row_bytes wide, to out_height rows. Four taps at a time keep the sums in
+// registers longer; taps that are not there have weight 0 and repeat a row that is.
+BLIP_INLINE void VerticalBody(const uint8_t* src, size_t stride, size_t row_bytes, const Weights& w, int out_height,
+                              uint8_t* dst, int32_t* sums) {
+  const int32_t* weights = w.values.data();
+  for (int y = 0; y < out_height; ++y, weights += w.taps, dst += row_bytes) {
+    std::fill_n(sums, row_bytes, kHalf);
+    for (int t = 0; t < w.count[y]; t += 4) {
+      const uint8_t* row[4];
+      int32_t k[4];
+      for (int j = 0; j < 4; ++j) {
+        const int tap = std::min(t + j, w.count[y] - 1);
+        row[j] = src + (w.first[y] + tap) * stride;
+        k[j] = t + j < w.count[y] ? weights[tap] : 0;
+      }
+      AddRows(row[0], row[1], row[2], row[3], k[0], k[1], k[2], k[3], row_bytes, sums);
     }
+    Store(sums, row_bytes, dst);
   }
 }
 
@@ -164,46 +157,55 @@ bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 bool HasAvx2() { return false; }
 #endif
 
-BLIP_AVX2 void HorizontalAvx2(const uint8_t* src, size_t src_stride, int rows, const Weights& w, int out_width,
-                               uint8_t* dst) {
-  HorizontalBody(src, src_stride, rows, w, out_width, dst);
+BLIP_AVX2 void HorizontalAvx2(const uint8_t* src, size_t stride, int width, int rows, const Weights& w, int out_width,
+                              uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
+  HorizontalBody(src, stride, width, rows, w, out_width, dst, wide, wide_stride, sums, sums_stride);
 }
 
-BLIP_AVX2 void VerticalAvx2(const uint8_t* src, size_t src_stride, int row_bytes, const Weights& w, int out_height,
-                             uint8_t* dst) {
-  VerticalBody(src, src_stride, row_bytes, w, out_height, dst);
+BLIP_AVX2 void VerticalAvx2(const uint8_t* src, size_t stride, size_t row_bytes, const Weights& w, int out_height,
+                            uint8_t* dst, int32_t* sums) {
+  VerticalBody(src, stride, row_bytes, w, out_height, dst, sums);
 }
 
-void Horizontal(const uint8_t* src, size_t src_stride, int rows, const Weights& w, int out_width, uint8_t* dst) {
-  if (HasAvx2()) return HorizontalAvx2(src, src_stride, rows, w, out_width, dst);
-  HorizontalBody(src, src_stride, rows, w, out_width, dst);
+// width x rows pixels to out_width x rows.
+void Horizontal(const uint8_t* src, size_t stride, int width, int rows, int out_width, uint8_t* dst) {
+  const Weights w = MakeWeights(width, out_width);
+  const size_t wide_stride = static_cast<size_t>(width + w.longest) * kChannels + 1;
+  const size_t sums_stride = static_cast<size_t>(out_width) * kChannels + 1;
+  std::vector<int32_t> wide(wide_stride * kRows);
+  std::vector<int32_t> sums(sums_stride * kRows);
+  const auto pass = HasAvx2() ? HorizontalAvx2 : HorizontalBody;
+  pass(src, stride, width, rows, w, out_width, dst, wide.data(), wide_stride, sums.data(), sums_stride);
 }
 
-void Vertical(const uint8_t* src, size_t src_stride, int row_bytes, const Weights& w, int out_height, uint8_t* dst) {
-  if (HasAvx2()) return VerticalAvx2(src, src_stride, row_bytes, w, out_height, dst);
-  VerticalBody(src, src_stride, row_bytes, w, out_height, dst);
+// width x height pixels to width x out_height.
+void Vertical(const uint8_t* src, size_t stride, int width, int height, int out_height, uint8_t* dst) {
+  const size_t row_bytes = static_cast<size_t>(width) * kChannels;
+  std::vector<int32_t> sums(row_bytes);
+  const auto pass = HasAvx2() ? VerticalAvx2 : VerticalBody;
+  pass(src, stride, row_bytes, MakeWeights(height, out_height), out_height, dst, sums.data());
 }
 
-// src: first pixel of the region, whose rows are `stride` bytes apart. A pass whose size stays is left out, as in
-// Pillow: it would be the identity.
+// src: first pixel of the region, whose rows are `stride` bytes apart. A pass whose size stays is left out, as it is in
+// Pillow. Since each pass rounds, their order shows in the last bit: Pillow up to 12 always takes rows first; from 13 on
+// it takes columns first where the height shrinks by more than twice what the width does, and so does this.
 void Resize(const uint8_t* src, size_t stride, int width, int height, int out_width, int out_height, uint8_t* dst) {
   const size_t out_stride = static_cast<size_t>(out_width) * kChannels;
-  std::unique_ptr<uint8_t[]> between;
-  if (width != out_width) {
-    const Weights weights = MakeWeights(width, out_width);
-    uint8_t* to = dst;
-    if (height != out_height) {
-      between.reset(new uint8_t[out_stride * height]);
-      to = between.get();
-    }
-    Horizontal(src, stride, height, weights, out_width, to);
-    src = to;
-    stride = out_stride;
-  }
-  if (height != out_height) {
-    Vertical(src, stride, static_cast<int>(out_stride), MakeWeights(height, out_height), out_height, dst);
-  } else if (width == out_width) {
+  if (width == out_width && height == out_height) {
     for (int y = 0; y < height; ++y) std::memcpy(dst + y * out_stride, src + y * stride, out_stride);
+  } else if (height == out_height) {
+    Horizontal(src, stride, width, height, out_width, dst);
+  } else if (width == out_width) {
+    Vertical(src, stride, width, height, out_height, dst);
+  } else if (height > out_height && height - out_height > 2 * (width - out_width)) {
+    const size_t between_stride = static_cast<size_t>(width) * kChannels;
+    const std::unique_ptr<uint8_t[]> between(new uint8_t[between_stride * out_height]);
+    Vertical(src, stride, width, height, out_height, between.get());
+    Horizontal(between.get(), between_stride, width, out_height, out_width, dst);
+  } else {
+    const std::unique_ptr<uint8_t[]> between(new uint8_t[out_stride * height]);
+    Horizontal(src, stride, width, height, out_width, between.get());
+    Vertical(between.get(), out_stride, out_width, height, out_height, dst);
   }
 }
 

@@ -1,7 +1,16 @@
 // Compiles the addon against a LibTorch, and knows whether the one that is there still fits its sources.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -73,7 +82,8 @@ export function buildDefect(root = packageRoot, env: NodeJS.ProcessEnv = process
   if (version !== record.version) return `LibTorch in ${record.root} is ${version} now, and was ${record.version}`;
   if (buildStamp({ root: record.root, build: version }, root) !== record.stamp) return 'its sources have changed';
   const wanted = env.LIBTORCH ? readVersion(env.LIBTORCH) : undefined;
-  if (wanted !== undefined && !sameMinor(wanted, version)) return `LIBTORCH is ${wanted}, and it was built for ${version}`;
+  if (wanted !== undefined && !sameMinor(wanted, version))
+    return `LIBTORCH is ${wanted}, and it was built for ${version}`;
   return undefined;
 }
 
@@ -86,7 +96,7 @@ function cmakeJs(command: string, libtorch: Libtorch, root: string, env: NodeJS.
   const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json');
   const program = join(dirname(manifest), 'bin', 'cmake-js');
   const units = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / memoryPerUnit)));
-  const args = [program, command, '--CDLIBTORCH_ROOT=' + libtorch.root, '-d', root, '-O', join(root, 'build')];
+  const args = [program, command, `--CDLIBTORCH_ROOT=${libtorch.root}`, '-d', root, '-O', join(root, 'build')];
   // CMakeLists.txt runs `node`, which must be this one.
   const path = [dirname(process.execPath), env.PATH ?? ''].join(delimiter);
   return new Promise((settle, reject) => {
@@ -118,7 +128,9 @@ async function compile(libtorch: Libtorch, root: string, env: NodeJS.ProcessEnv,
   const lines = log.trimEnd().split('\n');
   const first = lines.findIndex((line) => /\berror\b[: ]|CMake Error|Killed/i.test(line));
   const shown = first >= 0 ? lines.slice(first, first + 12) : lines.slice(-12);
-  const memory = /Killed|cannot allocate memory/i.test(log) ? ' (memory ran short: 1.2 GB a source file are needed)' : '';
+  const memory = /Killed|cannot allocate memory/i.test(log)
+    ? ' (memory ran short: 1.2 GB a source file are needed)'
+    : '';
   throw new UserError(
     `The addon could not be compiled against LibTorch ${libtorch.build} in ${libtorch.root}${memory}; the full log is ${logFile}; it says:\n` +
       shown.map((line) => `  ${line}`).join('\n'),
@@ -149,7 +161,9 @@ export async function buildAddon(
     mkdirSync(dirname(paths.record), { recursive: true });
     accessSync(dirname(paths.record), constants.W_OK);
   } catch (error) {
-    throw new UserError(`The addon's folder cannot be written: ${messageOf(error)}; run setup as the user who owns ${root}.`);
+    throw new UserError(
+      `The addon's folder cannot be written: ${messageOf(error)}; run setup as the user who owns ${root}.`,
+    );
   }
   const cache = cacheFolder(env);
   const id = createHash('sha256').update(root).digest('hex').slice(0, 12);
@@ -161,7 +175,8 @@ export async function buildAddon(
     rmSync(paths.record, { force: true });
     await compile(libtorch, root, env, join(cache, `build-${id}.log`));
     const lacking = [paths.boot, paths.torch].filter((path) => !existsSync(path));
-    if (lacking.length > 0) throw new UserError(`The build ended well, but left no ${lacking.join(', ')}: run setup --force.`);
+    if (lacking.length > 0)
+      throw new UserError(`The build ended well, but left no ${lacking.join(', ')}: run setup --force.`);
     const record: BuildRecord = { root: libtorch.root, version: libtorch.build, stamp };
     writeFileSync(paths.record, `${JSON.stringify(record, undefined, 2)}\n`);
     return true;

@@ -21,6 +21,8 @@ const DT_RUNPATH = 29;
 export const ownMachine = process.arch === 'x64' ? 62 : process.arch === 'arm64' ? 183 : undefined;
 
 function readAt(fd: number, offset: number, length: number): Buffer {
+  // Offsets come from the file, which may be damaged: one that no file has reads as its end.
+  if (!Number.isSafeInteger(offset) || offset < 0) return Buffer.alloc(0);
   const buffer = Buffer.alloc(length);
   return buffer.subarray(0, readSync(fd, buffer, 0, length, offset));
 }

@@ -1,8 +1,20 @@
 // Fetches LibTorch into the user cache: announced, resumable, digest-checked, and there either wholly or not at all.
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync } from 'node:fs';
-import { rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+
 import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { EnvHttpProxyAgent, fetch } from 'undici';
 import { download } from '../download.js';
 import { messageOf, UserError } from '../errors.js';
@@ -47,7 +59,12 @@ const wantedOfZip = (name: string) =>
 async function askForZip(url: string): Promise<number | string> {
   try {
     const signal = AbortSignal.timeout(headTimeoutMs);
-    const answer = await fetch(url, { method: 'HEAD', signal, dispatcher: new EnvHttpProxyAgent() });
+    const proxied = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'].some((name) => process.env[name]);
+    const answer = await fetch(url, {
+      method: 'HEAD',
+      signal,
+      ...(proxied && { dispatcher: new EnvHttpProxyAgent() }),
+    });
     if (!answer.ok) return `${new URL(url).host} answered ${answer.status}`;
     return Number(answer.headers.get('content-length') ?? Number.NaN);
   } catch (error) {
@@ -110,7 +127,9 @@ async function pipParts(python: string, wheels: Wheel[], downloads: string, opti
   const kept = present.length - open.length;
   const already = kept > 0 ? `; ${kept} there already` : '';
   const files = open.length === 1 ? 'file' : 'files';
-  options.say(`Downloading ${open.length} ${files} (${formatBytes(bytes)}) with ${python} -m pip to ${downloads}${already}`);
+  options.say(
+    `Downloading ${open.length} ${files} (${formatBytes(bytes)}) with ${python} -m pip to ${downloads}${already}`,
+  );
   demandSpace(downloads, bytes, 'The download');
   const parts: Part[] = [];
   for (const [index, wheel] of wheels.entries()) {
@@ -139,24 +158,33 @@ async function fetchParts(downloads: string, options: FetchOptions): Promise<Par
     const answer = x64 || env.BLIP_LIBTORCH_URL ? await askForZip(url) : `there is no zip for ${process.arch}`;
     if (typeof answer === 'number') return zipParts(url, answer, downloads, options);
     if (choice === 'zip') {
-      throw new UserError(`LibTorch cannot be downloaded: ${answer}; check the connection, or unset BLIP_LIBTORCH_SOURCE to try pip.`);
+      throw new UserError(
+        `LibTorch cannot be downloaded: ${answer}; check the connection, or unset BLIP_LIBTORCH_SOURCE to try pip.`,
+      );
     }
     why = answer;
     options.say(`The official zip cannot be had (${answer}); taking pip's wheels.`);
   }
   const elsewise = 'install PyTorch for your Python, or set LIBTORCH to a LibTorch folder, then run setup again';
   if (variant === 'cu126') {
-    throw new UserError(`${why}, and pip has this LibTorch for CUDA 13 only, which asks for NVIDIA driver 580 or newer: update the driver, take the CPU build with --cpu, or ${elsewise}.`);
+    throw new UserError(
+      `${why}, and pip has this LibTorch for CUDA 13 only, which asks for NVIDIA driver 580 or newer: update the driver, take the CPU build with --cpu, or ${elsewise}.`,
+    );
   }
   if (!x64 && options.wheels === undefined) {
     throw new UserError(`No LibTorch for ${process.arch} is known here: ${elsewise}.`);
   }
   if (options.sha256 !== undefined) {
-    throw new UserError(`--sha256 is for the zip, which cannot be had (${why}): leave it out to take pip's wheels, whose digests are pinned.`, { exitCode: 2 });
+    throw new UserError(
+      `--sha256 is for the zip, which cannot be had (${why}): leave it out to take pip's wheels, whose digests are pinned.`,
+      { exitCode: 2 },
+    );
   }
   const python = await findPip(env);
   if (python === undefined) {
-    throw new UserError(`LibTorch cannot be downloaded: ${why}, and no pip was found on PATH: install pip (python3-pip), or ${elsewise}.`);
+    throw new UserError(
+      `LibTorch cannot be downloaded: ${why}, and no pip was found on PATH: install pip (python3-pip), or ${elsewise}.`,
+    );
   }
   return pipParts(python, options.wheels ?? (variant === 'cpu' ? cpuWheels : cudaWheels), downloads, options);
 }
@@ -193,7 +221,9 @@ async function install(target: string, cache: string, downloads: string, options
     const inner = existsSync(join(aside, 'libtorch')) ? 'libtorch' : 'torch';
     const result = inspectLibtorch(join(aside, inner), 'cache', options.env ?? process.env);
     if (typeof result === 'string') {
-      throw new UserError(`What was downloaded is no usable LibTorch (${result}): remove ${downloads} and run setup again.`);
+      throw new UserError(
+        `What was downloaded is no usable LibTorch (${result}): remove ${downloads} and run setup again.`,
+      );
     }
     syncFolder(aside);
     // A folder that is there by now is broken (it was looked at before), or another process's equal work.

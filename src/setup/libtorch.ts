@@ -171,7 +171,8 @@ export function searchLibtorch(options: SearchOptions = {}): Search {
     let outcome = typeof result === 'string' ? result : 'used';
     if (typeof result !== 'string' && options.needCuda) {
       if (!result.hasCuda) outcome = 'it has no CUDA';
-      else if (result.missingForCuda.length > 0) outcome = `its CUDA part needs ${result.missingForCuda.join(', ')}, not found`;
+      else if (result.missingForCuda.length > 0)
+        outcome = `its CUDA part needs ${result.missingForCuda.join(', ')}, not found`;
     }
     looked.push({ source, place, outcome });
     return typeof result !== 'string' && outcome === 'used' ? result : undefined;
@@ -187,10 +188,15 @@ export function searchLibtorch(options: SearchOptions = {}): Search {
   }
 
   if (env.LIBTORCH_USE_PYTORCH !== undefined && !isYes(env.LIBTORCH_USE_PYTORCH)) {
-    looked.push({ source: 'python', place: "Python's torch", outcome: `skipped: LIBTORCH_USE_PYTORCH=${env.LIBTORCH_USE_PYTORCH}` });
+    looked.push({
+      source: 'python',
+      place: "Python's torch",
+      outcome: `skipped: LIBTORCH_USE_PYTORCH=${env.LIBTORCH_USE_PYTORCH}`,
+    });
   } else {
     const pythons = askPythons(env);
-    if (pythons.length === 0) looked.push({ source: 'python', place: "Python's torch", outcome: 'no Python on PATH that runs' });
+    if (pythons.length === 0)
+      looked.push({ source: 'python', place: "Python's torch", outcome: 'no Python on PATH that runs' });
     for (const python of pythons) {
       const name = `${python.interpreter} (Python ${python.version})`;
       if (python.torch === undefined) {

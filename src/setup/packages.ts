@@ -6,7 +6,11 @@ import { onPath } from './python.js';
 
 const managers = [
   { like: /debian|ubuntu/, command: 'sudo apt-get install', names: { cmake: 'cmake', compiler: 'g++', make: 'make' } },
-  { like: /fedora|rhel|centos/, command: 'sudo dnf install', names: { cmake: 'cmake', compiler: 'gcc-c++', make: 'make' } },
+  {
+    like: /fedora|rhel|centos/,
+    command: 'sudo dnf install',
+    names: { cmake: 'cmake', compiler: 'gcc-c++', make: 'make' },
+  },
   { like: /arch/, command: 'sudo pacman -S', names: { cmake: 'cmake', compiler: 'gcc', make: 'make' } },
   { like: /suse/, command: 'sudo zypper install', names: { cmake: 'cmake', compiler: 'gcc-c++', make: 'make' } },
 ];
@@ -15,7 +19,11 @@ export type Tool = 'cmake' | 'compiler' | 'make';
 
 function manager() {
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
-  const ids = release.split('\n').filter((line) => /^ID(_LIKE)?=/.test(line)).join(' ').toLowerCase();
+  const ids = release
+    .split('\n')
+    .filter((line) => /^ID(_LIKE)?=/.test(line))
+    .join(' ')
+    .toLowerCase();
   return managers.find(({ like }) => like.test(ids)) ?? managers[0];
 }
 

@@ -28,8 +28,11 @@ interface Outcome {
 
 function run(what: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
   return new Promise((settle) => {
-    const options = { env, timeout: timeoutMs, stdio: ['ignore', 'pipe', 'pipe'] as const };
-    const child = spawn(process.execPath, [script, what], { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [script, what], {
+      env,
+      timeout: timeoutMs,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let text = '';
     let errors = '';
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -47,7 +50,11 @@ function run(what: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
   });
 }
 
-async function probe<T>(what: string, schema: z.ZodType<T>, env: NodeJS.ProcessEnv): Promise<T | z.infer<typeof failure>> {
+async function probe<T>(
+  what: string,
+  schema: z.ZodType<T>,
+  env: NodeJS.ProcessEnv,
+): Promise<T | z.infer<typeof failure>> {
   const { text, problem } = await run(what, env);
   // An answer that was printed before a crash at exit is no success.
   if (problem !== undefined) return { ok: false, error: problem };

@@ -49,7 +49,11 @@ export function onPath(name: string, env: NodeJS.ProcessEnv = process.env): stri
 /** The interpreters in use, first the active virtual environment's, then `python3` and `python` of PATH. */
 export function interpreters(env: NodeJS.ProcessEnv = process.env): string[] {
   const active = env.VIRTUAL_ENV ? join(env.VIRTUAL_ENV, 'bin', 'python') : undefined;
-  const candidates = [active && isExecutable(active) ? active : undefined, onPath('python3', env), onPath('python', env)];
+  const candidates = [
+    active && isExecutable(active) ? active : undefined,
+    onPath('python3', env),
+    onPath('python', env),
+  ];
   const found = candidates.filter((path) => path !== undefined);
   // python and python3 of one folder are one interpreter nearly always; asking twice would double the wait.
   return found.filter((path, index) => found.findIndex((other) => dirname(other) === dirname(path)) === index);

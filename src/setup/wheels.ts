@@ -41,13 +41,21 @@ export const cudaWheels: Wheel[] = [
   wheel('nvidia-cuda-cupti==13.0.85', 10_715_597, cupti),
   wheel('nvidia-cublas==13.1.0.3', 423_133_236, 'ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171'),
   wheel('nvidia-cuda-nvrtc==13.0.88', 90_215_200, 'ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575'),
-  wheel('nvidia-cudnn-cu13==9.19.0.56', 366_066_321, 'd20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf'),
+  wheel(
+    'nvidia-cudnn-cu13==9.19.0.56',
+    366_066_321,
+    'd20e1734305e9d68889a96e3f35094d733ff1f83932ebe462753973e53a572bf',
+  ),
   wheel('nvidia-cufft==12.0.0.61', 214_085_489, '6c44f692dce8fd5ffd3e3df134b6cdb9c2f72d99cf40b62c32dde45eea9ddad3'),
   wheel('nvidia-cufile==1.15.1.6', 1_223_672, '08a3ecefae5a01c7f5117351c64f17c7c62efa5fffdbe24fc7d298da19cd0b44'),
   wheel('nvidia-curand==10.4.0.35', 59_544_258, '1aee33a5da6e1db083fe2b90082def8915f30f3248d5896bcec36a579d941bfc'),
   wheel('nvidia-cusolver==12.0.4.66', 200_941_980, '0a759da5dea5c0ea10fd307de75cdeb59e7ea4fcb8add0924859b944babf1112'),
   wheel('nvidia-cusparse==12.6.3.3', 145_942_937, '2b3c89c88d01ee0e477cb7f82ef60a11a4bcd57b6b87c33f789350b59759360b'),
-  wheel('nvidia-cusparselt-cu13==0.8.0', 169_884_119, '25e30a8a7323935d4ad0340b95a0b69926eee755767e8e0b1cf8dd85b197d3fd'),
+  wheel(
+    'nvidia-cusparselt-cu13==0.8.0',
+    169_884_119,
+    '25e30a8a7323935d4ad0340b95a0b69926eee755767e8e0b1cf8dd85b197d3fd',
+  ),
   wheel('nvidia-nccl-cu13==2.28.9', 196_493_177, 'e4553a30f34195f3fa1da02a6da3d6337d28f2003943aa0a3d247bbc25fefc42'),
   wheel('nvidia-nvjitlink==13.0.88', 40_713_933, '13a74f429e23b921c1109976abefacc69835f2f433ebd323d3946e11d804e47b'),
   wheel('nvidia-nvshmem-cu13==3.4.5', 60_412_546, '290f0a2ee94c9f3687a02502f3b9299a9f9fe826e6d0287ee18482e78d495b80'),
@@ -81,7 +89,13 @@ interface Outcome {
   errors: string;
 }
 
-function run(command: string, args: string[], env: NodeJS.ProcessEnv, show: boolean, signal?: AbortSignal): Promise<Outcome> {
+function run(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  show: boolean,
+  signal?: AbortSignal,
+): Promise<Outcome> {
   return new Promise((settle, reject) => {
     // pip draws its progress bar on stdout; ours goes to stderr, so that what is printed can be piped.
     const child = spawn(command, args, { env, stdio: ['ignore', show ? 2 : 'ignore', 'pipe'], signal });
@@ -133,7 +147,12 @@ export async function fetchWheel(
   );
   rmSync(requirements, { force: true });
   if (code !== 0) {
-    const reason = errors.split('\n').map((line) => line.trim()).filter((line) => /^error/i.test(line)).at(-1) ?? `exit status ${code}`;
+    const reason =
+      errors
+        .split('\n')
+        .map((line) => line.trim())
+        .filter((line) => /^error/i.test(line))
+        .at(-1) ?? `exit status ${code}`;
     throw new UserError(
       `pip could not download ${wheel.requirement} (${reason}): check the connection and pip's index, then run setup` +
         ' again (finished parts are kept), or set LIBTORCH to a LibTorch folder.',

@@ -38,19 +38,34 @@ function rethrow(error: unknown): never {
   throw error;
 }
 
-function invoker(fullName: string): (values: readonly Value[]) => NativeResult {
+interface Resolved {
+  id: number;
+  /** Types of the results, as the schema writes them. */
+  returns: readonly string[];
+}
+
+function resolver(fullName: string): () => Resolved {
   const dot = fullName.indexOf('.');
   const name = dot < 0 ? fullName : fullName.slice(0, dot);
   const overload = dot < 0 ? '' : fullName.slice(dot + 1);
-  let id = -1;
-  return (values) => {
-    if (id < 0) id = native().resolve(name, overload).id;
-    try {
-      return native().invoke(id, ...values.map(lower));
-    } catch (error) {
-      return rethrow(error);
-    }
+  let resolved: Resolved | undefined;
+  return () => {
+    resolved ??= native().resolve(name, overload);
+    return resolved;
   };
+}
+
+function call(id: number, values: readonly Value[]): NativeResult {
+  try {
+    return native().invoke(id, ...values.map(lower));
+  } catch (error) {
+    return rethrow(error);
+  }
+}
+
+function invoker(fullName: string): (values: readonly Value[]) => NativeResult {
+  const resolve = resolver(fullName);
+  return (values) => call(resolve().id, values);
 }
 
 /**
@@ -69,6 +84,20 @@ export function operatorOfMany(name: string): (...values: Value[]) => Tensor[] {
     const results = invoke(values);
     if (!Array.isArray(results)) throw new TypeError(`${name} was expected to return several tensors`);
     return results.map(tensorOf);
+  };
+}
+
+/** An operator of several results of which only the first, a tensor, is wanted. */
+export function operatorOfFirst(name: string): (...values: Value[]) => Tensor {
+  const resolve = resolver(name);
+  return (...values) => {
+    const { id, returns } = resolve();
+    const results = call(id, values);
+    if (!Array.isArray(results)) throw new TypeError(`${name} was expected to return several results`);
+    results.forEach((result, i) => {
+      if (i > 0 && returns[i] === 'Tensor' && typeof result === 'number') native().dispose(result);
+    });
+    return tensorOf(results[0] ?? null);
   };
 }
 

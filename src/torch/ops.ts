@@ -154,3 +154,7 @@ const bicubicOp = operator('aten::upsample_bicubic2d');
 /** (N, C, H, W) resized by bicubic interpolation, without antialiasing and without aligned corners. */
 export const upsampleBicubic = (x: Tensor, height: number, width: number) =>
   bicubicOp(x, [height, width], false, null, null);
+const asStridedOp = operator('aten::as_strided');
+/** A view of x's storage from its first element on, with this shape and these strides in elements. */
+export const asStrided = (x: Tensor, shape: readonly number[], stride: readonly number[]) =>
+  asStridedOp(x, shape, stride);

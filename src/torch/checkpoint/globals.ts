@@ -1,12 +1,14 @@
 // What a checkpoint's pickle may ask for by name, and what each name builds. Nothing here imports, calls or evaluates.
 import { DTYPES, type DType } from '../dtype.js';
-import type { FileSource } from './source.js';
+import type { Budget, FileSource } from './source.js';
 import type { OpaqueRef, PickleScalar, PickleValue, StorageRef, TensorRef } from './types.js';
 import { quote } from './zip.js';
 
 /** What the container format (zip or legacy) and tensors.ts supply to the unpickler. */
 export interface Rebuild {
   readonly source: FileSource;
+  /** Charged for whatever is copied: a copy of something large costs a pickle only a few bytes. */
+  readonly budget: Budget;
   /** The storage that a persistent id names. */
   storage(id: PickleValue): StorageRef;
   tensor(storage: PickleValue | undefined, args: TensorArguments): TensorRef;
@@ -22,6 +24,9 @@ export interface TensorArguments {
   /** Absent: the storage's. */
   dtype?: DType;
 }
+
+/** Estimated bytes of memory: what V8 takes for these, growth by doubling included. */
+export const COST = { slot: 16, array: 40, element: 20, map: 220, mapEntry: 64, string: 32, bytes: 100 } as const;
 
 type Construct = (rebuild: Rebuild, args: PickleValue[]) => PickleValue;
 
@@ -65,14 +70,20 @@ const tensorV2: Construct = (rebuild, [storage, offset, size, stride, requiresGr
   rebuild.tensor(storage, { offset, size, stride, requiresGrad });
 
 const list: Construct = (rebuild, [items]) => {
-  if (items !== undefined && !Array.isArray(items)) rebuild.source.fail('the pickle builds a set or size of no list');
-  return [...(items ?? [])];
+  if (items === undefined) return [];
+  if (!Array.isArray(items)) return rebuild.source.fail('the pickle builds a set or size of no list');
+  rebuild.budget.spend(COST.element * items.length);
+  return [...items];
 };
 
 const mapping: Construct = (rebuild, [items]) => {
   if (items === undefined) return new Map();
-  if (items instanceof Map) return new Map(items);
+  if (items instanceof Map) {
+    rebuild.budget.spend(COST.mapEntry * items.size);
+    return new Map(items);
+  }
   if (!Array.isArray(items)) return rebuild.source.fail('the pickle builds a mapping of something that is none');
+  rebuild.budget.spend(COST.mapEntry * items.length);
   // Python 2 wrote OrderedDict as a list of pairs.
   return new Map(
     items.map((pair) => {
@@ -85,17 +96,21 @@ const mapping: Construct = (rebuild, [items]) => {
 const opaque =
   (name: string): Construct =>
   (rebuild, args) => {
+    const long = args.length > 4 || args.some((arg) => typeof arg === 'string' && arg.length > 80);
+    if (long) rebuild.source.fail(`the pickle builds a ${name} with overlong arguments: refused`);
     const shown = args.map((arg) => (typeof arg === 'object' && arg !== null ? '…' : String(arg))).join(', ');
-    if (shown.length > 200) rebuild.source.fail(`the pickle builds a ${name} with overlong arguments: refused`);
     return { kind: 'opaque', name: `${name}(${shown})` };
   };
+
+/** Of all classes' objects only these keep what BUILD sets on them. */
+class Namespace extends Map<PickleScalar, PickleValue> {}
 
 /** Names that stand for a call. */
 const CONSTRUCTORS = new Map<string, Construct>([
   ['collections.OrderedDict', mapping],
   ['collections.Counter', mapping],
   ['collections.defaultdict', () => new Map()],
-  ['argparse.Namespace', () => new Map()],
+  ['argparse.Namespace', () => new Namespace()],
   ['builtins.set', list],
   ['builtins.frozenset', list],
   ['torch.Size', list],
@@ -172,16 +187,11 @@ export function construct(
   return build(rebuild, args);
 }
 
-/** BUILD: `_metadata` of a state dict and other attributes are dropped; the fields of a Namespace are its content. */
-export function applyState(
-  rebuild: Rebuild,
-  target: PickleValue,
-  state: PickleValue,
-  spend: (entries: number) => void,
-): void {
+/** BUILD: the fields of a Namespace are its content; `_metadata` of a state dict and other attributes are dropped. */
+export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleValue): void {
   if (isOpaque(target) && target.name.startsWith('numpy.dtype(')) {
     const order = Array.isArray(state) ? state[1] : undefined;
-    if (order !== '<' && order !== '|' && order !== '=') rebuild.source.fail('it holds a big-endian NumPy number: refused');
+    if (order === '>') rebuild.source.fail('it holds a big-endian NumPy number, which is not handled: save plain numbers');
     return;
   }
   if (!(target instanceof Map) || !(state instanceof Map)) {
@@ -189,19 +199,20 @@ export function applyState(
   }
   for (const key of state.keys()) {
     if (typeof key !== 'string' || key.startsWith('__')) {
-      rebuild.source.fail(`the pickle sets the attribute ${quoted(String(key))}, which a checkpoint has no need of: refused`);
+      rebuild.source.fail(`the pickle sets the attribute ${quoted(String(key))}, which a checkpoint has no need of; nothing was run`);
     }
   }
-  if (state.has('_metadata')) return;
-  spend(state.size);
+  if (!(target instanceof Namespace)) return;
+  rebuild.budget.spend(COST.mapEntry * state.size);
   for (const [key, value] of state) target.set(key, value);
 }
 
 /** A dict's key as a Map's. Tuples of scalars become their Python text; other keys are refused. */
-export function dictKey({ source }: Rebuild, key: PickleValue | undefined): PickleScalar {
+export function dictKey({ source, budget }: Rebuild, key: PickleValue | undefined): PickleScalar {
   if (key === undefined || key === null) return null;
   if (typeof key !== 'object') return key;
   if (Array.isArray(key) && key.length <= 16 && key.every((part) => typeof part !== 'object' || part === null)) {
+    for (const part of key) budget.spend(COST.string + (typeof part === 'string' ? 2 * part.length : 16));
     return `(${key.map((part) => (typeof part === 'string' ? `'${part}'` : scalarText(part))).join(', ')})`;
   }
   return source.fail('the pickle has a dict key that is neither text nor number: refused');
@@ -242,12 +253,13 @@ function rebuildFromType(rebuild: Rebuild, [callee, type, args]: PickleValue[]):
 }
 
 /** How protocol 2 writes bytes: text and the encoding that gives them. */
-function encode({ source }: Rebuild, [text, encoding]: PickleValue[]): PickleValue {
+function encode({ source, budget }: Rebuild, [text, encoding]: PickleValue[]): PickleValue {
   if (text === undefined) return new Uint8Array();
   if (text instanceof Uint8Array) return text;
   if (typeof text !== 'string' || (encoding !== 'latin1' && encoding !== 'latin-1')) {
     return source.fail('the pickle encodes something other than latin-1 text; nothing was run');
   }
+  budget.spend(COST.bytes + 2 * text.length);
   return Uint8Array.from(Buffer.from(text, 'latin1'));
 }
 

@@ -137,19 +137,25 @@ export class ForwardReader {
 
 /**
  * Estimated memory of everything built from one file. Hostile files can ask for many objects in few bytes; what is
- * granted is the file's own size (256 MiB of it at most) and 24 MiB, so that the process stays below size + 64 MiB.
+ * granted is half the file's own size (128 MiB at most) and 20 MiB, so that the process, which may build a second structure
+ * of that size (flatten.ts) and has its garbage, stays below size + 64 MiB.
  */
 export class Budget {
   #left: number;
+  readonly #exceeded: () => never;
 
-  constructor(readonly source: FileSource) {
-    this.#left = 24 * MiB + Math.min(source.size, 256 * MiB);
+  constructor(fileBytes: number, exceeded: () => never) {
+    this.#left = 20 * MiB + Math.min(fileBytes / 2, 128 * MiB);
+    this.#exceeded = exceeded;
+  }
+
+  static of(source: FileSource): Budget {
+    const what = 'its description of the tensors would take far more memory than a checkpoint needs: refused';
+    return new Budget(source.size, () => source.fail(what));
   }
 
   spend(bytes: number): void {
     this.#left -= bytes;
-    if (this.#left < 0) {
-      this.source.fail('its description of the tensors would take far more memory than a checkpoint needs: refused');
-    }
+    if (this.#left < 0) this.#exceeded();
   }
 }

@@ -1,6 +1,6 @@
 // A restricted unpickler: builds plain data, calls nothing. What a pickle may ask for by name is decided in globals.ts.
 // It is one loop over opcodes with an explicit stack, so that nesting costs memory (budgeted), not call depth.
-import { applyState, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
+import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
 import type { Budget, ForwardReader } from './source.js';
 import type { PickleScalar, PickleValue } from './types.js';
 
@@ -83,18 +83,16 @@ const REFUSED = new Map<number, string>([
   [0x98, 'READONLY_BUFFER'],
 ]);
 
-/** Estimated bytes of memory: what V8 takes for these, growth by doubling included. */
-const COST = { slot: 16, array: 40, element: 20, map: 220, mapEntry: 64, string: 32 } as const;
-
 /**
  * Reads one pickle (protocols 2 to 5) from `reader`, which stops right after it. `rebuild` supplies storages and
  * tensors. Throws a UserError naming the file for anything that a checkpoint does not need.
  */
-export function unpickle(reader: ForwardReader, rebuild: Rebuild, budget: Budget): PickleValue {
-  return new Machine(reader, rebuild, budget).run();
+export function unpickle(reader: ForwardReader, rebuild: Rebuild): PickleValue {
+  return new Machine(reader, rebuild).run();
 }
 
 class Machine {
+  readonly budget: Budget;
   readonly #stack: PickleValue[] = [];
   readonly #marks: number[] = [];
   readonly #memo = new Map<number, PickleValue>();
@@ -102,8 +100,9 @@ class Machine {
   constructor(
     readonly reader: ForwardReader,
     readonly rebuild: Rebuild,
-    readonly budget: Budget,
-  ) {}
+  ) {
+    this.budget = rebuild.budget;
+  }
 
   run(): PickleValue {
     const { reader } = this;
@@ -247,7 +246,7 @@ class Machine {
       }
       case OP.BUILD: {
         const state = this.#pop();
-        applyState(this.rebuild, this.#top(), state, (entries) => this.budget.spend(entries * COST.mapEntry));
+        applyState(this.rebuild, this.#top(), state);
         return true;
       }
       case OP.BINPERSID:
@@ -369,7 +368,7 @@ class Machine {
 
   #bytes(length: number): Uint8Array {
     const bytes = this.reader.take(length);
-    this.budget.spend(100 + length);
+    this.budget.spend(COST.bytes + length);
     return Uint8Array.from(bytes);
   }
 }

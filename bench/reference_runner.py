@@ -1,0 +1,183 @@
+"""The reference's side of `bench`: runs salesforce/BLIP's own evaluation() on command.
+
+python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin, one JSON answer a line on stdout
+
+  {"op": "draw", "checkpoint", "vit", "image_size", "queue_size"}                          writes a checkpoint of weights drawn by a rule
+  {"op": "load", "checkpoint", "vit", "image_size", "queue_size", "device", "precision"}   builds the model by blip_retrieval(pretrained=…)
+  {"op": "rerank", "images", "captions", "k", "batch", "scores"}     evaluation(); without "k" its features only
+  {"op": "open", "checkpoint"}        torch.load(mmap=True)
+  {"op": "overhead", "calls"}         torch.add of two small tensors
+  {"op": "transform", "image_root", "ann_root", "image_size"}    dataset[i] of the val split: decode, resize, normalise
+  {"op": "memory"}, {"op": "quit"} (or the end of the input)
+
+An answer is {"ok": true, …} or {"ok": false, "error": sentence}. Everything that the reference prints goes to stderr.
+evaluation() is called as it is. Its phases are told apart from outside: it begins with the texts, then iterates the loader it is given (images), then
+calls MetricLogger.log_every twice (image-to-text, text-to-image).
+"""
+import argparse
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+
+ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)  # whatever else writes to stdout, native code included, must not break the protocol
+
+import reference_shims  # noqa: E402
+
+
+class FeaturesDone(Exception):
+    """Ends evaluation() where re-ranking would begin."""
+
+
+class Loader:
+    """What evaluation() reads of a DataLoader: batches of (image, index), and the data set's texts and images."""
+
+    def __init__(self, images, texts, batch, mark):
+        self.dataset = argparse.Namespace(text=texts, image=list(range(len(images))))
+        self.images, self.batch, self.mark = images, batch, mark
+
+    def __iter__(self):
+        self.mark("texts")
+        for start in range(0, len(self.images), self.batch):
+            yield self.images[start:start + self.batch], None
+
+
+class Runner:
+    def __init__(self, checkout, vocab):
+        self.blip_retrieval = reference_shims.install(checkout, vocab)
+        import torch
+        import train_retrieval
+        import utils
+        from data.utils import pre_caption
+        self.torch, self.reference, self.utils, self.pre_caption = torch, train_retrieval, utils, pre_caption
+        self.reference.args = argparse.Namespace(distributed=False)
+        self.log_every = utils.MetricLogger.log_every
+        self.device, self.precision = torch.device("cpu"), "fp32"
+
+    def now(self):
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def hello(self):
+        import timm
+        import transformers
+        return {"versions": {"python": sys.version.split()[0], "torch": self.torch.__version__, "transformers": transformers.__version__,
+                             "timm": timm.__version__}, "threads": self.torch.get_num_threads()}
+
+    def draw(self, checkpoint, vit, image_size, queue_size):
+        """The rule: entry n of the state dict is drawn after manual_seed(n), spread so that scores of pairs differ visibly."""
+        torch, scale = self.torch, 0.15 if vit == "tiny" else 0.04
+        state = self.blip_retrieval.BLIP_Retrieval(image_size=image_size, vit=vit, queue_size=queue_size).state_dict()
+        for n, (name, value) in enumerate(state.items()):
+            if not value.is_floating_point() or name in ("temp", "image_queue", "text_queue"):
+                continue  # as constructed
+            twin = state.get(name.replace("encoder_m.", "encoder.").replace("proj_m.", "proj."), value)
+            noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(n))
+            if twin is not value:
+                value.copy_(twin)
+            elif name.endswith("weight") and "norm" in name.lower():
+                value.copy_(1 + 0.1 * noise)
+            else:
+                value.copy_((0.02 if name.endswith("bias") else scale) * noise)
+        torch.save({"model": state}, checkpoint)
+        return {"tensors": len(state)}
+
+    def load(self, checkpoint, vit, image_size, queue_size, device="cpu", precision="fp32"):
+        torch = self.torch
+        if device == "cuda":
+            if not torch.cuda.is_available():
+                raise reference_shims.Unusable(f"the reference's torch {torch.__version__} sees no GPU; use --device cpu, or a torch built for CUDA")
+            reference_shims.allow_device_indices()
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        self.device, self.precision = torch.device(device), precision
+        start = time.perf_counter()
+        self.model = self.blip_retrieval.blip_retrieval(pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size).to(self.device)
+        return {"seconds": self.now() - start}
+
+    def rerank(self, images, captions, k=None, batch=64, scores=None):
+        from safetensors.torch import load_file, save_file
+        marks = []
+
+        def mark(phase):
+            marks.append((phase, self.now()))
+
+        def log_every(logger, rows, *args):
+            mark("images" if len(marks) == 2 else "i2t")
+            if k is None:
+                raise FeaturesDone
+            return self.log_every(logger, rows, *args)
+
+        loader = Loader(load_file(images)["images"], [self.pre_caption(c, 30) for c in captions], batch, mark)
+        self.utils.MetricLogger.log_every = log_every
+        autocast = self.torch.autocast(self.device.type, self.torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+        mark("start")
+        try:
+            with autocast:
+                i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
+            mark("t2i")
+        except FeaturesDone:
+            i2t = t2i = None
+        finally:
+            self.utils.MetricLogger.log_every = self.log_every
+        answer = {"seconds": {name: end - marks[i][1] for i, (name, end) in enumerate(marks[1:])}}
+        if scores and i2t is not None:
+            save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
+        return answer
+
+    def open(self, checkpoint):
+        start = time.perf_counter()
+        model = self.torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["model"]
+        return {"seconds": time.perf_counter() - start, "tensors": len(model)}
+
+    def overhead(self, calls):
+        a, b, add = self.torch.ones(4), self.torch.ones(4), self.torch.add
+        with self.torch.no_grad():
+            start = time.perf_counter()
+            for _ in range(calls):
+                add(a, b)
+            return {"seconds": time.perf_counter() - start}
+
+    def transform(self, image_root, ann_root, image_size):
+        from data import create_dataset
+        dataset = create_dataset("retrieval_coco", {"image_root": image_root, "ann_root": ann_root, "image_size": image_size})[1]
+        start = time.perf_counter()
+        for i in range(len(dataset)):
+            dataset[i]
+        return {"seconds": time.perf_counter() - start, "images": len(dataset)}
+
+    def memory(self):
+        answer = {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if self.device.type == "cuda":
+            answer["device_peak_bytes"] = self.torch.cuda.max_memory_allocated()
+        return answer
+
+
+def answer(value):
+    ANSWERS.write(json.dumps(value) + "\n")
+
+
+def main(checkout, vocab):
+    try:
+        runner = Runner(os.path.abspath(checkout), os.path.abspath(vocab))
+    except reference_shims.Unusable as error:
+        return answer({"ok": False, "error": str(error)})
+    answer({"ok": True, **runner.hello()})
+    for line in sys.stdin:
+        command = json.loads(line)
+        op = command.pop("op")
+        if op == "quit":
+            return None
+        try:
+            answer({"ok": True, **getattr(runner, op)(**command)})
+        except Exception as error:  # reported to Node, which decides
+            traceback.print_exc()
+            answer({"ok": False, "error": f"{type(error).__name__}: {error}" if not isinstance(error, reference_shims.Unusable) else str(error)})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,157 @@
+#!/usr/bin/env node
+// The command line: declares the commands, and turns whatever is thrown into one sentence and an exit code.
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import type { InspectOptions } from './commands/inspect.js';
+import {
+  addRetrievalOptions,
+  collect,
+  processRank,
+  retrievalOptions,
+  wholeNumber,
+} from './commands/retrieval-options.js';
+import type { SetupOptions } from './commands/setup.js';
+import { nearestName } from './config/nearest.js';
+import { codeOf, messageOf, UserError } from './errors.js';
+
+const NAME = 'blip-retrieval';
+/** What a shell sees of a program that SIGPIPE ended. */
+const BROKEN_PIPE = 141;
+
+interface DemoFlags {
+  output_dir: string;
+  images: number;
+  seed: number;
+}
+
+interface CheckDataFlags {
+  config: string;
+  set?: string[];
+}
+
+/** The whole command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
+function program(): Command {
+  const root = new Command(NAME)
+    .description('BLIP image-text retrieval: evaluation in the place of the reference train_retrieval.py')
+    .version(version(), '--version', 'print the version')
+    .enablePositionalOptions()
+    .exitOverride()
+    .showHelpAfterError(`(${NAME} --help lists the options)`)
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'the options of a command')
+    .allowExcessArguments();
+  addRetrievalOptions(root.addOption(debugOption()));
+  root.action(async (_flags: unknown, command: Command) => {
+    const [unknown] = command.args;
+    if (unknown !== undefined) throw unknownCommand(unknown, command);
+    if (processRank(command) > 0) return;
+    const options = retrievalOptions(command);
+    const { runRetrieval } = await import('./commands/retrieval.js');
+    await runRetrieval(options);
+  });
+
+  const add = (name: string, description: string) =>
+    root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+  add('setup', 'find or fetch LibTorch and build the addon')
+    .option('--cuda', 'have a LibTorch with CUDA')
+    .option('--cpu', 'be content with one for the CPU')
+    .option('--libtorch <folder>', 'the LibTorch to use')
+    .option('--offline', 'download nothing')
+    .option('--sha256 <digest>', 'what the downloaded zip must have')
+    .option('--force', 'build even if nothing has changed')
+    .action(async (flags: SetupOptions) => (await import('./commands/setup.js')).setupCommand(flags));
+  add('doctor', 'what is installed, what is missing, and what to do about it')
+    .option('--json', 'print JSON')
+    .action(async (flags: { json?: boolean }) => {
+      process.exitCode = await (await import('./commands/doctor.js')).doctorCommand(flags);
+    });
+  add('demo', 'draw a small data set and evaluate a small model on it; downloads nothing')
+    .option('--output_dir <folder>', 'where the data set and the results go', 'output/demo')
+    .option('--images <number>', 'images of the test split', (text) => wholeNumber(text, 10), 100)
+    .option('--seed <number>', 'seed of the data set and of the weights', (text) => wholeNumber(text, 0), 42)
+    .action(async ({ output_dir, images, seed }: DemoFlags) =>
+      (await import('./commands/demo.js')).demoCommand({ outputDir: output_dir, images, seed }),
+    );
+  add('inspect', 'what is in a checkpoint, without running anything in it')
+    .argument('<file>', 'a .pth or .bin file of torch.save')
+    .option('--json', 'print JSON')
+    .option('--stats', 'sums of the tensors too')
+    .action(async (file: string, flags: InspectOptions) =>
+      (await import('./commands/inspect.js')).inspectCommand(file, flags),
+    );
+  add('check-data', 'every defect of annotations and images, one line each')
+    .option('--config <file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml')
+    .option('--set <key=value>', 'override one key of the config; may be repeated', collect)
+    .action(async (flags: CheckDataFlags) => (await import('./commands/check-data.js')).checkDataCommand(flags));
+  // Bench declares its own flags; whatever follows its name, --help too, is for it.
+  add('bench', 'measure this program beside the Python reference')
+    .argument('[args...]')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (_args: string[], _flags: unknown, command: Command) => {
+      const { benchCommand } = await import('./commands/bench.js');
+      const bench = benchCommand().name(`${NAME} bench`).copyInheritedSettings(root).addOption(debugOption());
+      await bench.allowExcessArguments(false).parseAsync(command.args, { from: 'user' });
+    });
+  return root;
+}
+
+function debugOption(): Option {
+  return new Option('--debug', 'print the stack of an error');
+}
+
+function version(): string {
+  const described: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const isObject = typeof described === 'object' && described !== null && 'version' in described;
+  return isObject ? String(described.version) : 'unknown';
+}
+
+function unknownCommand(name: string, root: Command): UserError {
+  const near = nearestName(
+    name,
+    root.commands.map((command) => command.name()),
+  );
+  const hint = near === undefined ? `\`${NAME} --help\` lists the commands` : `did you mean ${near}`;
+  return new UserError(`There is no command '${name}': ${hint}${near === undefined ? '.' : '?'}`, { exitCode: 2 });
+}
+
+/** Flags with `_` for every `-`: both are accepted, and options are declared with `_`. What follows `--` stays. */
+function canonicalFlags(args: readonly string[]): string[] {
+  const end = args.indexOf('--');
+  return args.map((arg, i) => {
+    const name = (end < 0 || i < end) && /^--[A-Za-z][\w-]*/.exec(arg)?.[0];
+    return name ? `--${name.slice(2).replaceAll('-', '_')}${arg.slice(name.length)}` : arg;
+  });
+}
+
+/** Prints what went wrong. @returns the exit code */
+function report(error: unknown, debug: boolean): number {
+  // Commander has printed its own message or the help.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (codeOf(error) === 'EPIPE') return BROKEN_PIPE;
+  const known = error instanceof UserError;
+  const rest = debug ? '' : `; this is a defect of ${NAME}, please report it with what --debug prints`;
+  console.error(`error: ${messageOf(error)}${known ? '' : rest}`);
+  if (debug) console.error(error);
+  return known ? error.exitCode : 1;
+}
+
+async function main(): Promise<void> {
+  const args = canonicalFlags(process.argv.slice(2));
+  const debug = args.includes('--debug');
+  const end = (error: unknown) => process.exit(report(error, debug));
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+  // `… | head` closes the pipe: end quietly, like a program that SIGPIPE ends.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', end);
+  try {
+    await program().parseAsync(args, { from: 'user' });
+  } catch (error) {
+    end(error);
+  }
+  // Left over handles (a worker, a socket) must not keep a finished command alive.
+  process.exit();
+}
+
+await main();

@@ -1,0 +1,53 @@
+// `doctor`: what this installation consists of, and what to do about each defect.
+import { formatBytes } from '../setup/cache.js';
+import { examine, type Report } from '../setup/report.js';
+
+interface Output {
+  write(text: string): unknown;
+}
+
+function rows(report: Report): [title: string, text: string][] {
+  const { node, platform, addon, libtorch, gpus, threads, sharp } = report;
+  const cuda = libtorch.cuda ? `CUDA${libtorch.nccl ? ', NCCL' : ', no NCCL'}` : 'CPU only';
+  const gpuList = gpus.list.map(({ name, memoryMiB, driver }) => `${name}, ${memoryMiB} MiB, driver ${driver}`);
+  const gpuText = gpuList.length > 0 ? gpuList.join('; ') : (gpus.driver ?? 'none seen');
+  const loading = addon.loads ? 'loads' : `does not load: ${addon.error}`;
+  const omp = threads.omp === null ? 'OMP_NUM_THREADS not set' : `OMP_NUM_THREADS=${threads.omp}`;
+  const used = threads.libtorch === null ? '' : `, LibTorch uses ${threads.libtorch}`;
+  return [
+    ['Node', `${node.version} (${node.required} or newer)`],
+    ['System', `${platform.system}, ${platform.glibc === null ? 'no glibc' : `glibc ${platform.glibc}`}`],
+    ['Addon', addon.built ? `${addon.path}: ${loading}` : `not built (${addon.path})`],
+    ['LibTorch', libtorch.found ? `${libtorch.version} (${cuda}): ${libtorch.root}` : 'not found'],
+    ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `looked at ${place}: ${outcome}`]),
+    ['GPU', gpuList.length > 0 && !gpus.usedByLibtorch ? `${gpuText} (not used)` : gpuText],
+    ['Threads', `${threads.cores} cores, ${formatBytes(threads.memoryBytes)} of memory, ${omp}${used}`],
+    [
+      'sharp',
+      'error' in sharp ? 'does not load' : `${sharp.version} (vips ${sharp.vips}): ${sharp.formats.join(', ')}`,
+    ],
+    ...report.caches.map(({ name, path, bytes }): [string, string] => [
+      'Cache',
+      `${path}: ${bytes === 0 ? 'empty' : formatBytes(bytes)} (${name})`,
+    ]),
+    ['torchrun', report.torchrun ?? 'not on PATH (needed only to start ranks together with Python)'],
+  ];
+}
+
+function print(report: Report): string {
+  const lines = rows(report).map(([title, text]) => `${title.padEnd(10)}${text}`);
+  const defects = report.defects.flatMap(({ what, todo }) => [`  - ${what}`, `    ${todo}`]);
+  const ending =
+    defects.length === 0 ? ['Everything is in order.'] : [report.usable ? 'Usable, but:' : 'Not usable:', ...defects];
+  return [...lines, '', ...ending].join('\n');
+}
+
+/**
+ * Prints the state of the installation: as a table, or with `json` as one object.
+ * @returns the exit code: 0 if it is usable, else 1
+ */
+export async function doctorCommand(options: { json?: boolean } = {}, out: Output = process.stdout): Promise<0 | 1> {
+  const report = await examine();
+  out.write(`${options.json ? JSON.stringify(report, undefined, 2) : print(report)}\n`);
+  return report.usable ? 0 : 1;
+}

@@ -1,0 +1,206 @@
+// The flags of the main command: the reference's, torchrun's and our own, and what they ask of an evaluation.
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UserError } from '../errors.js';
+
+/** `cpu`, `cuda`, `cuda:1`; undefined where the user left the choice open. */
+export type DeviceChoice = { type: 'cpu' } | { type: 'cuda'; index: number };
+export const precisions = ['fp32', 'tf32', 'bf16'] as const;
+export type Precision = (typeof precisions)[number];
+
+/** What one evaluation needs to know from the command line. */
+export interface RetrievalOptions {
+  /** Path of the YAML file. */
+  config: string;
+  /** `--set` overrides, in order. */
+  set: string[];
+  outputDir: string;
+  device: DeviceChoice | undefined;
+  seed: number;
+  precision: Precision;
+  /** Write scores_{val,test}.safetensors. */
+  saveScores: boolean;
+  /** Count and leave out images that cannot be read. */
+  skipBadImages: boolean;
+  /** Go on when the checkpoint leaves weights of the vision encoder random. */
+  allowPartial: boolean;
+  quiet: boolean;
+  /** Lines to print first: what was asked for and has no effect here. */
+  notes: string[];
+}
+
+/** The flags as commander gives them, named as on the command line. */
+interface RetrievalFlags {
+  config: string;
+  output_dir: string;
+  evaluate?: true;
+  device?: DeviceChoice;
+  seed: number;
+  set?: string[];
+  precision: Precision;
+  save_scores?: true;
+  skip_bad_images?: true;
+  allow_partial?: true;
+  quiet?: true;
+  resume?: string | true;
+  save_every?: number;
+  max_steps?: number;
+  accumulate?: number;
+  world_size: number;
+  nproc_per_node: string;
+  nnodes: string;
+  node_rank: number;
+}
+
+/** Declares the flags of the main command; names have `_`, and the command line may have `-` instead. */
+export function addRetrievalOptions(command: Command): Command {
+  const whole = (least: number) => (text: string) => wholeNumber(text, least);
+  return command
+    .option('--config <file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml')
+    .option('--output_dir <folder>', 'where results go', 'output/Retrieval_flickr')
+    .option('--evaluate', 'evaluate only')
+    .option('--device <device>', 'cpu, cuda or cuda:N (default: cuda where there is one, else cpu)', parseDevice)
+    .option('--seed <number>', 'seed of all random numbers', whole(0), 42)
+    .option('--set <key=value>', 'override one key of the config; may be repeated', collect)
+    .addOption(new Option('--precision <name>', 'arithmetic of matrix products').choices(precisions).default('fp32'))
+    .option('--save_scores', 'write scores_val.safetensors and scores_test.safetensors')
+    .option('--skip_bad_images', 'leave out images that cannot be read, and count them')
+    .option('--allow_partial', 'go on when the checkpoint leaves the vision encoder random')
+    .option('--quiet', 'print results only')
+    .optionsGroup('Training (not in this version):')
+    .option('--resume [latest|file]', 'go on from a checkpoint of this program')
+    .option('--save_every <steps>', 'write checkpoint_last.pth every so many steps', whole(1))
+    .option('--max_steps <steps>', 'end after so many steps', whole(1))
+    .option('--accumulate <batches>', 'add up the gradients of so many batches', whole(1))
+    .optionsGroup('Several processes (the reference and torchrun; evaluation runs in one):')
+    .option('--nproc_per_node <n>', 'processes on this machine: a number, auto, cpu or gpu', processCount, '1')
+    .option('--nnodes <n>', 'machines: a number or MIN:MAX', nodeCount, '1')
+    .option('--node_rank <n>', 'number of this machine, from 0', whole(0), 0)
+    .option('--master_addr <host>', 'address of machine 0', '127.0.0.1')
+    .option('--master_port <port>', 'port on machine 0', portNumber, 29500)
+    .option('--max_restarts <n>', 'how often to start the processes again', whole(0), 0)
+    .option('--world_size <n>', 'processes in all', whole(1), 1)
+    .option('--dist_url <url>', 'how the processes meet', 'env://')
+    .option('--distributed <bool>', 'whether to use several processes', 'True');
+}
+
+/**
+ * What the parsed flags ask for.
+ * @throws UserError (exit code 2) without `--evaluate`: this version does not train
+ */
+export function retrievalOptions(command: Command): RetrievalOptions {
+  const flags = command.opts<RetrievalFlags>();
+  if (flags.evaluate !== true) {
+    throw new UserError('This version evaluates and does not train yet: add --evaluate.', { exitCode: 2 });
+  }
+  const notes: string[] = [];
+  const unused = (['resume', 'save_every', 'max_steps', 'accumulate'] as const).filter(
+    (key) => flags[key] !== undefined,
+  );
+  if (unused.length > 0) {
+    notes.push(`${unused.map((key) => `--${key}`).join(', ')}: of training only, without effect with --evaluate.`);
+  }
+  if (flags.nproc_per_node !== '1' || flags.nnodes !== '1' || flags.world_size !== 1) {
+    notes.push('This version evaluates in one process, whatever number is asked for; the recalls are the same.');
+  }
+  return {
+    config: flags.config,
+    set: flags.set ?? [],
+    outputDir: flags.output_dir,
+    device: flags.device,
+    seed: flags.seed,
+    precision: flags.precision,
+    saveScores: flags.save_scores === true,
+    skipBadImages: flags.skip_bad_images === true,
+    allowPartial: flags.allow_partial === true,
+    quiet: flags.quiet === true,
+    notes,
+  };
+}
+
+/**
+ * Rank of this process as torchrun or Slurm gives it, 0 when it was started alone; `--node_rank` counts where neither
+ * did. Evaluation is the work of rank 0: the others have nothing to do and would write the same files.
+ * @throws UserError when RANK or SLURM_PROCID is no whole number
+ */
+export function processRank(command: Command, env: NodeJS.ProcessEnv = process.env): number {
+  const name = env.RANK !== undefined && env.WORLD_SIZE !== undefined ? 'RANK' : 'SLURM_PROCID';
+  const text = env[name];
+  if (text === undefined) return command.opts<RetrievalFlags>().node_rank;
+  if (!/^\d+$/.test(text)) {
+    throw new UserError(
+      `Expected a whole number in the environment variable ${name} but received '${text}': unset it, or start with torchrun.`,
+    );
+  }
+  return Number(text);
+}
+
+/** What LibTorch says about CUDA on this machine. */
+export interface CudaState {
+  /** GPUs that can be used. */
+  count: number;
+  /** Why there is none, as a clause: `libtorch_cuda is not installed`. */
+  problem?: string | undefined;
+}
+
+/**
+ * The device to run on.
+ * @returns the device, and a line to print when the CPU was chosen for want of a GPU
+ * @throws UserError when an explicit GPU is not there; says why
+ */
+export function resolveDevice(
+  choice: DeviceChoice | undefined,
+  cuda: CudaState,
+): { device: DeviceChoice; note?: string } {
+  const why = cuda.problem ?? 'LibTorch sees no GPU';
+  if (choice === undefined) {
+    if (cuda.count > 0) return { device: { type: 'cuda', index: 0 } };
+    return { device: { type: 'cpu' }, note: `Running on the CPU: ${why}.` };
+  }
+  if (choice.type === 'cuda' && choice.index >= cuda.count) {
+    const message =
+      cuda.count === 0
+        ? `--device cuda cannot be used: ${why}; run \`doctor\` for details, or use --device cpu.`
+        : `--device cuda:${choice.index} cannot be used: there ${cuda.count === 1 ? 'is 1 GPU' : `are ${cuda.count} GPUs`}, numbered from 0; use --device cuda:${cuda.count - 1}.`;
+    throw new UserError(message);
+  }
+  return { device: choice };
+}
+
+/** Parses `cpu`, `cuda`, `cuda:1`. @throws InvalidArgumentError */
+export function parseDevice(text: string): DeviceChoice {
+  if (text === 'cpu') return { type: 'cpu' };
+  const [, index] = /^cuda(?::(\d{1,3}))?$/.exec(text) ?? [text];
+  if (index === undefined && text !== 'cuda') throw new InvalidArgumentError('Expected cpu, cuda or cuda:N.');
+  return { type: 'cuda', index: Number(index ?? 0) };
+}
+
+/** Adds one value of an option that may be repeated. */
+export function collect(text: string, previous: readonly string[] = []): string[] {
+  return [...previous, text];
+}
+
+/** Parses a whole number of at least `least`. @throws InvalidArgumentError */
+export function wholeNumber(text: string, least: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+  throw new InvalidArgumentError(`Expected a whole number, ${least} or more.`);
+}
+
+function processCount(text: string): string {
+  if (['auto', 'cpu', 'gpu'].includes(text)) return text;
+  return String(wholeNumber(text, 1));
+}
+
+function nodeCount(text: string): string {
+  const [, least, most] = /^(\d+)(?::(\d+))?$/.exec(text) ?? [];
+  if (least === undefined || Number(least) < 1 || (most !== undefined && Number(most) < Number(least))) {
+    throw new InvalidArgumentError('Expected a number of machines, or MIN:MAX.');
+  }
+  return text;
+}
+
+function portNumber(text: string): number {
+  const port = wholeNumber(text, 0);
+  if (port <= 65535) return port;
+  throw new InvalidArgumentError('Expected a port from 0 to 65535.');
+}

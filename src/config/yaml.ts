@@ -1,0 +1,200 @@
+// YAML in and out: a mapping with the line of every key, refusing tags, bombs and duplicates; and text that Python's yaml reads.
+import { closeSync, openSync, readSync } from 'node:fs';
+import {
+  CORE_SCHEMA,
+  constructFromEvents,
+  dump,
+  EVENT_ID,
+  type Event,
+  getScalarValue,
+  parseEvents,
+  YAMLException,
+} from 'js-yaml';
+import { codeOf, messageOf, UserError } from '../errors.js';
+
+/** A config is a page of text; whatever is larger is another file given by mistake. */
+const MAX_BYTES = 1 << 20;
+const MAX_DEPTH = 16;
+const MAX_ALIASES = 32;
+
+/** A YAML mapping and where its keys stand. */
+export interface YamlMapping {
+  values: Record<string, unknown>;
+  /** Line, from 1, of each key: `k_test`, `med_config.hidden_size`. */
+  lines: ReadonlyMap<string, number>;
+}
+
+/**
+ * Reads a YAML file whose top level is a mapping.
+ * @throws UserError when it is absent, too large, not UTF-8, not YAML, or not a mapping; tags, duplicate keys and
+ *   masses of aliases are refused
+ */
+export function readYamlFile(path: string): YamlMapping {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readAtMost(path, MAX_BYTES));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`Cannot read the config ${path}: ${readProblem(error)}.`, { cause: error });
+  }
+  return parseMapping(text, path);
+}
+
+/** The YAML mapping in `text`; `where` names it in errors. */
+export function parseMapping(text: string, where: string): YamlMapping {
+  const { events, value } = parse(text, where);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new UserError(`Expected lines of \`key: value\` in ${where} but received ${kindOf(value)}.`);
+  }
+  // A mapping without a prototype: a key called __proto__ or constructor is then a key like any other.
+  const values: Record<string, unknown> = Object.assign(Object.create(null), value);
+  return { values, lines: keyLines(text, events) };
+}
+
+/** One YAML value, as `--set key=value` gives it. @throws UserError as parseMapping does */
+export function parseValue(text: string, where: string): unknown {
+  return parse(text, where).value;
+}
+
+/** A mapping as YAML in block style with sorted keys, so that YAML 1.1 and 1.2 readers get equal values. */
+export function toPythonYaml(mapping: Readonly<Record<string, unknown>>): string {
+  return dump(sorted(mapping), { lineWidth: -1, noRefs: true, seqNoIndent: true });
+}
+
+/** What a value is, for messages: `the text 'many'`, `the number 0.5`, `a list`. Never long. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  switch (typeof value) {
+    case 'string':
+      return `the text '${printable(value)}'`;
+    case 'number':
+      return `the number ${value}`;
+    case 'boolean':
+      return value ? 'True' : 'False';
+    default:
+      return 'a mapping';
+  }
+}
+
+/** At most 60 characters of a text from outside, without control characters that a terminal would obey. */
+export function printable(text: string): string {
+  const plain = text.slice(0, 61).replace(/\p{Cc}/gu, '?');
+  return plain.length > 60 ? `${plain.slice(0, 57)}...` : plain;
+}
+
+function parse(text: string, where: string): { events: Event[]; value: unknown } {
+  try {
+    const events = parseEvents(text, { maxDepth: MAX_DEPTH });
+    for (const event of events) {
+      if (!('tagStart' in event) || event.tagStart < 0) continue;
+      const tag = printable(text.slice(event.tagStart, event.tagEnd));
+      throw new UserError(
+        `The YAML tag ${tag} in ${where}, line ${lineFinder(text)(event.tagStart)}, is refused: tags have no use here, remove it.`,
+      );
+    }
+    const documents = constructFromEvents(events, { source: text, schema: CORE_SCHEMA, maxAliases: MAX_ALIASES });
+    if (documents.length > 1)
+      throw new UserError(`Expected one YAML document in ${where} but received ${documents.length}.`);
+    return { events, value: documents[0] };
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const mark = error instanceof YAMLException ? error.mark : undefined;
+    const reason = error instanceof YAMLException ? error.reason : messageOf(error);
+    const place = mark ? `, line ${mark.line + 1}, column ${mark.column + 1}` : '';
+    const key = mark && /duplicate/.test(reason) ? /^[^\s:]{1,60}/.exec(text.slice(mark.position))?.[0] : undefined;
+    throw new UserError(`${where} is not valid YAML${place}: ${reason}${key ? ` ${key}` : ''}.`, { cause: error });
+  }
+}
+
+/** The line of every key of the top mapping and of the mappings below it. */
+function keyLines(text: string, events: readonly Event[]): Map<string, number> {
+  const lines = new Map<string, number>();
+  const lineAt = lineFinder(text);
+  // One entry a collection that is open: the path to it, and for a mapping the key that waits for its value.
+  const open: { path: string; mapping: boolean; key: string | undefined }[] = [];
+  for (const event of events) {
+    if (event.type === EVENT_ID.POP) {
+      open.pop();
+      continue;
+    }
+    const parent = open.at(-1);
+    let path = parent?.path ?? '';
+    if (parent?.mapping) {
+      if (parent.key === undefined) {
+        parent.key = event.type === EVENT_ID.SCALAR ? getScalarValue(text, event) : '?';
+        const name = path === '' ? parent.key : `${path}.${parent.key}`;
+        if (event.type === EVENT_ID.SCALAR && !lines.has(name)) lines.set(name, lineAt(event.valueStart));
+        if (event.type === EVENT_ID.SCALAR || event.type === EVENT_ID.ALIAS) continue;
+      } else {
+        path = path === '' ? parent.key : `${path}.${parent.key}`;
+        parent.key = undefined;
+      }
+    }
+    if (event.type === EVENT_ID.MAPPING) open.push({ path, mapping: true, key: undefined });
+    else if (event.type === EVENT_ID.SEQUENCE) open.push({ path: `${path}[]`, mapping: false, key: undefined });
+    else if (event.type === EVENT_ID.DOCUMENT) open.push({ path: '', mapping: false, key: undefined });
+  }
+  return lines;
+}
+
+/** The line, from 1, of a position; line starts are found once, since a hostile file has a hundred thousand keys. */
+function lineFinder(text: string): (position: number) => number {
+  const starts = Array.from(text.matchAll(/\r\n|\r|\n/g), (match) => match.index + match[0].length);
+  return (position) => {
+    let low = 0;
+    let high = starts.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((starts[middle] ?? 0) <= position) low = middle + 1;
+      else high = middle;
+    }
+    return low + 1;
+  };
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, entry]) => [key, sorted(entry)]),
+  );
+}
+
+/** Reads at most `limit` bytes, so that neither a checkpoint given by mistake nor /dev/zero fills the memory. */
+function readAtMost(path: string, limit: number): Buffer {
+  const file = openSync(path, 'r');
+  try {
+    const buffer = Buffer.alloc(limit + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const read = readSync(file, buffer, length, buffer.length - length, null);
+      if (read === 0) return buffer.subarray(0, length);
+      length += read;
+    }
+    throw new UserError(
+      `${path} is larger than 1 MiB, so it is no config: give a YAML file such as configs/retrieval_coco.yaml.`,
+    );
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readProblem(error: unknown): string {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'there is no such file; give another with --config';
+    case 'EISDIR':
+      return 'it is a folder; give a YAML file with --config';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission is denied';
+    case 'ERR_ENCODING_INVALID_ENCODED_DATA':
+      return 'it is not UTF-8 text; save it as UTF-8';
+    default:
+      return messageOf(error);
+  }
+}

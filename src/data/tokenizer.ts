@@ -1,0 +1,153 @@
+// WordPiece tokens as the reference's tokenizer gives them: bert-base-uncased with [DEC] and [ENC] added.
+import { createRequire } from 'node:module';
+import { bertVocabulary, readVocabulary, VOCABULARY_SIZE } from './vocabulary.js';
+
+// The package's own types are lost under Node's module resolution (their imports have no extensions): this is what is
+// used of it.
+interface Components {
+  BertNormalizer: new (config: {
+    clean_text: boolean;
+    handle_chinese_chars: boolean;
+    lowercase: boolean;
+  }) => { normalize(text: string): string };
+  BertPreTokenizer: new () => { pre_tokenize_text(text: string): string[] };
+  WordPiece: new (config: {
+    unk_token: string;
+    continuing_subword_prefix: string;
+    max_input_chars_per_word: number;
+    vocab: Record<string, number>;
+  }) => { encode(words: string[]): string[] };
+}
+const components: Components = createRequire(import.meta.url)('@huggingface/tokenizers');
+
+/** Tokens of a caption, [CLS] and [SEP] included, to which the reference pads or cuts. */
+export const MAX_LENGTH = 35;
+
+/** Words whose tokens are remembered: COCO's captions have some 30,000 different ones. */
+const CACHED_WORDS = 200_000;
+
+export interface TokenizedBatch {
+  /** (texts, maxLength) token ids, row by row, padded with 0. */
+  ids: Int32Array;
+  /** (texts, maxLength) 1 for a token, 0 for padding. */
+  mask: Int32Array;
+  /** (texts) tokens before the padding. */
+  lengths: Int32Array;
+}
+
+/** Makes token ids of texts; the vocabulary is read once, by `load`. */
+export class Tokenizer {
+  /** Id of [PAD]. */
+  readonly padTokenId = 0;
+  /** Id of [DEC], the reference's bos token. */
+  readonly bosTokenId = VOCABULARY_SIZE;
+  /** Id of [ENC], which takes the place of [CLS] when image and text are encoded together. */
+  readonly encTokenId = VOCABULARY_SIZE + 1;
+  readonly clsTokenId: number;
+  readonly sepTokenId: number;
+
+  readonly #normalizer = new components.BertNormalizer({
+    clean_text: true,
+    handle_chinese_chars: true,
+    lowercase: true,
+  });
+  readonly #splitter = new components.BertPreTokenizer();
+  readonly #pieces: InstanceType<Components['WordPiece']>;
+  readonly #ids: ReadonlyMap<string, number>;
+  readonly #specials: ReadonlyMap<string, number>;
+  readonly #unknown: number;
+  readonly #cache = new Map<string, readonly number[]>();
+
+  private constructor(tokens: readonly string[]) {
+    const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+    this.#pieces = new components.WordPiece({
+      unk_token: '[UNK]',
+      continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
+      vocab,
+    });
+    this.#ids = new Map(Object.entries(vocab));
+    const idOf = (token: string) => this.#ids.get(token) ?? 0;
+    this.#specials = new Map([
+      ...['[UNK]', '[SEP]', '[PAD]', '[CLS]', '[MASK]'].map((token): [string, number] => [token, idOf(token)]),
+      ['[DEC]', this.bosTokenId],
+      ['[ENC]', this.encTokenId],
+    ]);
+    this.#unknown = idOf('[UNK]');
+    this.clsTokenId = idOf('[CLS]');
+    this.sepTokenId = idOf('[SEP]');
+  }
+
+  /**
+   * @param options.vocabFile the user's own vocab.txt; else bert-base-uncased's is taken
+   * @throws UserError when the vocabulary cannot be read or is none of this size
+   */
+  static load(options: { vocabFile?: string | undefined } = {}): Tokenizer {
+    return new Tokenizer(options.vocabFile === undefined ? bertVocabulary() : readVocabulary(options.vocabFile));
+  }
+
+  /** Token ids of one text, [CLS] first and [SEP] last, at most `maxLength` of them, without padding. */
+  encode(text: string, maxLength: number = MAX_LENGTH): { ids: Int32Array; length: number } {
+    const ids = this.#encode(text, maxLength);
+    return { ids: Int32Array.from(ids), length: ids.length };
+  }
+
+  /** Token ids and masks of many texts, padded or cut to `maxLength`. */
+  encodeBatch(texts: readonly string[], maxLength: number = MAX_LENGTH): TokenizedBatch {
+    const ids = new Int32Array(texts.length * maxLength).fill(this.padTokenId);
+    const mask = new Int32Array(texts.length * maxLength);
+    const lengths = new Int32Array(texts.length);
+    for (const [row, text] of texts.entries()) {
+      const tokens = this.#encode(text, maxLength);
+      ids.set(tokens, row * maxLength);
+      mask.fill(1, row * maxLength, row * maxLength + tokens.length);
+      lengths[row] = tokens.length;
+    }
+    return { ids, mask, lengths };
+  }
+
+  #encode(text: string, maxLength: number): number[] {
+    const ids: number[] = [this.clsTokenId];
+    // Special tokens are recognised inside a word too, and only in capitals: pre_caption's output never has one.
+    const sections = text.includes('[') ? text.split(/(\[(?:UNK|SEP|PAD|CLS|MASK|DEC|ENC)\])/) : [text];
+    for (const section of sections) {
+      const special = this.#specials.get(section);
+      if (special !== undefined) {
+        ids.push(special);
+        continue;
+      }
+      for (const word of section.split(' ')) {
+        if (word !== '') ids.push(...this.#encodeWord(word));
+      }
+    }
+    if (ids.length > maxLength - 1) ids.length = maxLength - 1;
+    ids.push(this.sepTokenId);
+    return ids;
+  }
+
+  /** Ids of what stands between two spaces. Nothing in the pipeline looks across a space, so words can be cached. */
+  #encodeWord(word: string): readonly number[] {
+    const cached = this.#cache.get(word);
+    if (cached !== undefined) return cached;
+    const parts = this.#splitter.pre_tokenize_text(this.#normalizer.normalize(prepare(word)));
+    const ids = this.#pieces.encode(parts).map((piece) => this.#ids.get(piece) ?? this.#unknown);
+    if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();
+    this.#cache.set(word, ids);
+    return ids;
+  }
+}
+
+const IDEOGRAPHS_ABOVE_BMP = /[\u{20000}-\u{2a6df}\u{2a700}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
+
+/**
+ * Where @huggingface/tokenizers 0.2 differs from Python's BertTokenizer: it keeps unassigned code points (Python drops
+ * all of category C), puts spaces around ideographs of the basic plane only, and lowers a final sigma by context
+ * (Python's lowers letter by letter). Which code points are assigned depends on the Unicode version of the runtime, in
+ * Python as here.
+ */
+function prepare(word: string): string {
+  return word
+    .replace(/\p{Cn}/gu, '')
+    .replace(IDEOGRAPHS_ABOVE_BMP, ' $& ')
+    .replaceAll('\u03a3', '\u03c3');
+}

@@ -1,0 +1,96 @@
+// Draws a data set of scenes with captions, in the layout of COCO's annotations as the reference reads it.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { UserError } from '../errors.js';
+import { cannotWrite } from '../write-error.js';
+import { Random } from './random.js';
+import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from './scene.js';
+
+export interface DataSetOptions {
+  /** Number of images of each split; a split of none gets no annotation file. */
+  train: number;
+  val: number;
+  test: number;
+  /** Equal seeds give equal scenes, captions and pixels. */
+  seed: number;
+}
+
+/** Folders of a drawn data set, for `image_root` and `ann_root` of a config. */
+export interface DataSetFolders {
+  imageRoot: string;
+  annRoot: string;
+}
+
+const JPEG_QUALITY = 92;
+
+/**
+ * Draws the images and writes `annotation/coco_karpathy_{train,val,test}.json` below `folder`. No scene occurs twice.
+ * Train rows are {caption, image, image_id}, one a caption; val and test rows are {image, caption: [5]}.
+ * @throws UserError when more images are asked for than there are scenes (SCENE_COUNT), or a file cannot be written
+ */
+export async function drawDataSet(folder: string, options: DataSetOptions): Promise<DataSetFolders> {
+  const total = options.train + options.val + options.test;
+  if (total > SCENE_COUNT) {
+    throw new UserError(
+      `Expected at most ${SCENE_COUNT} images in all but received ${total}: there are no more different scenes.`,
+      {
+        exitCode: 2,
+      },
+    );
+  }
+  const random = new Random(options.seed);
+  const indices = shuffledIndices(total, random);
+  const folders = { imageRoot: join(folder, 'images'), annRoot: join(folder, 'annotation') };
+  makeFolder(folders.annRoot);
+  for (const split of ['train', 'val', 'test'] as const) {
+    const scenes = indices.splice(0, options[split]).map(sceneAt);
+    if (scenes.length === 0) continue;
+    makeFolder(join(folders.imageRoot, split));
+    const rows: object[] = [];
+    for (const [i, scene] of scenes.entries()) {
+      const image = `${split}/${split}_${String(i).padStart(6, '0')}.jpg`;
+      await writeJpeg(join(folders.imageRoot, image), drawScene(scene, random));
+      const captions = captionsOf(scene);
+      if (split === 'train') rows.push(...captions.map((caption) => ({ caption, image, image_id: `${split}_${i}` })));
+      else rows.push({ image, caption: captions });
+    }
+    const path = join(folders.annRoot, `coco_karpathy_${split}.json`);
+    try {
+      writeFileSync(path, `${JSON.stringify(rows, null, 1)}\n`);
+    } catch (error) {
+      throw cannotWrite(path, error);
+    }
+  }
+  return folders;
+}
+
+/** The first `count` of a random order of all scenes (Fisher and Yates). */
+function shuffledIndices(count: number, random: Random): number[] {
+  const indices = Array.from({ length: SCENE_COUNT }, (_, i) => i);
+  for (let i = 0; i < count; i++) {
+    const j = i + random.below(SCENE_COUNT - i);
+    [indices[i], indices[j]] = [indices[j] ?? 0, indices[i] ?? 0];
+  }
+  return indices.slice(0, count);
+}
+
+async function writeJpeg(path: string, drawn: ReturnType<typeof drawScene>): Promise<void> {
+  const { width, height, pixels } = drawn;
+  const encoded = await sharp(pixels, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: JPEG_QUALITY })
+    .toBuffer();
+  try {
+    writeFileSync(path, encoded);
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}

@@ -1,0 +1,36 @@
+// How much memory evaluation may take for what, from what is free: on the GPU, or in this process's share of the machine.
+import { freemem, totalmem } from 'node:os';
+import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { native } from '../torch/native.js';
+
+/** Bytes for image tokens and for text stems, and text tokens that go through the encoder at once. */
+export interface Budgets {
+  images: number;
+  stems: number;
+  tokens: number;
+}
+
+/** Share of the free memory that kept features may take; the rest is for weights, activations and other programs. */
+const SHARE = 0.4;
+
+// A chunk's largest tensors are its feed-forward activations (tokens, 3072). On two CPU cores larger chunks than this
+// gain nothing; a GPU wants more work a launch.
+const CPU_TOKENS = 4096;
+const CUDA_TOKENS = 65536;
+
+/** Bytes this process could still take: what the system has, or what its control group leaves. */
+function freeHostMemory(): number {
+  const limit = process.constrainedMemory();
+  const used = process.memoryUsage().rss;
+  const available = 'availableMemory' in process ? Number(process.availableMemory()) : freemem();
+  return limit > 0 && limit < totalmem() ? Math.min(available, limit - used) : available;
+}
+
+/** The budgets for `model`'s device; `featureMemory` (bytes), when given, is what images and stems share. */
+export function chooseBudgets(model: BlipRetrieval, featureMemory?: number): Budgets {
+  const cuda = /^cuda(?::(\d+))?$/.exec(model.device);
+  const free = cuda ? native().deviceMemory(Number(cuda[1] ?? 0)).free : freeHostMemory();
+  const total = featureMemory ?? free * SHARE;
+  // Stems are worth more than image tokens: without them layer 0's self-attention is repeated for every pair.
+  return { images: total * 0.75, stems: total * 0.25, tokens: cuda ? CUDA_TOKENS : CPU_TOKENS };
+}

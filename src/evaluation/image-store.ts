@@ -1,0 +1,133 @@
+// Image tokens between the two passes over the images: kept while a budget lasts, encoded again beyond it.
+// Shapes: N images, P pixels a side, L tokens of width V, E feature width.
+import { UserError } from '../errors.js';
+import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { DTYPES } from '../torch/dtype.js';
+import * as ops from '../torch/ops.js';
+import { keep, scope, type Tensor } from '../torch/tensor.js';
+
+/** Decoded images in order: `count` of them, as uint8 (count, P, P, 3) in `data` until `release` is called. */
+export interface ImageBatch {
+  count: number;
+  data: Uint8Array;
+  release(): void;
+}
+
+/** One pass over the images of a split. `next` blocks until a batch is there; null at the end. */
+export interface ImagePass {
+  next(): ImageBatch | null;
+  close(): void | Promise<void>;
+}
+
+/** The images of a split: how many, and a pass from image `from` to the last. */
+export interface ImageSource {
+  count: number;
+  open(from: number): ImagePass;
+}
+
+/** Called when input is ready and when images are done: what a progress line is made of. */
+export interface LoopLog {
+  dataReady(): void;
+  step(count?: number): void;
+  end(): void;
+  abort(): void;
+}
+
+/** The batches of a pass as pixels on the model's device, each with the number of its first image. */
+function* pixelBatches(model: BlipRetrieval, source: ImageSource, from: number): Generator<[first: number, pixels: Tensor]> {
+  const size = model.architecture.vision.imageSize;
+  const pass = source.open(from);
+  try {
+    let first = from;
+    for (let batch = pass.next(); batch !== null; batch = pass.next()) {
+      const bytes = batch.data.subarray(0, batch.count * size * size * 3);
+      const pixels = ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]);
+      const { count } = batch;
+      batch.release(); // fromBytes has copied: the workers may fill the slot again
+      yield [first, pixels];
+      pixels.dispose();
+      first += count;
+    }
+    if (first !== source.count)
+      throw new UserError(`the image loader gave ${first} of ${source.count} images; run check-data to find the bad ones`);
+  } finally {
+    void pass.close();
+  }
+}
+
+/** Features of all images, and the tokens of the first of them. */
+export class ImageStore {
+  /** Unit features of all images, (N, E) float32 on the device. */
+  readonly features: Tensor;
+  readonly #kept: Tensor[]; // batches (B, L, V) of the first images
+  readonly #keptCount: number;
+
+  private constructor(
+    readonly model: BlipRetrieval,
+    readonly source: ImageSource,
+    features: Tensor,
+    kept: Tensor[],
+  ) {
+    this.features = features;
+    this.#kept = kept;
+    this.#keptCount = kept.reduce((total, batch) => total + batch.size(0), 0);
+  }
+
+  /** Encodes all images, keeping tokens while they fit into `budget` bytes. Waits for the device once a batch. */
+  static encode(model: BlipRetrieval, source: ImageSource, budget: number, log: LoopLog): ImageStore {
+    const kept: Tensor[] = [];
+    const features: Tensor[] = [];
+    let left = budget;
+    try {
+      for (const [, pixels] of pixelBatches(model, source, 0)) {
+        log.dataReady();
+        scope(() => {
+          const encoded = model.encodeImages(model.normalizeImages(pixels));
+          features.push(keep(encoded.features));
+          const bytes = encoded.embeds.numel * DTYPES[encoded.embeds.dtype].bytes;
+          // Kept images are the first ones without a gap: what does not fit ends it, whatever comes after.
+          if (bytes <= left) kept.push(keep(encoded.embeds));
+          left = bytes <= left ? left - bytes : 0;
+        });
+        log.step(pixels.size(0));
+      }
+    } catch (error) {
+      log.abort();
+      for (const tensor of [...kept, ...features]) tensor.dispose();
+      throw error;
+    }
+    log.end();
+    const all = keep(ops.cat(features));
+    for (const batch of features) batch.dispose();
+    return new ImageStore(model, source, all, kept);
+  }
+
+  /** Number of images whose tokens are kept; the rest are encoded a second time by `tokens`. */
+  get keptImages(): number {
+    return this.#keptCount;
+  }
+
+  /** Every image's tokens (L, V), in order, each valid until the next is asked for. */
+  *tokens(): Generator<[image: number, embeds: Tensor]> {
+    let image = 0;
+    const each = function* (batch: Tensor): Generator<[number, Tensor]> {
+      for (let b = 0; b < batch.size(0); b++) {
+        const embeds = ops.select(batch, 0, b);
+        yield [image++, embeds];
+        embeds.dispose();
+      }
+    };
+    for (const batch of this.#kept) yield* each(batch);
+    if (this.#keptCount === this.source.count) return;
+    for (const [, pixels] of pixelBatches(this.model, this.source, this.#keptCount)) {
+      const { embeds, features } = scope(() => this.model.encodeImages(this.model.normalizeImages(pixels)));
+      features.dispose();
+      yield* each(embeds);
+      embeds.dispose();
+    }
+  }
+
+  dispose(): void {
+    for (const tensor of [this.features, ...this.#kept]) tensor.dispose();
+  }
+}

@@ -1,0 +1,45 @@
+// Scores of a split in one direction: the re-ranked candidates of each query, and -100 for everything else.
+// Kept by query, k slots each: memory grows with the pairs, not with images times texts.
+import type { TopK } from './candidates.js';
+
+/** What a pair that was not re-ranked scores, as in the reference. */
+export const NOT_RERANKED = -100;
+
+/** A matrix of scores that gives one row at a time. */
+export interface ScoreRows {
+  rows: number;
+  columns: number;
+  /** Row r; the same array is filled anew at every call. */
+  row(r: number): Float32Array;
+}
+
+/**
+ * Rows of scores from the candidates' slots. `queryOf`, when given, says whose slots row r has: equal texts share them.
+ * `scores` is in the order of `candidates.index`.
+ */
+export function scoreRows(
+  candidates: TopK,
+  scores: Float32Array,
+  columns: number,
+  queryOf?: Int32Array,
+): ScoreRows {
+  const scratch = new Float32Array(columns);
+  const { k, index } = candidates;
+  return {
+    rows: queryOf?.length ?? candidates.queries,
+    columns,
+    row(r) {
+      scratch.fill(NOT_RERANKED);
+      const query = queryOf ? (queryOf[r] ?? 0) : r;
+      for (let slot = query * k; slot < (query + 1) * k; slot++) scratch[index[slot] ?? 0] = scores[slot] ?? 0;
+      return scratch;
+    },
+  };
+}
+
+/** All rows as one matrix, row by row. */
+export function denseScores({ rows, columns, row }: ScoreRows): Float32Array {
+  const dense = new Float32Array(rows * columns);
+  for (let r = 0; r < rows; r++) dense.set(row(r), r * columns);
+  return dense;
+}

@@ -1,0 +1,128 @@
+// The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
+// Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
+import { Linear, type StateDict, weight } from '../torch/nn.js';
+import * as ops from '../torch/ops.js';
+import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import type { Architecture } from './architecture.js';
+import { chooseAttention } from './packed-attention.js';
+import { type KeysValues, TextEncoder } from './text-encoder.js';
+import { packingOf, type Packing } from './token-batch.js';
+import { VisionTransformer } from './vision-transformer.js';
+
+/** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */
+export type Precision = 'fp32' | 'tf32' | 'bf16';
+
+/** Channel means and standard deviations of the training images, of values from 0 to 1. Source: BLIP's transforms. */
+export const IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
+export const IMAGE_STD = [0.26862954, 0.26130258, 0.27577711] as const;
+
+export interface ModelOptions {
+  device?: Device;
+  precision?: Precision;
+}
+
+/** Tokens of packed texts on the model's device. */
+export interface PackedTokens {
+  ids: Tensor; // int32 (T)
+  positions: Tensor; // int32 (T): 0, 1, … within each text
+  packing: Packing;
+}
+
+export class BlipRetrieval {
+  readonly architecture: Architecture;
+  readonly device: Device;
+  readonly precision: Precision;
+  readonly vision: VisionTransformer;
+  readonly text: TextEncoder;
+  readonly #visionProj: Linear;
+  readonly #textProj: Linear;
+  readonly #itmHead: Linear;
+  readonly #mean: Tensor; // (1, 3, 1, 1)
+  readonly #std: Tensor; // (1, 3, 1, 1)
+
+  /** `state` holds the online model's weights as float32 on the CPU (see loadPretrained); they move to the device. */
+  constructor(state: StateDict, architecture: Architecture, options: ModelOptions = {}) {
+    this.architecture = architecture;
+    this.device = options.device ?? 'cpu';
+    this.precision = options.precision ?? 'fp32';
+    const half = this.precision === 'bf16';
+    // The vision encoder runs under autocast, which keeps its residual stream in float32. The text encoder, which
+    // does nearly all the work, is bfloat16 throughout; its LayerNorms compute in float32 inside.
+    const onDevice = new Map<string, Tensor>();
+    for (const [name, tensor] of state) {
+      const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
+      onDevice.set(name, keep(ops.to(tensor, { device: this.device, dtype })));
+    }
+    const build = () => ({
+      vision: new VisionTransformer(onDevice, architecture.vision),
+      text: new TextEncoder(onDevice, architecture.text),
+      mean: keep(ops.to(ops.float32([...IMAGE_MEAN], [1, 3, 1, 1]), { device: this.device })),
+      std: keep(ops.to(ops.float32([...IMAGE_STD], [1, 3, 1, 1]), { device: this.device })),
+    });
+    const { vision, text, mean, std } = noGrad(build);
+    this.vision = vision;
+    this.text = text;
+    this.#mean = mean;
+    this.#std = std;
+    this.#visionProj = Linear.of(onDevice, 'vision_proj');
+    this.#textProj = Linear.of(onDevice, 'text_proj');
+    this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
+    text.attend = scope(() => {
+      const { width, heads } = architecture.text;
+      const sample = ops.to(ops.randn([8, heads, width / heads]), {
+        device: this.device,
+        dtype: half ? 'bfloat16' : 'float32',
+      });
+      return chooseAttention(sample, packingOf([1, 3, 4], this.device));
+    });
+  }
+
+  /** Pixels uint8 (B, P, P, 3) → normalised float32 (B, 3, P, P), in torchvision's order of operations. */
+  normalizeImages(pixels: Tensor): Tensor {
+    return scope(() => {
+      const channels = ops.permute(ops.to(pixels, { device: this.device }), [0, 3, 1, 2]);
+      const unit = ops.div(ops.contiguous(ops.to(channels, { dtype: 'float32' })), 255);
+      return ops.div(ops.sub(unit, this.#mean), this.#std);
+    });
+  }
+
+  /** Normalised images (B, 3, P, P) → all tokens `embeds` (B, L, V) and unit `features` (B, E) float32. */
+  encodeImages(images: Tensor): { embeds: Tensor; features: Tensor } {
+    return noGrad(() =>
+      scope(() => {
+        const half = this.precision === 'bf16';
+        const forward = () => this.vision.forward(images);
+        const embeds = half ? autocast(this.device, 'bfloat16', forward) : forward();
+        const features = ops.normalize(this.#visionProj.forward(ops.select(embeds, 1, 0)), -1);
+        return { embeds: half ? ops.to(embeds, { dtype: 'bfloat16' }) : embeds, features };
+      }),
+    );
+  }
+
+  /** Texts that begin with [CLS] → unit features (n, E) float32. */
+  encodeTexts({ ids, positions, packing }: PackedTokens): Tensor {
+    return noGrad(() =>
+      scope(() => {
+        const hidden = ops.to(this.text.forwardTexts(ids, positions, packing), { dtype: 'float32' });
+        return ops.normalize(this.#textProj.forward(hidden), -1);
+      }),
+    );
+  }
+
+  /** Texts that begin with [ENC] → what of the multimodal encoder does not depend on the image, (T, D). */
+  stem({ ids, positions, packing }: PackedTokens): Tensor {
+    return noGrad(() => this.text.stem(ids, positions, packing));
+  }
+
+  /** One image's tokens (L, V) → its keys and values for every layer. */
+  imageKeysValues(embeds: Tensor): KeysValues[] {
+    return noGrad(() => this.text.imageKeysValues(embeds));
+  }
+
+  /** Stems of n texts (T, D) against one image → ITM logits (n, 2) float32; column 1 speaks for a match. */
+  matchLogits(stem: Tensor, packing: Packing, image: readonly KeysValues[]): Tensor {
+    return noGrad(() =>
+      scope(() => this.#itmHead.forward(ops.to(this.text.forwardPairs(stem, packing, image), { dtype: 'float32' }))),
+    );
+  }
+}

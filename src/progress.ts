@@ -1,0 +1,77 @@
+// A progress bar on a terminal: one line that is drawn over, with the time that is left at the pace so far.
+import { pythonDuration } from './python-format.js';
+
+/** What the bar writes to: a terminal, or something that looks like one in a test. */
+export interface ProgressStream {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
+
+export interface ProgressOptions {
+  stream: ProgressStream;
+  /** Milliseconds of a clock that does not jump. */
+  now?: () => number;
+  /** Without colour, as NO_COLOR asks. */
+  plain?: boolean;
+}
+
+/** Milliseconds between two drawings: more often is noise, and costs time on a slow terminal. */
+const REDRAW_MS = 100;
+const BAR_CELLS = 24;
+
+/** Whether a bar may be drawn: a terminal that can move its cursor. */
+export function canDrawProgress(stream: ProgressStream, env: NodeJS.ProcessEnv = process.env): boolean {
+  return stream.isTTY === true && env.TERM !== 'dumb';
+}
+
+/** Whether colour is unwanted: NO_COLOR is set to anything but nothing (no-color.org). */
+export function noColor(env: NodeJS.ProcessEnv = process.env): boolean {
+  return env.NO_COLOR !== undefined && env.NO_COLOR !== '';
+}
+
+/** One bar: `update` as work is done, `finish` once. */
+export class ProgressBar {
+  readonly #label: string;
+  readonly #total: number;
+  readonly #stream: ProgressStream;
+  readonly #now: () => number;
+  readonly #plain: boolean;
+  readonly #start: number;
+  #drawn = Number.NEGATIVE_INFINITY;
+
+  /** @param total units of work, 1 or more */
+  constructor(label: string, total: number, options: ProgressOptions) {
+    this.#label = label;
+    this.#total = total;
+    this.#stream = options.stream;
+    this.#now = options.now ?? (() => performance.now());
+    this.#plain = options.plain ?? noColor();
+    this.#start = this.#now();
+  }
+
+  /** Draws the bar if it is time to. @param done units done so far */
+  update(done: number): void {
+    const now = this.#now();
+    if (now - this.#drawn < REDRAW_MS && done < this.#total) return;
+    this.#drawn = now;
+    const share = this.#total > 0 ? Math.min(1, done / this.#total) : 1;
+    const elapsed = (now - this.#start) / 1000;
+    const left = done > 0 ? `eta ${pythonDuration((elapsed / done) * (this.#total - done))}` : 'eta -:--:--';
+    const filled = Math.round(share * BAR_CELLS);
+    const full = '#'.repeat(filled);
+    const bar = `[${this.#plain ? full : `\x1b[32m${full}\x1b[0m`}${'.'.repeat(BAR_CELLS - filled)}]`;
+    const count = `${Math.floor(share * 100)}%`.padStart(4);
+    const text = `${count}  ${done}/${this.#total}  ${left}  elapsed ${pythonDuration(elapsed)}`;
+    // A line that wraps cannot be drawn over, so a narrow terminal gets no bar.
+    const wide = this.#label.length + BAR_CELLS + text.length + 4 < (this.#stream.columns ?? 80);
+    this.#stream.write(
+      `\r\x1b[2K${wide ? `${this.#label} ${bar} ${text}` : text.slice(0, (this.#stream.columns ?? 80) - 1)}`,
+    );
+  }
+
+  /** Clears the line, so that the next print starts on it. */
+  finish(): void {
+    this.#stream.write('\r\x1b[2K');
+  }
+}

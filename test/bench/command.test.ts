@@ -1,0 +1,43 @@
+// Wrong use of the bench command: one sentence and exit code 2, before anything is started.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CommanderError } from 'commander';
+import { benchCommand } from '#blip/commands/bench.js';
+import { UserError } from '#blip/errors.js';
+
+function run(...args: string[]): Promise<unknown> {
+  const quiet = { writeErr: () => {}, writeOut: () => {} };
+  return benchCommand().exitOverride().configureOutput(quiet).parseAsync(args, { from: 'user' });
+}
+
+const wrongUse: readonly [args: string[], message: RegExp][] = [
+  [['rerank'], /needs --reference DIR/],
+  [['open'], /bench open needs --reference DIR/],
+  [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is no multiple of 16/],
+  [['rerank', '--reference', '.', '--texts', '3'], /--texts 3 is fewer than --images 8/],
+  [['rerank', '--reference', '.', '--k', '9'], /--k 9 is above the number of images, 8/],
+  [['scaling', '--images', '4'], /at least 8/],
+  [['--scaling', '--images', '16', '--k', '16'], /--k 16 is above half of --images 16/],
+];
+for (const [args, message] of wrongUse) {
+  test(`bench ${args.join(' ')}`, async () => {
+    await assert.rejects(run(...args), (error) => {
+      assert.ok(error instanceof UserError, String(error));
+      assert.equal(error.exitCode, 2);
+      assert.match(error.message, message);
+      return true;
+    });
+  });
+}
+
+for (const args of [
+  ['nothing'],
+  ['rerank', '--rounds', '0'],
+  ['rerank', '--images', 'many'],
+  ['rerank', '--vit', 'huge'],
+  ['rerank', '--precision', 'fp8'],
+]) {
+  test(`bench ${args.join(' ')} is refused by the parser`, async () => {
+    await assert.rejects(run(...args), (error) => error instanceof CommanderError && error.exitCode !== 0);
+  });
+}

@@ -1,0 +1,89 @@
+// The reference's side of bench: what a user reads when the checkout or Python lacks something, and, where there is a checkout, its work.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { drawCheckpoint, startReference } from '#blip/bench/programs.js';
+import { Loaded, Memory, Reranked, Timed } from '#blip/bench/protocol.js';
+import { readTensor, writeTensors } from '#blip/bench/tensor-file.js';
+import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { UserError } from '#blip/errors.js';
+import { projectRoot } from '../helpers/fixtures.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-test-reference-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const { BLIP_REFERENCE: checkout, BLIP_PYTHON: python = 'python3' } = process.env;
+const setting = { reference: join(projectRoot, 'bench'), python, threads: 1, folder };
+const failsWith = (pattern: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof UserError, String(error));
+  assert.match(error.message, pattern);
+  return true;
+};
+
+test('a folder that does not exist', async () => {
+  const reference = join(folder, 'absent');
+  await assert.rejects(startReference({ ...setting, reference }), failsWith(/--reference does not exist: clone https/));
+});
+
+test('a Python that does not exist', async () => {
+  await assert.rejects(
+    startReference({ ...setting, python: join(folder, 'python9') }),
+    failsWith(/cannot be started .*ENOENT/),
+  );
+});
+
+test('a folder that is no checkout of BLIP', async (t) => {
+  if (spawnSync(python, ['--version']).status !== 0) return t.skip(`there is no ${python}`);
+  await assert.rejects(
+    startReference(setting),
+    failsWith(/is no complete checkout of salesforce\/BLIP: train_retrieval\.py, .* missing/),
+  );
+});
+
+test('features, scores, times and memory of a tiny model, and the checkout stays as it is', async (t) => {
+  if (checkout === undefined)
+    return t.skip('set BLIP_REFERENCE to a checkout of salesforce/BLIP and BLIP_PYTHON to its Python');
+  const before = readdirSync(checkout, { recursive: true }).sort();
+  const reference = { ...setting, reference: checkout, threads: 2 };
+  const model = { vit: 'tiny', image_size: 96, queue_size: 64, checkpoint: join(folder, 'drawn.pth') } as const;
+  await drawCheckpoint(reference, model);
+  const { worker, hello } = await startReference(reference);
+  try {
+    assert.equal(hello.threads, 2);
+    await worker.ask({ op: 'load', ...model, device: 'cpu', precision: 'fp32' }, Loaded);
+    const images = join(folder, 'images.safetensors');
+    writeTensors(images, { images: { shape: [5, 3, 96, 96], data: drawImages(5, 96, 3) } });
+    const scores = join(folder, 'scores.safetensors');
+    const work = { op: 'rerank', images, captions: drawCaptions(12, 3), batch: 2 } as const;
+    const features = await worker.ask(work, Reranked);
+    assert.deepEqual(Object.keys(features.seconds), ['texts', 'images']);
+    const all = await worker.ask({ ...work, k: 4, scores }, Reranked);
+    assert.deepEqual(Object.keys(all.seconds), ['texts', 'images', 'i2t', 't2i']);
+    const [i2t, t2i] = [readTensor(scores, 'i2t'), readTensor(scores, 't2i')];
+    assert.deepEqual(
+      [i2t.shape, t2i.shape],
+      [
+        [5, 12],
+        [12, 5],
+      ],
+    );
+    assert.equal(i2t.data.filter((score) => score > -100).length, 5 * 4);
+    assert.equal(t2i.data.filter((score) => score > -100).length, 12 * 4);
+    assert.ok((await worker.ask({ op: 'open', checkpoint: model.checkpoint }, Timed)).seconds > 0);
+    assert.ok((await worker.ask({ op: 'overhead', calls: 10 }, Timed)).seconds > 0);
+    assert.ok((await worker.ask({ op: 'memory' }, Memory)).peak_bytes > 2 ** 26);
+    await assert.rejects(
+      worker.ask(
+        { op: 'load', ...model, checkpoint: join(folder, 'absent.pth'), device: 'cpu', precision: 'fp32' },
+        Loaded,
+      ),
+      failsWith(/salesforce\/BLIP .* failed: RuntimeError/),
+    );
+  } finally {
+    await worker.close();
+  }
+  assert.deepEqual(readdirSync(checkout, { recursive: true }).sort(), before);
+});

@@ -1,0 +1,35 @@
+// The drawn captions and images: the same each time, and like COCO's in what costs time.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { drawCaptions, drawImages, spreadTexts, uniform } from '#blip/bench/workload.js';
+
+test('the generator gives the known sequence of mulberry32', () => {
+  const random = uniform(0);
+  assert.deepEqual([random(), random(), random()], [0.26642920868471265, 0.0003297457005828619, 0.2232720274478197]);
+});
+
+test('captions are the same for a seed and have the lengths of COCO', () => {
+  const captions = drawCaptions(5000, 1);
+  assert.deepEqual(captions.slice(0, 20), drawCaptions(20, 1));
+  assert.notDeepEqual(captions.slice(0, 20), drawCaptions(20, 2));
+  const lengths = captions.map((caption) => caption.split(' ').length);
+  const mean = lengths.reduce((sum, length) => sum + length, 0) / lengths.length;
+  assert.ok(mean > 10.2 && mean < 10.8, `mean length ${mean}`);
+  assert.ok(Math.min(...lengths) >= 8 && Math.max(...lengths) <= 27);
+  assert.ok(new Set(captions).size > 4900, 'few captions are equal');
+});
+
+test('images are normalised, differ, and are the same for a seed', () => {
+  const images = drawImages(3, 32, 7);
+  assert.equal(images.length, 3 * 3 * 32 * 32);
+  assert.deepEqual(images, drawImages(3, 32, 7));
+  const mean = images.reduce((sum, value) => sum + value, 0) / images.length;
+  assert.ok(Math.abs(mean) < 1 && images.every((value) => Math.abs(value) < 4), `mean ${mean}`);
+  assert.notDeepEqual(images.subarray(0, 3 * 32 * 32), images.subarray(3 * 32 * 32, 2 * 3 * 32 * 32));
+});
+
+test('every image has a caption, in order', () => {
+  assert.deepEqual(spreadTexts(5, 2), [0, 0, 0, 1, 1]);
+  assert.equal(new Set(spreadTexts(7, 7)).size, 7);
+  assert.equal(new Set(spreadTexts(40, 9)).size, 9);
+});
