@@ -2,17 +2,15 @@
 
 python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin, one JSON answer a line on stdout
 
-  {"op": "draw", "checkpoint", "vit", "image_size", "queue_size"}                          writes a checkpoint of weights drawn by a rule
   {"op": "load", "checkpoint", "vit", "image_size", "queue_size", "device", "precision"}   builds the model by blip_retrieval(pretrained=…)
-  {"op": "rerank", "images", "captions", "k", "batch", "scores"}     evaluation(); without "k" its features only
+  {"op": "rerank", "images", "captions", "k", "batch", "scores"}     evaluation()
   {"op": "open", "checkpoint"}        torch.load(mmap=True)
   {"op": "overhead", "calls"}         torch.add of two small tensors
   {"op": "transform", "image_root", "ann_root", "image_size"}    dataset[i] of the val split: decode, resize, normalise
   {"op": "memory"}, {"op": "quit"} (or the end of the input)
 
 An answer is {"ok": true, …} or {"ok": false, "error": sentence}. Everything that the reference prints goes to stderr.
-evaluation() is called as it is. Its phases are told apart from outside: it begins with the texts, then iterates the loader it is given (images), then
-calls MetricLogger.log_every twice (image-to-text, text-to-image).
+evaluation() is called as it is. Where its features end and its re-ranking begins is seen from outside: there it calls MetricLogger.log_every.
 """
 import argparse
 import contextlib
@@ -29,19 +27,14 @@ os.dup2(2, 1)  # whatever else writes to stdout, native code included, must not 
 import reference_shims  # noqa: E402
 
 
-class FeaturesDone(Exception):
-    """Ends evaluation() where re-ranking would begin."""
-
-
 class Loader:
-    """What evaluation() reads of a DataLoader: batches of (image, index), and the data set's texts and images."""
+    """What evaluation() reads of a DataLoader: batches of (images, indices), and the data set's texts and images."""
 
-    def __init__(self, images, texts, batch, mark):
+    def __init__(self, images, texts, batch):
         self.dataset = argparse.Namespace(text=texts, image=list(range(len(images))))
-        self.images, self.batch, self.mark = images, batch, mark
+        self.images, self.batch = images, batch
 
     def __iter__(self):
-        self.mark("texts")
         for start in range(0, len(self.images), self.batch):
             yield self.images[start:start + self.batch], None
 
@@ -69,24 +62,6 @@ class Runner:
         return {"versions": {"python": sys.version.split()[0], "torch": self.torch.__version__, "transformers": transformers.__version__,
                              "timm": timm.__version__}, "threads": self.torch.get_num_threads()}
 
-    def draw(self, checkpoint, vit, image_size, queue_size):
-        """The rule: entry n of the state dict is drawn after manual_seed(n), spread so that scores of pairs differ visibly."""
-        torch, scale = self.torch, 0.15 if vit == "tiny" else 0.04
-        state = self.blip_retrieval.BLIP_Retrieval(image_size=image_size, vit=vit, queue_size=queue_size).state_dict()
-        for n, (name, value) in enumerate(state.items()):
-            if not value.is_floating_point() or name in ("temp", "image_queue", "text_queue"):
-                continue  # as constructed
-            twin = state.get(name.replace("encoder_m.", "encoder.").replace("proj_m.", "proj."), value)
-            noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(n))
-            if twin is not value:
-                value.copy_(twin)
-            elif name.endswith("weight") and "norm" in name.lower():
-                value.copy_(1 + 0.1 * noise)
-            else:
-                value.copy_((0.02 if name.endswith("bias") else scale) * noise)
-        torch.save({"model": state}, checkpoint)
-        return {"tensors": len(state)}
-
     def load(self, checkpoint, vit, image_size, queue_size, device="cpu", precision="fp32"):
         torch = self.torch
         if device == "cuda":
@@ -99,35 +74,30 @@ class Runner:
         self.model = self.blip_retrieval.blip_retrieval(pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size).to(self.device)
         return {"seconds": self.now() - start}
 
-    def rerank(self, images, captions, k=None, batch=64, scores=None):
+    def rerank(self, images, captions, k, batch=64, scores=None):
         from safetensors.torch import load_file, save_file
-        marks = []
+        from torchvision.transforms.functional import normalize
+        pixels = load_file(images)["images"].permute(0, 3, 1, 2).to(self.torch.float32) / 255
+        normalized = normalize(pixels, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+        loader = Loader(normalized, [self.pre_caption(c, 30) for c in captions], batch)
+        rerank_begins = []
 
-        def mark(phase):
-            marks.append((phase, self.now()))
+        def log_every(logger, *args):
+            rerank_begins.append(self.now())
+            return self.log_every(logger, *args)
 
-        def log_every(logger, rows, *args):
-            mark("images" if len(marks) == 2 else "i2t")
-            if k is None:
-                raise FeaturesDone
-            return self.log_every(logger, rows, *args)
-
-        loader = Loader(load_file(images)["images"], [self.pre_caption(c, 30) for c in captions], batch, mark)
         self.utils.MetricLogger.log_every = log_every
         autocast = self.torch.autocast(self.device.type, self.torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
-        mark("start")
         try:
             with autocast:
+                start = self.now()
                 i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
-            mark("t2i")
-        except FeaturesDone:
-            i2t = t2i = None
+                end = self.now()
         finally:
             self.utils.MetricLogger.log_every = self.log_every
-        answer = {"seconds": {name: end - marks[i][1] for i, (name, end) in enumerate(marks[1:])}}
-        if scores and i2t is not None:
+        if scores:
             save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
-        return answer
+        return {"seconds": {"features": rerank_begins[0] - start, "rerank": end - rerank_begins[0]}}
 
     def open(self, checkpoint):
         start = time.perf_counter()

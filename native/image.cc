@@ -209,12 +209,11 @@ void Resize(const uint8_t* src, size_t stride, int width, int height, int out_wi
   }
 }
 
-int ReadInt(const Napi::CallbackInfo& info, size_t index, const char* name, int least, int most) {
-  const Napi::Value value = info[index];
+int CheckInt(const Napi::Value& value, const char* name, int least, int most) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
   if (!(number >= least && number <= most) || number != std::floor(number)) {
-    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic expects an integer from ") +
-                                               std::to_string(least) + " to " + std::to_string(most) + " for " + name);
+    throw Napi::TypeError::New(value.Env(), std::string("resizeBicubic: expected an integer from ") +
+                                                std::to_string(least) + " to " + std::to_string(most) + " for " + name);
   }
   return static_cast<int>(number);
 }
@@ -222,12 +221,12 @@ int ReadInt(const Napi::CallbackInfo& info, size_t index, const char* name, int 
 uint8_t* ReadPixels(const Napi::CallbackInfo& info, size_t index, const char* name, int width, int height) {
   const Napi::Value value = info[index];
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic expects a Uint8Array for ") + name);
+    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic: expected a Uint8Array for ") + name);
   }
   const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
   const size_t needed = static_cast<size_t>(width) * height * kChannels;
   if (array.ByteLength() != needed) {
-    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic expects ") + std::to_string(needed) +
+    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic: expected ") + std::to_string(needed) +
                                                " bytes (" + std::to_string(width) + "x" + std::to_string(height) +
                                                " RGB) for " + name + " but received " +
                                                std::to_string(array.ByteLength()));
@@ -235,27 +234,31 @@ uint8_t* ReadPixels(const Napi::CallbackInfo& info, size_t index, const char* na
   return const_cast<uint8_t*>(array.Data());
 }
 
-// resizeBicubic(src, width, height, outWidth, outHeight, dst, left?, top?, cropWidth?, cropHeight?)
+// resizeBicubic(source, width, height, outWidth, outHeight, destination, [left, top, width, height] to crop first)
 Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
-  const int width = ReadInt(info, 1, "width", 1, kMaxSide);
-  const int height = ReadInt(info, 2, "height", 1, kMaxSide);
-  const int out_width = ReadInt(info, 3, "outWidth", 1, kMaxSide);
-  const int out_height = ReadInt(info, 4, "outHeight", 1, kMaxSide);
-  const uint8_t* src = ReadPixels(info, 0, "src", width, height);
-  uint8_t* dst = ReadPixels(info, 5, "dst", out_width, out_height);
+  const int width = CheckInt(info[1], "width", 1, kMaxSide);
+  const int height = CheckInt(info[2], "height", 1, kMaxSide);
+  const int out_width = CheckInt(info[3], "outWidth", 1, kMaxSide);
+  const int out_height = CheckInt(info[4], "outHeight", 1, kMaxSide);
+  const uint8_t* src = ReadPixels(info, 0, "source", width, height);
+  uint8_t* dst = ReadPixels(info, 5, "destination", out_width, out_height);
   int left = 0, top = 0, crop_width = width, crop_height = height;
-  if (info.Length() > 6) {
-    left = ReadInt(info, 6, "left", 0, width - 1);
-    top = ReadInt(info, 7, "top", 0, height - 1);
-    crop_width = ReadInt(info, 8, "cropWidth", 1, width - left);
-    crop_height = ReadInt(info, 9, "cropHeight", 1, height - top);
+  if (!info[6].IsUndefined()) {
+    if (!info[6].IsArray() || info[6].As<Napi::Array>().Length() != 4) {
+      throw Napi::TypeError::New(info.Env(), "resizeBicubic: expected [left, top, width, height] for box");
+    }
+    const Napi::Array box = info[6].As<Napi::Array>();
+    left = CheckInt(box[0u], "the left of box", 0, width - 1);
+    top = CheckInt(box[1u], "the top of box", 0, height - 1);
+    crop_width = CheckInt(box[2u], "the width of box", 1, width - left);
+    crop_height = CheckInt(box[3u], "the height of box", 1, height - top);
   }
   const size_t stride = static_cast<size_t>(width) * kChannels;
   try {
     Resize(src + top * stride + static_cast<size_t>(left) * kChannels, stride, crop_width, crop_height, out_width,
            out_height, dst);
   } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(info.Env(), "resizeBicubic found no memory for an image of " + std::to_string(out_width) +
+    throw Napi::Error::New(info.Env(), "resizeBicubic: no memory for an image of " + std::to_string(out_width) +
                                            "x" + std::to_string(crop_height) + " between its two passes");
   }
   return info.Env().Undefined();

@@ -12,7 +12,7 @@ function answer(value: object): void {
 const commandOf = (line: string): Command => JSON.parse(line);
 
 try {
-  const work = new OwnWork();
+  const work = new OwnWork(process.argv[2] === 'cuda');
   answer({ ok: true, ...work.hello() });
   for await (const line of createInterface({ input: process.stdin })) {
     try {

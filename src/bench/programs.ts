@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeVocabulary } from '../data/vocabulary.js';
 import { UserError } from '../errors.js';
-import { Drawn, type Hello, type ModelSetting } from './protocol.js';
+import { type DrawSetting, type Hello, type ModelSetting, Timed } from './protocol.js';
 import { Worker } from './worker.js';
 
 export const title = { own: 'this program', reference: 'salesforce/BLIP' };
@@ -27,10 +27,10 @@ export interface ReferenceSetting {
 /** OpenMP reads the first, MKL the second; neither may take more cores than the other program has. */
 const threadsOnly = (threads: number) => ({ OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) });
 
-/** Starts this program's side in a process of its own. */
-export function startOwn(threads: number): Promise<Started> {
+/** Starts this program's side in a process of its own; for the CPU without LibTorch's CUDA libraries. */
+export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'): Promise<Started> {
   const script = fileURLToPath(new URL('./own-runner.js', import.meta.url));
-  return Worker.start(title.own, process.execPath, [script], threadsOnly(threads));
+  return Worker.start(title.own, process.execPath, [script, device], threadsOnly(threads));
 }
 
 /**
@@ -54,14 +54,11 @@ export async function startReference({ reference, python, threads, folder }: Ref
 }
 
 /** Writes a checkpoint drawn by a rule. In a process of its own: the peak memory of a measured one stays what its work needs. */
-export async function drawCheckpoint(
-  reference: ReferenceSetting,
-  model: Pick<ModelSetting, 'vit' | 'image_size' | 'queue_size'> & { checkpoint: string },
-): Promise<void> {
-  const { worker } = await startReference(reference);
+export async function drawCheckpoint(setting: DrawSetting): Promise<void> {
+  const { worker } = await startOwn(1);
   try {
-    const { checkpoint, vit, image_size, queue_size } = model;
-    await worker.ask({ op: 'draw', checkpoint, vit, image_size, queue_size }, Drawn);
+    const { checkpoint, vit, image_size, queue_size } = setting;
+    await worker.ask({ op: 'draw', checkpoint, vit, image_size, queue_size }, Timed);
   } finally {
     await worker.close();
   }

@@ -7,8 +7,7 @@ export const sizes = ['tiny', 'base', 'large'] as const;
 
 /** The model and the arithmetic that both programs are given. */
 export interface ModelSetting {
-  /** File; this program draws the weights by the rule where it is absent. */
-  checkpoint?: string;
+  checkpoint: string;
   vit: (typeof sizes)[number];
   image_size: number;
   queue_size: number;
@@ -16,25 +15,35 @@ export interface ModelSetting {
   precision: (typeof precisions)[number];
 }
 
-/** One evaluation; without `k` only the features. */
+/** A checkpoint to be drawn by this program, at the path `checkpoint`. */
+export type DrawSetting = Pick<ModelSetting, 'checkpoint' | 'vit' | 'image_size' | 'queue_size'>;
+
+/** One evaluation. */
 export interface RerankWork {
-  /** .safetensors file whose `images` is (N, 3, S, S) float32, already normalised. */
+  /** .safetensors file whose `images` are decoded pixels, uint8 (N, S, S, 3). */
   images: string;
   captions: string[];
-  k?: number;
+  k: number;
   /** Images that go through the vision encoder at a time. */
   batch: number;
   /** Where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
   scores?: string;
 }
 
+/** The images of the val split in COCO's layout, through the evaluation transform. */
+export interface TransformWork {
+  image_root: string;
+  ann_root: string;
+  image_size: number;
+}
+
 export type Command =
-  | ({ op: 'draw'; checkpoint: string } & Pick<ModelSetting, 'vit' | 'image_size' | 'queue_size'>)
+  | ({ op: 'draw' } & DrawSetting)
   | ({ op: 'load' } & ModelSetting)
   | ({ op: 'rerank' } & RerankWork)
   | { op: 'open'; checkpoint: string }
   | { op: 'overhead'; calls: number }
-  | { op: 'transform'; image_root: string; ann_root: string; image_size: number }
+  | ({ op: 'transform' } & TransformWork)
   | { op: 'memory' };
 
 const seconds = z.number().nonnegative();
@@ -42,13 +51,12 @@ const seconds = z.number().nonnegative();
 /** The first line a program writes: ready, and of which versions. */
 export const Hello = z.object({ versions: z.record(z.string(), z.string()), threads: z.number().int() });
 export type Hello = z.infer<typeof Hello>;
-export const Drawn = z.object({ tensors: z.number() });
-export const Loaded = z.object({ seconds });
+/** What is answered to everything but an evaluation and the question for memory. */
 export const Timed = z.object({ seconds });
-export const Transformed = z.object({ seconds, images: z.number() });
-/** Seconds of each phase: `texts` and `images` are the features, all others the re-ranking. */
-export const Reranked = z.object({ seconds: z.record(z.string(), seconds) });
-export type Reranked = z.infer<typeof Reranked>;
+/** Seconds of the features of texts and images, and of the re-ranking. */
+const PhaseSeconds = z.object({ features: seconds, rerank: seconds });
+export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
+export const Reranked = z.object({ seconds: PhaseSeconds });
 export const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });
 export type Memory = z.infer<typeof Memory>;
 

@@ -2,11 +2,12 @@
 import { join } from 'node:path';
 import { itmEval, type RetrievalMetrics } from '../evaluation/recall.js';
 import { type Machine, machine } from './machine.js';
+import { readScores, writeImages } from './matrices.js';
 import { drawCheckpoint, startOwn, startReference, title } from './programs.js';
-import { Loaded, Memory, type ModelSetting, Reranked } from './protocol.js';
+import { Memory, type ModelSetting, type PhaseSeconds, Reranked, Timed } from './protocol.js';
 import { withScratch } from './scratch.js';
 import { compareScores, type ScoreComparison, type Summary, summary } from './statistics.js';
-import { readTensor, writeTensors } from './tensor-file.js';
+
 import type { Worker } from './worker.js';
 import { drawCaptions, drawImages, spreadTexts } from './workload.js';
 
@@ -29,8 +30,8 @@ export interface RerankOptions extends Omit<ModelSetting, 'checkpoint'> {
 
 export interface ProgramReport {
   versions: Record<string, string>;
-  /** Seconds of each phase, one entry a round. */
-  rounds: Record<string, number>[];
+  /** One entry a round. */
+  rounds: PhaseSeconds[];
   /** Pairs that the reference scores, divided by the seconds of re-ranking: from the shortest time, and from the median. */
   pairs_per_second: { best: number; median: number };
   feature_seconds: Summary;
@@ -57,7 +58,7 @@ interface Program {
   name: 'own' | 'reference';
   worker: Worker;
   versions: Record<string, string>;
-  rounds: Record<string, number>[];
+  rounds: PhaseSeconds[];
 }
 
 /**
@@ -74,25 +75,23 @@ export async function benchRerank(options: RerankOptions, say: (line: string) =>
       captions: drawCaptions(options.texts, options.seed),
     };
     const imageOfText = spreadTexts(options.texts, options.images);
-    writeTensors(work.images, {
-      images: {
-        shape: [options.images, 3, options.image_size, options.image_size],
-        data: drawImages(options.images, options.image_size, options.seed),
-      },
-    });
+    const pixels = drawImages(options.images, options.image_size, options.seed);
+    await writeImages(work.images, pixels, options.images, options.image_size);
     const checkpoint = options.pretrained ?? join(folder, 'drawn.pth');
     if (options.pretrained === undefined) {
       say(`drawing the weights of vit ${options.vit} by a rule`);
-      await drawCheckpoint({ ...options, folder }, { ...modelOf(options), checkpoint });
+      await drawCheckpoint({ ...modelOf(options), checkpoint });
     }
 
     const programs: Program[] = [];
     try {
       for (const name of ['reference', 'own'] as const) {
         const { worker, hello } =
-          name === 'own' ? await startOwn(options.threads) : await startReference({ ...options, folder });
+          name === 'own'
+            ? await startOwn(options.threads, options.device)
+            : await startReference({ ...options, folder });
         programs.push({ name, worker, versions: hello.versions, rounds: [] });
-        const { seconds } = await worker.ask({ op: 'load', ...modelOf(options), checkpoint }, Loaded);
+        const { seconds } = await worker.ask({ op: 'load', ...modelOf(options), checkpoint }, Timed);
         say(`${title[name]} loaded in ${seconds.toFixed(1)} s`);
       }
       for (let round = 1; round <= options.rounds; round++) {
@@ -140,8 +139,7 @@ const modelOf = ({ vit, image_size, queue_size, device, precision }: RerankOptio
 
 const scoresOf = (folder: string, name: string) => join(folder, `scores_${name}.safetensors`);
 
-const features = (seconds: Record<string, number>) => (seconds.texts ?? 0) + (seconds.images ?? 0);
-const total = (seconds: Record<string, number>) => Object.values(seconds).reduce((sum, value) => sum + value, 0);
+const total = ({ features, rerank }: PhaseSeconds) => features + rerank;
 
 /** Both programs' recalls are counted by our itmEval from their matrices, so that only scores can make them differ. */
 async function report(
@@ -152,26 +150,24 @@ async function report(
   images: number,
 ): Promise<ProgramReport> {
   const memory = await program.worker.ask({ op: 'memory' }, Memory);
-  const rerank = summary(program.rounds.map((seconds) => total(seconds) - features(seconds)));
-  const file = scoresOf(folder, program.name);
+  const rerank = summary(program.rounds.map((seconds) => seconds.rerank));
+  const { i2t, t2i } = readScores(scoresOf(folder, program.name));
   const img2txt = Array.from({ length: images }, (_, i) => [...imageOfText.keys()].filter((t) => imageOfText[t] === i));
   return {
     versions: program.versions,
     rounds: program.rounds,
     pairs_per_second: { best: pairs / rerank.min, median: pairs / rerank.median },
-    feature_seconds: summary(program.rounds.map(features)),
+    feature_seconds: summary(program.rounds.map((seconds) => seconds.features)),
     total_seconds: summary(program.rounds.map(total)),
     peak_bytes: memory.peak_bytes,
     ...(memory.device_peak_bytes === undefined ? {} : { device_peak_bytes: memory.device_peak_bytes }),
-    recalls: itmEval(readTensor(file, 'i2t').data, readTensor(file, 't2i').data, Int32Array.from(imageOfText), img2txt),
+    recalls: itmEval(i2t, t2i, Int32Array.from(imageOfText), img2txt),
   };
 }
 
 function compareBoth(folder: string): ScoreComparison {
-  const [i2t, t2i] = ['i2t', 't2i'].map((name) =>
-    compareScores(readTensor(scoresOf(folder, 'own'), name).data, readTensor(scoresOf(folder, 'reference'), name).data),
-  );
-  if (!i2t || !t2i) throw new Error('two directions were compared');
+  const [own, reference] = [readScores(scoresOf(folder, 'own')), readScores(scoresOf(folder, 'reference'))];
+  const [i2t, t2i] = [compareScores(own.i2t, reference.i2t), compareScores(own.t2i, reference.t2i)];
   return {
     maxDifference: Math.max(i2t.maxDifference, t2i.maxDifference),
     both: i2t.both + t2i.both,

@@ -1,10 +1,10 @@
 // `bench scaling`: time and peak memory of this program at four numbers of images and four of k_test, to show how cost grows.
 import { join } from 'node:path';
 import { type Machine, machine } from './machine.js';
-import { startOwn } from './programs.js';
-import { Loaded, Memory, type ModelSetting, Reranked } from './protocol.js';
+import { writeImages } from './matrices.js';
+import { drawCheckpoint, startOwn } from './programs.js';
+import { Memory, type ModelSetting, Reranked, Timed } from './protocol.js';
 import { withScratch } from './scratch.js';
-import { writeTensors } from './tensor-file.js';
 import { drawCaptions, drawImages } from './workload.js';
 
 export interface ScalingOptions extends Omit<ModelSetting, 'checkpoint'> {
@@ -49,9 +49,14 @@ const captionsPerImage = 5;
 export async function benchScaling(options: ScalingOptions, say: (line: string) => void): Promise<ScalingReport> {
   const at = machine();
   return await withScratch(async (folder) => {
+    const checkpoint = options.pretrained ?? join(folder, 'drawn.pth');
+    if (options.pretrained === undefined) {
+      say(`drawing the weights of vit ${options.vit} by a rule`);
+      await drawCheckpoint({ ...options, checkpoint });
+    }
     const versions: Record<string, string> = {};
     const measure = async (images: number, k: number): Promise<ScalingPoint> => {
-      const point = await measurePoint(options, folder, images, k, versions);
+      const point = await measurePoint({ ...options, checkpoint }, folder, images, k, versions);
       say(`${images} images, k ${k}: ${(point.feature_seconds + point.rerank_seconds).toFixed(1)} s`);
       return point;
     };
@@ -66,23 +71,20 @@ export async function benchScaling(options: ScalingOptions, say: (line: string) 
 const growing = (largest: number) => [8, 4, 2, 1].map((part) => Math.max(1, Math.floor(largest / part)));
 
 async function measurePoint(
-  options: ScalingOptions,
+  options: ScalingOptions & { checkpoint: string },
   folder: string,
   images: number,
   k: number,
   versions: Record<string, string>,
 ): Promise<ScalingPoint> {
-  const { vit, image_size, queue_size, device, precision, pretrained, batch, threads, seed } = options;
+  const { vit, image_size, queue_size, device, precision, checkpoint, batch, threads, seed } = options;
   const texts = images * captionsPerImage;
   const file = join(folder, `images_${images}.safetensors`);
-  writeTensors(file, {
-    images: { shape: [images, 3, image_size, image_size], data: drawImages(images, image_size, seed) },
-  });
-  const { worker, hello } = await startOwn(threads);
+  await writeImages(file, drawImages(images, image_size, seed), images, image_size);
+  const { worker, hello } = await startOwn(threads, device);
   try {
     Object.assign(versions, hello.versions);
-    const checkpoint = pretrained === undefined ? {} : { checkpoint: pretrained };
-    await worker.ask({ op: 'load', vit, image_size, queue_size, device, precision, ...checkpoint }, Loaded);
+    await worker.ask({ op: 'load', vit, image_size, queue_size, device, precision, checkpoint }, Timed);
     const { seconds } = await worker.ask(
       {
         op: 'rerank',
@@ -94,14 +96,13 @@ async function measurePoint(
       Reranked,
     );
     const memory = await worker.ask({ op: 'memory' }, Memory);
-    const features = (seconds.texts ?? 0) + (seconds.images ?? 0);
     return {
       images,
       texts,
       k: Math.min(k, images),
       pairs: (images + texts) * Math.min(k, images),
-      feature_seconds: features,
-      rerank_seconds: Object.values(seconds).reduce((sum, value) => sum + value, 0) - features,
+      feature_seconds: seconds.features,
+      rerank_seconds: seconds.rerank,
       peak_bytes: memory.device_peak_bytes ?? memory.peak_bytes,
     };
   } finally {

@@ -35,7 +35,7 @@ export function benchOpen(options: SmallOptions & { pretrained?: string }): Prom
     const checkpoint = options.pretrained ?? join(folder, 'drawn.pth');
     if (options.pretrained === undefined) {
       const published = { vit: 'base', image_size: 384, queue_size: 57600 } satisfies Partial<ModelSetting>;
-      await drawCheckpoint({ ...options, folder }, { ...published, checkpoint });
+      await drawCheckpoint({ ...published, checkpoint });
     }
     return await alternate(options, folder, { op: 'open', checkpoint }, 'ms to open the checkpoint', 1e3);
   });
@@ -97,12 +97,7 @@ async function drawDataset(folder: string, images: number): Promise<void> {
   mkdirSync(join(folder, 'val'));
   const rows: { image: string; caption: string[] }[] = [];
   for (let i = 0; i < images; i++) {
-    const planes = drawImages(1, 640, i);
-    const pixels = new Uint8Array(640 * 480 * 3);
-    for (let p = 0; p < 640 * 480; p++) {
-      for (let c = 0; c < 3; c++)
-        pixels[p * 3 + c] = Math.max(0, Math.min(255, 128 + 48 * (planes[c * 640 * 640 + p] ?? 0)));
-    }
+    const pixels = drawImages(1, 640, i).subarray(0, 480 * 640 * 3);
     const image = `val/${i}.jpg`;
     await sharp(pixels, { raw: { width: 640, height: 480, channels: 3 } })
       .jpeg({ quality: 92 })

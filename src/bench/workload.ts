@@ -79,22 +79,23 @@ export function drawCaptions(count: number, seed: number): string[] {
 }
 
 /**
- * `count` images as the model gets them, (count, 3, size, size) float32 of about mean 0 and deviation 1: for each image waves of its own
- * under noise, so that features differ from image to image as those of photographs do.
+ * `count` images of decoded pixels, uint8 (count, size, size, 3): for each image and colour a wave of its own under noise, so that features
+ * differ from image to image.
  */
-export function drawImages(count: number, size: number, seed: number): Float32Array {
+export function drawImages(count: number, size: number, seed: number): Uint8Array {
   const random = uniform(seed);
-  const images = new Float32Array(count * 3 * size * size);
-  let at = 0;
+  const pixels = new Uint8Array(count * size * size * 3);
   for (let plane = 0; plane < count * 3; plane++) {
-    const [level, fx, fy, phase] = [random() * 3 - 1.5, random() * 12, random() * 12, random() * 2 * Math.PI];
+    const image = Math.floor(plane / 3) * size * size;
+    const [level, fx, fy, phase] = [70 + random() * 116, random() * 12, random() * 12, random() * 2 * Math.PI];
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
-        images[at++] = level + Math.sin((fx * x + fy * y) / size + phase) + (random() - 0.5);
+        const wave = Math.sin((fx * x + fy * y) / size + phase);
+        pixels[(image + y * size + x) * 3 + (plane % 3)] = level + 45 * wave + 50 * (random() - 0.5);
       }
     }
   }
-  return images;
+  return pixels;
 }
 
 /** The image of each of `texts` captions: as even as can be, in order, each of `images` at least once when there are as many texts. */

@@ -82,7 +82,12 @@ async function bench(work: Work, flags: Flags): Promise<void> {
       `bench ${work} needs --reference DIR, a checkout of https://github.com/salesforce/BLIP, and --python EXE`,
     );
   }
-  const both = { reference: flags.reference, python: flags.python, rounds: flags.rounds ?? (work === 'rerank' ? 2 : 10), threads };
+  const both = {
+    reference: flags.reference,
+    python: flags.python,
+    rounds: flags.rounds ?? (work === 'rerank' ? 2 : 10),
+    threads,
+  };
   if (work === 'rerank') {
     const images = flags.images ?? 8;
     const [texts, k] = [flags.texts ?? 5 * images, flags.k ?? Math.min(6, images)];

@@ -2,8 +2,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UserError } from '../errors.js';
 
-/** `cpu`, `cuda`, `cuda:1`; undefined where the user left the choice open. */
-export type DeviceChoice = { type: 'cpu' } | { type: 'cuda'; index: number };
+/** A device as LibTorch names it, `cuda` made `cuda:0`. */
+export type DeviceName = 'cpu' | `cuda:${number}`;
 export const precisions = ['fp32', 'tf32', 'bf16'] as const;
 export type Precision = (typeof precisions)[number];
 
@@ -14,7 +14,8 @@ export interface RetrievalOptions {
   /** `--set` overrides, in order. */
   set: string[];
   outputDir: string;
-  device: DeviceChoice | undefined;
+  /** Undefined: cuda where there is one, else cpu (resolveDevice). */
+  device: DeviceName | undefined;
   seed: number;
   precision: Precision;
   /** Write scores_{val,test}.safetensors. */
@@ -33,7 +34,7 @@ interface RetrievalFlags {
   config: string;
   output_dir: string;
   evaluate?: true;
-  device?: DeviceChoice;
+  device?: DeviceName;
   seed: number;
   set?: string[];
   precision: Precision;
@@ -63,7 +64,7 @@ export function addRetrievalOptions(command: Command): Command {
     .option('--set <key=value>', 'override one key of the config; may be repeated', collect)
     .addOption(new Option('--precision <name>', 'arithmetic of matrix products').choices(precisions).default('fp32'))
     .option('--save_scores', 'write scores_val.safetensors and scores_test.safetensors')
-    .option('--skip_bad_images', 'leave out images that cannot be read, and count them')
+    .option('--skip_bad_images', 'go on when an image cannot be read, and count it')
     .option('--allow_partial', 'go on when the checkpoint leaves the vision encoder random')
     .option('--quiet', 'print results only')
     .optionsGroup('Training (not in this version):')
@@ -147,31 +148,27 @@ export interface CudaState {
  * @returns the device, and a line to print when the CPU was chosen for want of a GPU
  * @throws UserError when an explicit GPU is not there; says why
  */
-export function resolveDevice(
-  choice: DeviceChoice | undefined,
-  cuda: CudaState,
-): { device: DeviceChoice; note?: string } {
+export function resolveDevice(choice: DeviceName | undefined, cuda: CudaState): { device: DeviceName; note?: string } {
   const why = cuda.problem ?? 'LibTorch sees no GPU';
   if (choice === undefined) {
-    if (cuda.count > 0) return { device: { type: 'cuda', index: 0 } };
-    return { device: { type: 'cpu' }, note: `Running on the CPU: ${why}.` };
+    return cuda.count > 0 ? { device: 'cuda:0' } : { device: 'cpu', note: `Running on the CPU: ${why}.` };
   }
-  if (choice.type === 'cuda' && choice.index >= cuda.count) {
-    const message =
-      cuda.count === 0
-        ? `--device cuda cannot be used: ${why}; run \`doctor\` for details, or use --device cpu.`
-        : `--device cuda:${choice.index} cannot be used: there ${cuda.count === 1 ? 'is 1 GPU' : `are ${cuda.count} GPUs`}, numbered from 0; use --device cuda:${cuda.count - 1}.`;
-    throw new UserError(message);
-  }
-  return { device: choice };
+  const index = choice === 'cpu' ? -1 : Number(choice.slice('cuda:'.length));
+  if (index < cuda.count) return { device: choice };
+  const seen = cuda.count === 1 ? 'is 1 GPU, number 0' : `are ${cuda.count} GPUs, numbered from 0`;
+  throw new UserError(
+    cuda.count === 0
+      ? `--device cuda cannot be used: ${why}; run \`doctor\` for details, or use --device cpu.`
+      : `--device ${choice} cannot be used: there ${seen}; use --device cuda:${cuda.count - 1}.`,
+  );
 }
 
 /** Parses `cpu`, `cuda`, `cuda:1`. @throws InvalidArgumentError */
-export function parseDevice(text: string): DeviceChoice {
-  if (text === 'cpu') return { type: 'cpu' };
-  const [, index] = /^cuda(?::(\d{1,3}))?$/.exec(text) ?? [text];
-  if (index === undefined && text !== 'cuda') throw new InvalidArgumentError('Expected cpu, cuda or cuda:N.');
-  return { type: 'cuda', index: Number(index ?? 0) };
+export function parseDevice(text: string): DeviceName {
+  if (text === 'cpu') return 'cpu';
+  const match = /^cuda(?::(\d{1,3}))?$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('Expected cpu, cuda or cuda:N.');
+  return `cuda:${Number(match[1] ?? 0)}`;
 }
 
 /** Adds one value of an option that may be repeated. */

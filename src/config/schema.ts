@@ -2,9 +2,9 @@
 import { z } from 'zod';
 import { parseMemorySize } from './memory-size.js';
 
-const positive = z.number().int().min(1).describe('a whole number, 1 or more');
-const natural = z.number().int().min(0).describe('a whole number, 0 or more');
-const rate = z.number().min(0).describe('a number, 0 or more');
+const positive = z.number().int().min(1).describe('a whole number of at least 1');
+const natural = z.number().int().min(0).describe('a whole number of at least 0');
+const rate = z.number().min(0).describe('a number of at least 0');
 const fraction = z.number().min(0).max(1).describe('a number from 0 to 1');
 const flag = z.boolean().describe('True or False');
 const folder = z.string().min(1).describe('the path of a folder');
@@ -30,7 +30,7 @@ export const evaluationFields = {
     .min(PATCH_SIZE)
     .max(4096)
     .multipleOf(PATCH_SIZE)
-    .describe(`a multiple of ${PATCH_SIZE}, up to 4096 pixels`),
+    .describe(`a multiple of ${PATCH_SIZE} up to 4096`),
   k_test: positive,
 };
 
@@ -68,7 +68,7 @@ export const medFields = {
   intermediate_size: positive,
   num_hidden_layers: positive,
   num_attention_heads: positive,
-  max_position_embeddings: z.number().int().min(35).describe('a whole number, 35 or more'),
+  max_position_embeddings: z.number().int().min(35).describe('a whole number of at least 35'),
   vocab_size: positive,
   encoder_width: positive,
   pad_token_id: natural,

@@ -66,14 +66,14 @@ export interface RetrievalSplitOptions {
  * @throws UserError when the file or image_root is absent, or with the first defect of a row and the number of the others
  */
 export async function loadRetrievalSplit(options: RetrievalSplitOptions): Promise<RetrievalSplit> {
-  const { imageRoot, dataset, split, maxWords = MAX_WORDS } = options;
+  const { imageRoot, split, maxWords = MAX_WORDS } = options;
   const file = await annotationFile(options, split);
   requireFolder(imageRoot);
   const { rows, defects, notes } = validateAnnotations({ file, imageRoot, split, maxWords });
   const [first] = defects;
   if (first !== undefined) {
-    const others = defects.length === 1 ? '' : ` (and ${defects.length - 1} more defects in this file)`;
-    throw new UserError(`${first}${others}; "check-data" lists every defect of a ${dataset} data set.`);
+    const others = defects.length === 1 ? '' : ` (the first of ${defects.length} defects in this file)`;
+    throw new UserError(`${first}${others}; correct the file, and run "check-data" to list every defect.`);
   }
   const img2txt: number[][] = [];
   const texts: string[] = [];
@@ -136,6 +136,7 @@ export function validateAnnotations(options: {
   const root = resolve(imageRoot);
   const result: Validation = { rows: [], defects: [], notes: [] };
   const seen = new Map<string, number>();
+  const repeated: string[] = [];
   for (const [index, value] of read.entries()) {
     const row = index + 1;
     const place = `${file} row ${row}`;
@@ -151,11 +152,14 @@ export function validateAnnotations(options: {
     if (split === 'train') checkImageId(fields, add);
     if (result.defects.length > before || image === undefined) continue;
     const first = seen.get(image.path);
-    if (first !== undefined && split !== 'train') {
-      result.notes.push(`${place}: image "${image.name}" is in row ${first} too, and counts as another image`);
-    }
     if (first === undefined) seen.set(image.path, row);
+    else repeated.push(`"${image.name}" in rows ${first} and ${row}`);
     result.rows.push({ row, image: image.name, path: image.path, captions });
+  }
+  // In train, every caption of an image is a row of its own.
+  if (repeated.length > 0 && split !== 'train') {
+    const others = repeated.length === 1 ? '' : ` and ${repeated.length - 1} more`;
+    result.notes.push(`${file}: rows with the same image count as different images, ${repeated[0]}${others}`);
   }
   return result;
 }

@@ -1,9 +1,10 @@
 // Draws a data set of scenes with captions, in the layout of COCO's annotations as the reference reads it.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { UserError } from '../errors.js';
-import { cannotWrite } from '../write-error.js';
+import { cannotWrite } from '../files.js';
+import { makeFolder } from '../folder.js';
 import { Random } from './random.js';
 import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from './scene.js';
 
@@ -82,14 +83,6 @@ async function writeJpeg(path: string, drawn: ReturnType<typeof drawScene>): Pro
     .toBuffer();
   try {
     writeFileSync(path, encoded);
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
   } catch (error) {
     throw cannotWrite(path, error);
   }

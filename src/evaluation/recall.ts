@@ -1,5 +1,6 @@
 // Recall at 1, 5 and 10 in both directions from two score matrices, in percent, as the reference's itm_eval counts it.
 import { UserError } from '../errors.js';
+import { type ScoreRows, denseRows } from './scores.js';
 
 /** Recalls in percent; the names are those of evaluate.txt and log.txt. `txt_`: texts found for an image; `img_`: images found for a text. */
 export interface RetrievalMetrics {
@@ -20,15 +21,15 @@ export interface RetrievalMetrics {
  * An image counts as found at k when one of its captions is among its k best texts; an image without captions is never
  * found but is counted. Of equal scores the higher index ranks first (numpy's stable argsort, reversed).
  *
- * @param scoresI2t (images, texts) row by row, any finite or infinite number
- * @param scoresT2i (texts, images) row by row
+ * @param scoresI2t (images, texts), a matrix row by row or a source of rows; any finite or infinite number
+ * @param scoresT2i (texts, images), likewise
  * @param txt2img (texts) the image of each text
  * @param img2txt (images) the texts of each image
  * @throws UserError when a score is NaN, a size does not fit, or there is no image or no text
  */
 export function itmEval(
-  scoresI2t: Float32Array,
-  scoresT2i: Float32Array,
+  scoresI2t: Float32Array | ScoreRows,
+  scoresT2i: Float32Array | ScoreRows,
   txt2img: Int32Array,
   img2txt: readonly (readonly number[])[],
 ): RetrievalMetrics {
@@ -39,16 +40,16 @@ export function itmEval(
       `Recall needs at least one image and one caption, but received ${images} images and ${texts} captions: check the annotation file.`,
     );
   }
-  checkSize('image-to-text', scoresI2t, images, texts);
-  checkSize('text-to-image', scoresT2i, texts, images);
+  const imageToText = rowsOf('image-to-text', scoresI2t, images, texts);
+  const textToImage = rowsOf('text-to-image', scoresT2i, texts, images);
 
   const imageRanks = img2txt.map((captions, image) => {
-    const row = scoresI2t.subarray(image * texts, (image + 1) * texts);
+    const row = imageToText.row(image);
     checkNumbers('image-to-text', row, image);
     return bestRank(row, captions);
   });
   const textRanks = Array.from(txt2img, (image, text) => {
-    const row = scoresT2i.subarray(text * images, (text + 1) * images);
+    const row = textToImage.row(text);
     checkNumbers('text-to-image', row, text);
     return bestRank(row, [image]);
   });
@@ -98,10 +99,13 @@ function recall(ranks: readonly number[], k: number): number {
   return (100 * ranks.filter((rank) => rank < k).length) / ranks.length;
 }
 
-function checkSize(direction: string, scores: Float32Array, rows: number, columns: number): void {
-  if (scores.length === rows * columns) return;
+function rowsOf(direction: string, scores: Float32Array | ScoreRows, rows: number, columns: number): ScoreRows {
+  const dense = scores instanceof Float32Array;
+  const fits = dense ? scores.length === rows * columns : scores.rows === rows && scores.columns === columns;
+  if (fits) return dense ? denseRows(scores, rows, columns) : scores;
+  const received = dense ? scores.length : `${scores.rows} x ${scores.columns}`;
   throw new UserError(
-    `Expected ${rows} x ${columns} ${direction} scores but received ${scores.length}: the scores belong to other annotations.`,
+    `Expected ${rows} x ${columns} ${direction} scores but received ${received}: the scores belong to other annotations.`,
   );
 }
 

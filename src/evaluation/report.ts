@@ -1,9 +1,10 @@
 // What an evaluation leaves behind: the table on the terminal, evaluate.txt and config.yaml in the output folder.
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toPythonYaml } from '../config/yaml.js';
+import { cannotWrite } from '../files.js';
+import { makeFolder } from '../folder.js';
 import { pythonJson } from '../python-format.js';
-import { cannotWrite } from '../write-error.js';
 import type { RetrievalMetrics } from './recall.js';
 
 /** Recalls in percent that scores drawn at random would give. */
@@ -94,8 +95,8 @@ export function writeConfig(outputDir: string, raw: Readonly<Record<string, unkn
 
 function intoFolder(folder: string, name: string, write: (path: string) => void): void {
   const path = join(folder, name);
+  makeFolder(folder);
   try {
-    mkdirSync(folder, { recursive: true });
     write(path);
   } catch (error) {
     throw cannotWrite(path, error);

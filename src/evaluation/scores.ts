@@ -37,6 +37,11 @@ export function scoreRows(
   };
 }
 
+/** The rows of a matrix that is there as a whole. */
+export function denseRows(matrix: Float32Array, rows: number, columns: number): ScoreRows {
+  return { rows, columns, row: (r) => matrix.subarray(r * columns, (r + 1) * columns) };
+}
+
 /** All rows as one matrix, row by row. */
 export function denseScores({ rows, columns, row }: ScoreRows): Float32Array {
   const dense = new Float32Array(rows * columns);

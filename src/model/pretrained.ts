@@ -118,11 +118,11 @@ export interface LoadOptions {
  * copies and queues are compared, and listed in the report, but not loaded.
  * Throws a UserError for a file that is damaged or of another model.
  */
-export function loadPretrained(
+export async function loadPretrained(
   path: string,
   architecture: Architecture,
   options: LoadOptions = {},
-): { state: Map<string, Tensor>; report: LoadReport } {
+): Promise<{ state: Map<string, Tensor>; report: LoadReport }> {
   const checkpoint = openCheckpoint(path);
   const refs = stateDictOf(checkpoint);
   const report = compareEntries(path, refs, architecture);
@@ -130,7 +130,7 @@ export function loadPretrained(
   const entries = modelEntries(architecture).filter(([name]) => isEvaluated(name));
   const random = entries.map(([name]) => name).filter((name) => !loaded.has(name));
   if (!options.allowPartial) refuseRandom(report, random);
-  verifyStorages(checkpoint);
+  await verifyStorages(checkpoint);
 
   const file = mapFile(path);
   manualSeed(options.seed ?? 42);

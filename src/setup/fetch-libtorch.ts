@@ -107,13 +107,17 @@ async function zipParts(url: string, bytes: number, downloads: string, options: 
     if (tenth > shown && tenth < 10) options.say(`  ${tenth * 10} % of ${formatBytes(total ?? 0)}`);
     shown = Math.max(shown, tenth);
   };
-  await download(url, archive, {
-    onProgress,
-    ...(expected === undefined ? {} : { sha256: expected }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-  });
-  const digest = await sha256Of(archive);
+  // Whole already where unpacking failed the last time (a full disk, say).
+  const whole = expected !== undefined && existsSync(archive) && (await sha256Of(archive)) === expected;
+  if (!whole) {
+    await download(url, archive, {
+      onProgress,
+      ...(expected === undefined ? {} : { sha256: expected }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+  }
   if (expected === undefined) {
+    const digest = await sha256Of(archive);
     writeFileSync(digests, `${JSON.stringify({ ...known, [url]: digest }, undefined, 2)}\n`);
     options.say(`SHA-256 ${digest}: recorded, since none was given (--sha256) and none is published`);
   }

@@ -83,8 +83,11 @@ export interface Native {
 
 let loaded: Native | undefined;
 
-/** The addon. The first call opens LibTorch's libraries (some 100 ms) and throws a UserError when they cannot be had. */
-export function native(): Native {
-  loaded ??= loadNative();
+/**
+ * The addon. The first call opens LibTorch's libraries (some 100 ms; with `cuda: false` without those for CUDA) and
+ * throws a UserError when they cannot be had.
+ */
+export function native(options: { cuda?: boolean } = {}): Native {
+  loaded ??= loadNative(options);
   return loaded;
 }

@@ -62,8 +62,8 @@ export function readSafetensorsMetadata(path: string): Map<string, string> {
 }
 
 /**
- * Writes a safetensors file, wholly or not at all. Tensors are laid out in the order of the map, the header padded so that
- * the bytes begin at a multiple of 8. Throws a TypeError for data that contradicts its shape, a UserError when the file
+ * Writes a safetensors file, wholly or not at all. Types of larger elements come first, within one type the map's order
+ * holds; the header is padded so that the bytes begin at a multiple of 8: every tensor is aligned to its element. Throws a TypeError for data that contradicts its shape, a UserError when the file
  * system refuses.
  */
 export async function writeSafetensors(
@@ -74,7 +74,6 @@ export async function writeSafetensors(
   // A null prototype, so that a tensor named __proto__ is an entry as any other.
   const header: Record<string, unknown> = Object.create(null);
   if (metadata !== undefined) header.__metadata__ = metadata;
-  // Larger elements first, as the format's own writer does: every tensor is then aligned to its element.
   const ordered = [...tensors].sort(([, a], [, b]) => DTYPES[b.dtype].bytes - DTYPES[a.dtype].bytes);
   let at = 0;
   for (const [name, { dtype, shape }] of ordered) {
@@ -153,7 +152,8 @@ function readHeader(source: FileSource): { header: Record<string, unknown>; data
 
 function parseEntry(source: FileSource, name: string, entry: unknown) {
   const shown = JSON.stringify(name.slice(0, 120));
-  const damaged = (what: string): never => source.fail(`its tensor ${shown} has ${what}: the file is damaged, get it again`);
+  const damaged = (what: string): never =>
+    source.fail(`its tensor ${shown} has ${what}: the file is damaged, get it again`);
   if (!isRecord(entry)) return damaged('no description');
   const dtype = typeof entry.dtype === 'string' ? dtypesByName.get(entry.dtype) : undefined;
   if (dtype === undefined) {
@@ -177,7 +177,8 @@ function checkRanges(source: FileSource, ranges: [number, number][], available: 
     at = end;
   }
   if (at > available) source.fail(`it ends ${at - available} bytes before its last tensor does: get it again`);
-  if (at < available) source.fail(`it has ${available - at} bytes after its last tensor: the file is damaged, get it again`);
+  if (at < available)
+    source.fail(`it has ${available - at} bytes after its last tensor: the file is damaged, get it again`);
 }
 
 function sizes(value: unknown, most: number): number[] | undefined {

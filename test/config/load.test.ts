@@ -137,12 +137,12 @@ test('all mistakes come in one error, with line and nearest key', () => {
   for (const part of [
     '9 mistakes',
     'line 9: unknown key batch_size_tset; the nearest known key is batch_size_test',
-    "line 17: expected a whole number, 1 or more for k_test but received the text 'many'",
-    'line 14: expected a multiple of 16, up to 4096 pixels for image_size but received the number 100',
+    "line 17: expected a whole number of at least 1 for k_test but received the text 'many'",
+    'line 14: expected a multiple of 16 up to 4096 for image_size but received the number 100',
     "line 7: expected 'base', 'large' or 'tiny' for vit but received the text 'huge'",
     'line 16: expected a number from 0 to 1 for alpha but received the number 4',
     "line 10: expected True or False for vit_grad_ckpt but received the text 'yes'",
-    'line 12: expected a number, 0 or more for init_lr but received the number NaN',
+    'line 12: expected a number of at least 0 for init_lr but received the number NaN',
     'missing: ann_root, the path of a folder, is not given',
     'unknown key qqqqqqqqqqqqqqqq',
   ]) {
@@ -163,7 +163,7 @@ test('training keys may be absent for evaluation and not for training', () => {
   assert.equal(load(text).training, undefined);
   const { message } = errorOf(() => load(text, [], { training: true }));
   assert.match(message, /2 mistakes/);
-  assert.match(message, /missing: batch_size_train, a whole number, 1 or more, is not given/);
+  assert.match(message, /missing: batch_size_train, a whole number of at least 1, is not given/);
   assert.match(message, /missing: max_epoch/);
   assert.match(errorOf(() => load(published.replace('max_epoch: 6', 'max_epoch: six'))).message, /max_epoch/);
 });
@@ -211,7 +211,7 @@ test('med_config is checked field by field', () => {
   );
   assert.match(message, /line 27: expected 'gelu'/);
   assert.match(message, /line 28: .*from 0 to below 1/);
-  assert.match(message, /line 29: .*35 or more/);
+  assert.match(message, /line 29: .*at least 35/);
   assert.match(
     errorOf(() => load(`${published}med_config: 3\n`)).message,
     /expected a mapping .* received the number 3/,

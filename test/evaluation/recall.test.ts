@@ -69,7 +69,8 @@ for (const place of ['', 'rule_tiny/']) {
         readFileSync(`${data}/annotation/coco_karpathy_${split}.json`, 'utf8'),
       );
       const { txt2img, img2txt } = grouping(rows.map(({ caption }) => caption.length));
-      const named = (part: string) => [...all].find(([name]) => name.includes(split) && name.includes(part))?.[1].values;
+      const named = (part: string) =>
+        [...all].find(([name]) => name.includes(split) && name.includes(part))?.[1].values;
       const [i2t, t2i] = [named('i2t'), named('t2i')];
       assert.ok(i2t && t2i, `no scores of ${split} among ${[...all.keys()].join(', ')}`);
       assert.deepEqual(itmEval(i2t, t2i, txt2img, img2txt), golden.metrics[split]);
@@ -86,7 +87,12 @@ test('a perfect ranking is 100, its reverse is 0 at 1', () => {
   ]);
   const perfect = itmEval(diagonal, diagonal, txt2img, img2txt);
   assert.equal(perfect.r_mean, 100);
-  const reversed = itmEval(diagonal.map((score) => -score), diagonal, txt2img, img2txt);
+  const reversed = itmEval(
+    diagonal.map((score) => -score),
+    diagonal,
+    txt2img,
+    img2txt,
+  );
   assert.equal(reversed.txt_r1, 0);
   assert.equal(reversed.txt_r5, 100);
   assert.equal(reversed.img_r1, 100);
@@ -126,7 +132,10 @@ test('of equal scores the higher index ranks first', () => {
 
 test('ranks agree with sorting, on scores with many ties and infinities', () => {
   let state = 1;
-  const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+  const random = () => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
+  };
   const counts = Array.from({ length: 20 }, (_, i) => 1 + (i % 6));
   const { txt2img, img2txt } = grouping(counts);
   const draw = (size: number) =>

@@ -52,7 +52,10 @@ export function flattenCheckpoint(checkpoint: Checkpoint): FlatCheckpoint {
 }
 
 /** Lazily, so that a list of a million entries makes no million pairs. */
-function* children(path: string, value: Map<PickleScalar, PickleValue> | PickleValue[]): Generator<[string, PickleValue]> {
+function* children(
+  path: string,
+  value: Map<PickleScalar, PickleValue> | PickleValue[],
+): Generator<[string, PickleValue]> {
   for (const [key, child] of value.entries()) {
     const name = scalarText(key);
     yield [path === '' ? name : `${path}/${name}`, child];
@@ -66,7 +69,9 @@ function* children(path: string, value: Map<PickleScalar, PickleValue> | PickleV
 export function stateDictOf(checkpoint: Checkpoint): Map<string, TensorRef> {
   const { path, root } = checkpoint;
   if (!(root instanceof Map)) {
-    throw new UserError(`${path}: it holds no dict of tensors but ${describe(root)}: name a checkpoint with a state dict`);
+    throw new UserError(
+      `${path}: it holds no dict of tensors but ${describe(root)}: name a checkpoint with a state dict`,
+    );
   }
   const wrapped = root.has('model');
   const model = wrapped ? root.get('model') : root;
@@ -76,7 +81,9 @@ export function stateDictOf(checkpoint: Checkpoint): Map<string, TensorRef> {
   const tensors = new Map<string, TensorRef>();
   for (const [name, value] of model) {
     if (typeof name !== 'string' || !isTensorRef(value)) {
-      const hint = wrapped ? '' : `; its keys are ${[...root.keys()].slice(0, 8).map(scalarText).join(', ').slice(0, 200)}`;
+      const hint = wrapped
+        ? ''
+        : `; its keys are ${[...root.keys()].slice(0, 8).map(scalarText).join(', ').slice(0, 200)}`;
       throw new UserError(
         `${path}: ${wrapped ? 'the entry' : 'it has no "model", and'} ${JSON.stringify(scalarText(name).slice(0, 80))} is ` +
           `${typeof name === 'string' ? `no tensor but ${describe(value)}` : 'not named by text'}${hint}: save a state dict under "model"`,

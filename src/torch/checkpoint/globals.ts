@@ -87,7 +87,8 @@ const mapping: Construct = (rebuild, [items]) => {
   // Python 2 wrote OrderedDict as a list of pairs.
   return new Map(
     items.map((pair) => {
-      if (!Array.isArray(pair) || pair.length !== 2) return rebuild.source.fail('the pickle builds a mapping of no pairs');
+      if (!Array.isArray(pair) || pair.length !== 2)
+        return rebuild.source.fail('the pickle builds a mapping of no pairs');
       return [dictKey(rebuild, pair[0]), pair[1] ?? null];
     }),
   );
@@ -116,26 +117,42 @@ const CONSTRUCTORS = new Map<string, Construct>([
   ['torch.Size', list],
   ['builtins.complex', opaque('complex')],
   ['torch.device', opaque('torch.device')],
-  ['torch._utils._rebuild_tensor', (rebuild, [storage, offset, size, stride]) =>
-    rebuild.tensor(storage, { offset, size, stride, requiresGrad: false })],
+  [
+    'torch._utils._rebuild_tensor',
+    (rebuild, [storage, offset, size, stride]) =>
+      rebuild.tensor(storage, { offset, size, stride, requiresGrad: false }),
+  ],
   ['torch._utils._rebuild_tensor_v2', tensorV2],
-  ['torch._utils._rebuild_tensor_v3', (rebuild, args) => {
-    const dtype = dtypeNamed(rebuild.source, args[6]);
-    return rebuild.tensor(args[0], { offset: args[1], size: args[2], stride: args[3], requiresGrad: args[4], dtype });
-  }],
-  ['torch._utils._rebuild_parameter', (rebuild, [data, requiresGrad]) => rebuild.parameter(data, requiresGrad === true)],
-  ['torch._utils._rebuild_parameter_with_state', (rebuild, [data, requiresGrad]) =>
-    rebuild.parameter(data, requiresGrad === true)],
+  [
+    'torch._utils._rebuild_tensor_v3',
+    (rebuild, args) => {
+      const dtype = dtypeNamed(rebuild.source, args[6]);
+      return rebuild.tensor(args[0], { offset: args[1], size: args[2], stride: args[3], requiresGrad: args[4], dtype });
+    },
+  ],
+  [
+    'torch._utils._rebuild_parameter',
+    (rebuild, [data, requiresGrad]) => rebuild.parameter(data, requiresGrad === true),
+  ],
+  [
+    'torch._utils._rebuild_parameter_with_state',
+    (rebuild, [data, requiresGrad]) => rebuild.parameter(data, requiresGrad === true),
+  ],
   ['torch.nn.parameter.Parameter', (rebuild, [data, requiresGrad]) => rebuild.parameter(data, requiresGrad !== false)],
   ['torch._tensor._rebuild_from_type_v2', rebuildFromType],
   ['_codecs.encode', encode],
   ['builtins.bytearray', encode],
-  ['numpy.dtype', ({ source }, [name]) => {
-    if (typeof name !== 'string' || !/^[fiub][1248]$/.test(name)) {
-      return source.fail(`the pickle holds a NumPy dtype ${quote(String(name))}, which is not handled: save plain numbers`);
-    }
-    return { kind: 'opaque', name: `numpy.dtype(${name})` };
-  }],
+  [
+    'numpy.dtype',
+    ({ source }, [name]) => {
+      if (typeof name !== 'string' || !/^[fiub][1248]$/.test(name)) {
+        return source.fail(
+          `the pickle holds a NumPy dtype ${quote(String(name))}, which is not handled: save plain numbers`,
+        );
+      }
+      return { kind: 'opaque', name: `numpy.dtype(${name})` };
+    },
+  ],
   ['numpy.core.multiarray.scalar', numpyScalar],
   ['numpy._core.multiarray.scalar', numpyScalar],
 ]);
@@ -147,7 +164,9 @@ export function resolveGlobal(source: FileSource, module: string, name: string):
   const full = `${PYTHON2_MODULES.get(module) ?? module}.${name}`;
   const unsupported = UNSUPPORTED.get(full);
   if (unsupported !== undefined) {
-    source.fail(`it holds ${unsupported} (${full}), which this program does not handle: save it as plain dense tensors`);
+    source.fail(
+      `it holds ${unsupported} (${full}), which this program does not handle: save it as plain dense tensors`,
+    );
   }
   const known =
     CONSTRUCTORS.has(full) ||
@@ -191,7 +210,8 @@ export function construct(
 export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleValue): void {
   if (isOpaque(target) && target.name.startsWith('numpy.dtype(')) {
     const order = Array.isArray(state) ? state[1] : undefined;
-    if (order === '>') rebuild.source.fail('it holds a big-endian NumPy number, which is not handled: save plain numbers');
+    if (order === '>')
+      rebuild.source.fail('it holds a big-endian NumPy number, which is not handled: save plain numbers');
     return;
   }
   if (!(target instanceof Map) || !(state instanceof Map)) {
@@ -199,7 +219,9 @@ export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleV
   }
   for (const key of state.keys()) {
     if (typeof key !== 'string' || key.startsWith('__')) {
-      rebuild.source.fail(`the pickle sets the attribute ${quoted(String(key))}, which a checkpoint has no need of; nothing was run`);
+      rebuild.source.fail(
+        `the pickle sets the attribute ${quoted(String(key))}, which a checkpoint has no need of; nothing was run`,
+      );
     }
   }
   if (!(target instanceof Namespace)) return;

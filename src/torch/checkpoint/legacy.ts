@@ -17,7 +17,8 @@ export function readLegacy(source: FileSource): Checkpoint {
     source.fail('it is a bare pickle, not a file of torch.save: save it again with torch.save');
   }
   const protocol = unpickle(reader, rebuild);
-  if (protocol !== PROTOCOL) source.fail(`it is of torch.save's legacy version ${show(protocol)}; only ${PROTOCOL} is known`);
+  if (protocol !== PROTOCOL)
+    source.fail(`it is of torch.save's legacy version ${show(protocol)}; only ${PROTOCOL} is known`);
   const system = unpickle(reader, rebuild);
   if (!(system instanceof Map) || system.get('little_endian') !== true) {
     source.fail('it was saved on a big-endian machine, which this program does not read: save it again on a usual one');
@@ -26,7 +27,14 @@ export function readLegacy(source: FileSource): Checkpoint {
   const keys = unpickle(reader, rebuild);
   placeStorages(source, rebuild, keys, reader.position);
   rebuild.settle();
-  return { path: source.path, format: 'legacy', root, storages: [...rebuild.storages.values()], bytes: source.size, verified: true };
+  return {
+    path: source.path,
+    format: 'legacy',
+    root,
+    storages: [...rebuild.storages.values()],
+    bytes: source.size,
+    verified: true,
+  };
 }
 
 /** Walks the storages at the file's end: for each key a count of elements (int64), then the bytes. */
@@ -37,7 +45,8 @@ function placeStorages(source: FileSource, rebuild: TensorRebuild, keys: PickleV
   for (const key of keys) {
     const storage = typeof key === 'string' ? open.get(key) : undefined;
     if (storage === undefined) return source.fail('its list of storages names one that no tensor has: get it again');
-    if (at + 8 > source.size) source.fail(`it ends before its storage ${quote(storage.key)}: it is cut short, get it again`);
+    if (at + 8 > source.size)
+      source.fail(`it ends before its storage ${quote(storage.key)}: it is cut short, get it again`);
     const elements = source.read(at, 8).readBigInt64LE(0);
     if (elements * BigInt(DTYPES[storage.dtype].bytes) !== BigInt(storage.bytes)) {
       source.fail(`its storage ${quote(storage.key)} is not of the size that its tensors expect: get the file again`);
@@ -45,7 +54,9 @@ function placeStorages(source: FileSource, rebuild: TensorRebuild, keys: PickleV
     storage.fileOffset = at + 8;
     at += 8 + storage.bytes;
     if (at > source.size) {
-      source.fail(`it ends ${at - source.size} bytes before the end of its storage ${quote(storage.key)}: get it again`);
+      source.fail(
+        `it ends ${at - source.size} bytes before the end of its storage ${quote(storage.key)}: get it again`,
+      );
     }
     open.delete(storage.key);
   }

@@ -124,7 +124,9 @@ class Pickler {
     let length = 1;
     while (BigInt.asIntN(8 * length, value) !== value) length++;
     if (length > 255) throw new TypeError('A checkpoint cannot hold an integer of over 255 bytes');
-    const hex = BigInt.asUintN(8 * length, value).toString(16).padStart(2 * length, '0');
+    const hex = BigInt.asUintN(8 * length, value)
+      .toString(16)
+      .padStart(2 * length, '0');
     this.#op('\x8a', Buffer.concat([Buffer.from([length]), Buffer.from(hex, 'hex').reverse()]));
   }
 
@@ -143,10 +145,9 @@ class Pickler {
   }
 
   #tuple(items: (() => void)[]): void {
-    if (items.length === 0) return this.#op(')');
     if (items.length > 3) this.#op('(');
     for (const item of items) item();
-    this.#op(['', '\x85', '\x86', '\x87'][items.length] ?? 't');
+    this.#op([')', '\x85', '\x86', '\x87'][items.length] ?? 't');
   }
 
   #dict(fields: { readonly [key: string]: WritableValue }): void {
@@ -178,7 +179,10 @@ class Pickler {
   /** Writes something once and refers to it afterwards. */
   #once(key: object | string, write: () => void): void {
     const known = this.#memo.get(key);
-    if (known !== undefined) return this.#op('j', uint32(known));
+    if (known !== undefined) {
+      this.#op('j', uint32(known));
+      return;
+    }
     write();
     this.#op('r', uint32(this.#memo.size));
     this.#memo.set(key, this.#memo.size);
@@ -192,7 +196,8 @@ class Pickler {
         step = size === 0 ? step : step / size;
         return Math.max(step, 1);
       });
-      const numbers = (values: readonly number[]) => () => this.#tuple(values.map((value) => () => this.#number(value)));
+      const numbers = (values: readonly number[]) => () =>
+        this.#tuple(values.map((value) => () => this.#number(value)));
       this.#global('torch._utils', '_rebuild_tensor_v2');
       this.#tuple([
         () => {

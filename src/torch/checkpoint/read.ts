@@ -82,7 +82,9 @@ function sniff(source: FileSource): 'zip' | 'pickle' {
   }
   if (head[0] === 0x1f && head[1] === 0x8b) source.fail('it is compressed by gzip: unpack it first (gunzip)');
   if (head.length >= 265 && head.subarray(257, 262).toString('latin1') === 'ustar') {
-    source.fail('it is a tar file, as torch before 0.1.10 wrote or as checkpoints are packed: unpack it or save it again');
+    source.fail(
+      'it is a tar file, as torch before 0.1.10 wrote or as checkpoints are packed: unpack it or save it again',
+    );
   }
   if (head[0] === 0x80 && head[1] !== undefined && head[1] >= 2 && head[1] <= 5) return 'pickle';
   return source.fail('it is not a checkpoint: neither a zip file nor a pickle as torch.save writes; get it again');
@@ -134,5 +136,6 @@ function checkByteOrder(source: FileSource, archive: ZipArchive): void {
   if (order === 'big') {
     source.fail('it was saved on a big-endian machine, which this program does not read: save it again on a usual one');
   }
-  if (order !== 'little') source.fail('its byteorder record says neither little nor big: the file is damaged, get it again');
+  if (order !== 'little')
+    source.fail('its byteorder record says neither little nor big: the file is damaged, get it again');
 }

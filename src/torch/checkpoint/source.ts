@@ -94,6 +94,33 @@ export class ForwardReader {
 
   /** The next `length` bytes, valid until the next call. */
   take(length: number): Buffer {
+    const begin = this.#advance(length);
+    return this.#window.subarray(begin, begin + length);
+  }
+
+  text(length: number): string {
+    const begin = this.#advance(length);
+    return this.#window.toString('utf8', begin, begin + length);
+  }
+
+  byte(): number {
+    const begin = this.#advance(1);
+    return this.#window[begin] ?? 0;
+  }
+
+  uint32(): number {
+    const begin = this.#advance(4);
+    return this.#window.readUInt32LE(begin);
+  }
+
+  /** Moves on by `length` bytes; gives where in the window they begin. */
+  #advance(length: number): number {
+    if (this.#at + length > this.#window.length) this.#refill(length);
+    this.#at += length;
+    return this.#at - length;
+  }
+
+  #refill(length: number): void {
     const position = this.position;
     if (length > this.end - position) {
       this.source.fail(
@@ -101,27 +128,9 @@ export class ForwardReader {
           `${position - this.start} on: the file is cut or damaged, get it again`,
       );
     }
-    if (this.#at + length > this.#window.length) {
-      const fill = Math.min(Math.max(WINDOW, length), this.end - position);
-      this.#window = this.source.read(position, fill);
-      this.#windowStart = position;
-      this.#at = 0;
-    }
-    this.#at += length;
-    const bytes = this.#window.subarray(this.#at - length, this.#at);
-    // A window grown for one long string must not stay.
-    if (this.#at === this.#window.length) this.#drop();
-    return bytes;
-  }
-
-  #drop(): void {
-    this.#windowStart += this.#at;
+    this.#window = this.source.read(position, Math.min(Math.max(WINDOW, length), this.end - position));
+    this.#windowStart = position;
     this.#at = 0;
-    this.#window = Buffer.alloc(0);
-  }
-
-  byte(): number {
-    return this.take(1).readUInt8(0);
   }
 
   /** Text up to the next newline, which is consumed; at most `limit` bytes. */

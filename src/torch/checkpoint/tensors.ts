@@ -73,7 +73,8 @@ export class TensorRebuild implements Rebuild {
   }
 
   tensor(storage: PickleValue | undefined, args: TensorArguments): TensorRef {
-    if (!isStorage(storage)) return this.source.fail('it has a tensor without a storage: the file is damaged, get it again');
+    if (!isStorage(storage))
+      return this.source.fail('it has a tensor without a storage: the file is damaged, get it again');
     const dtype = args.dtype ?? storage.dtype;
     const shape = this.#dimensions(args.size, 'size');
     const stride = this.#dimensions(args.stride, 'stride');
@@ -93,7 +94,8 @@ export class TensorRebuild implements Rebuild {
   }
 
   parameter(value: PickleValue | undefined, requiresGrad: boolean): TensorRef {
-    if (!isTensorRef(value)) return this.source.fail('it has a parameter without a tensor: the file is damaged, get it again');
+    if (!isTensorRef(value))
+      return this.source.fail('it has a parameter without a tensor: the file is damaged, get it again');
     const storage = this.#tensors.get(value);
     if (storage === undefined) return this.source.fail('it has a parameter without a storage: get the file again');
     return this.#keep(storage, { ...value, requiresGrad });
@@ -113,7 +115,8 @@ export class TensorRebuild implements Rebuild {
 
   #storageId(value: PickleValue): StorageId {
     if (!Array.isArray(value) || value[0] !== 'storage') {
-      const kind = Array.isArray(value) && value[0] === 'module' ? 'carries the source of a module' : 'has an unknown reference';
+      const kind =
+        Array.isArray(value) && value[0] === 'module' ? 'carries the source of a module' : 'has an unknown reference';
       return this.source.fail(`its pickle ${kind} where a storage belongs: refused; nothing was run`);
     }
     const [, type, key, , elements, view] = value;
@@ -123,7 +126,9 @@ export class TensorRebuild implements Rebuild {
       return this.source.fail('its pickle names a storage without type or key: the file is damaged, get it again');
     }
     if (typeof elements !== 'number' || !Number.isSafeInteger(elements) || elements < 0) {
-      return this.source.fail(`its storage ${quote(key)} has an impossible size ${String(elements)}: get the file again`);
+      return this.source.fail(
+        `its storage ${quote(key)} has an impossible size ${String(elements)}: get the file again`,
+      );
     }
     const bytes = elements * DTYPES[dtype].bytes;
     if (bytes > this.source.size) {
@@ -145,13 +150,18 @@ export class TensorRebuild implements Rebuild {
     });
   }
 
-  /** In exact integers: hostile sizes and strides multiply past 2^53. */
+  /** Doubles are exact here up to 2^53, and what is larger stays too large in them. */
   #checkExtent(storage: StorageRef, dtype: DType, shape: number[], stride: number[], offset: number): void {
-    const count = shape.reduce((product, size) => product * BigInt(size), 1n);
-    if (count > BigInt(Number.MAX_SAFE_INTEGER)) this.#badTensor(`the shape [${shape.join(', ')}]`);
-    const last = shape.reduce((sum, size, axis) => sum + (BigInt(size) - 1n) * BigInt(stride[axis] ?? 0), BigInt(offset));
-    const needed = (count === 0n ? BigInt(offset) : last + 1n) * BigInt(DTYPES[dtype].bytes);
-    if (needed > BigInt(storage.bytes)) {
+    let count = 1;
+    let last = offset;
+    for (const [axis, size] of shape.entries()) {
+      count *= size;
+      last += (size - 1) * (stride[axis] ?? 0);
+    }
+    if (count === 0) last = offset - 1;
+    if (!Number.isSafeInteger(count)) this.#badTensor(`the shape [${shape.join(', ')}]`);
+    const needed = (last + 1) * DTYPES[dtype].bytes;
+    if (!(needed <= storage.bytes)) {
       this.source.fail(
         `a tensor of shape [${shape.join(', ')}] needs ${needed} bytes of its storage ${quote(storage.key)}, which holds ` +
           `${storage.bytes}: the file is damaged, get it again`,

@@ -140,7 +140,7 @@ class Machine {
       case OP.LONG1:
         return this.#push(this.#integer(reader.byte()));
       case OP.LONG4:
-        return this.#push(this.#integer(this.#uint32()));
+        return this.#push(this.#integer(this.reader.uint32()));
       case OP.BINFLOAT:
         return this.#push(reader.take(8).readDoubleBE(0));
       case OP.SHORT_BINUNICODE:
@@ -148,13 +148,13 @@ class Machine {
         return this.#push(this.#text(reader.byte()));
       case OP.BINUNICODE:
       case OP.BINSTRING:
-        return this.#push(this.#text(this.#uint32()));
+        return this.#push(this.#text(this.reader.uint32()));
       case OP.BINUNICODE8:
         return this.#push(this.#text(this.#uint64()));
       case OP.SHORT_BINBYTES:
         return this.#push(this.#bytes(reader.byte()));
       case OP.BINBYTES:
-        return this.#push(this.#bytes(this.#uint32()));
+        return this.#push(this.#bytes(this.reader.uint32()));
       case OP.BINBYTES8:
       case OP.BYTEARRAY8:
         return this.#push(this.#bytes(this.#uint64()));
@@ -212,13 +212,13 @@ class Machine {
       case OP.BINPUT:
         return this.#put(this.reader.byte());
       case OP.LONG_BINPUT:
-        return this.#put(this.#uint32());
+        return this.#put(this.reader.uint32());
       case OP.MEMOIZE:
         return this.#put(this.#memo.size);
       case OP.BINGET:
         return this.#get(this.reader.byte());
       case OP.LONG_BINGET:
-        return this.#get(this.#uint32());
+        return this.#get(this.reader.uint32());
       case OP.FRAME:
         this.reader.take(8);
         return true;
@@ -293,7 +293,8 @@ class Machine {
 
   #setItems(items: PickleValue[]): true {
     const map = this.#top();
-    if (!(map instanceof Map)) this.#fail('sets an item of something that is no dict: the file is damaged, get it again');
+    if (!(map instanceof Map))
+      this.#fail('sets an item of something that is no dict: the file is damaged, get it again');
     if (items.length % 2 !== 0) this.#fail('has a dict key without a value: the file is damaged, get it again');
     this.budget.spend(COST.mapEntry * (items.length / 2));
     for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i]), items[i + 1] ?? null);
@@ -308,7 +309,8 @@ class Machine {
 
   #get(index: number): true {
     const value = this.#memo.get(index);
-    if (value === undefined) this.#fail(`refers to memo ${index}, which was never set: the file is damaged, get it again`);
+    if (value === undefined)
+      this.#fail(`refers to memo ${index}, which was never set: the file is damaged, get it again`);
     return this.#push(value);
   }
 
@@ -342,10 +344,6 @@ class Machine {
     return this.#stack.splice(mark);
   }
 
-  #uint32(): number {
-    return this.reader.take(4).readUInt32LE(0);
-  }
-
   #uint64(): number {
     return Number(this.reader.take(8).readBigUInt64LE(0));
   }
@@ -361,15 +359,12 @@ class Machine {
   }
 
   #text(length: number): string {
-    const bytes = this.reader.take(length);
     this.budget.spend(COST.string + 2 * length);
-    return bytes.toString('utf8');
+    return this.reader.text(length);
   }
 
   #bytes(length: number): Uint8Array {
-    const bytes = this.reader.take(length);
     this.budget.spend(COST.bytes + length);
-    return Uint8Array.from(bytes);
+    return Uint8Array.from(this.reader.take(length));
   }
 }
-

@@ -40,7 +40,10 @@ export async function writeCheckpoint(
     }
     await add('version', Buffer.from('3\n'));
     // PyTorch writes 40 digits that depend on the content; nothing reads them but people who compare files.
-    const digits = BigInt(`0x${identity.digest('hex')}`).toString().padStart(40, '0').slice(-40);
+    const digits = BigInt(`0x${identity.digest('hex')}`)
+      .toString()
+      .padStart(40, '0')
+      .slice(-40);
     await zip.add('.data/serialization_id', Buffer.from(digits));
     await zip.finish();
   });

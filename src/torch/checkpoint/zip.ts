@@ -73,7 +73,8 @@ export function checksumFails(source: Pick<FileSource, 'fail'>, name: string): n
 
 /** A name from the file, made harmless for a message. */
 export function quote(name: string): string {
-  return JSON.stringify(name.length > 120 ? `${name.slice(0, 120)}…` : name);
+  const short = name.length > 120 ? `${name.slice(0, 120)}…` : name;
+  return JSON.stringify(short).replace(/\p{Cc}/gu, '?');
 }
 
 interface Directory {
@@ -159,11 +160,7 @@ function listEntries(source: FileSource, budget: Budget, directory: Directory): 
 }
 
 /** The zip64 extra field holds, in this order, those of the three numbers that the directory has as 0xffffffff. */
-function readZip64(
-  source: FileSource,
-  extra: Buffer,
-  sizes: { packed: number; bytes: number; header: number },
-): void {
+function readZip64(source: FileSource, extra: Buffer, sizes: { packed: number; bytes: number; header: number }): void {
   const wanted = (['bytes', 'packed', 'header'] as const).filter((name) => sizes[name] === 0xffffffff);
   if (wanted.length === 0) return;
   for (let at = 0; at + 4 <= extra.length; ) {
@@ -181,8 +178,16 @@ function readZip64(
 
 function checkName(source: FileSource, name: string, first: string | undefined): void {
   const segments = name.split('/');
-  if (name.includes('\\') || name.includes('\0') || segments.includes('..') || segments[0] === '' || segments.length < 2) {
-    source.fail(`its zip entry ${quote(name)} lies outside the archive's folder, as none of torch.save's does: refused`);
+  if (
+    name.includes('\\') ||
+    name.includes('\0') ||
+    segments.includes('..') ||
+    segments[0] === '' ||
+    segments.length < 2
+  ) {
+    source.fail(
+      `its zip entry ${quote(name)} lies outside the archive's folder, as none of torch.save's does: refused`,
+    );
   }
   if (first !== undefined && segments[0] !== first.split('/')[0]) {
     source.fail(`its zip entries ${quote(first)} and ${quote(name)} lie in two folders, torch.save's in one: refused`);
@@ -191,14 +196,14 @@ function checkName(source: FileSource, name: string, first: string | undefined):
 
 /** The header in front of an entry must tell the same as the directory; its bytes begin after it. */
 function dataOffset(source: FileSource, entry: Listed): number {
-  const header = source.read(entry.header, 30);
-  const nameLength = header.readUInt16LE(26);
-  const name = entry.header + 30 + nameLength <= source.size ? source.read(entry.header + 30, nameLength) : undefined;
+  const nameLength = entry.rawName.length;
+  const header = source.read(entry.header, 30 + nameLength);
   if (
     header.readUInt32LE(0) !== LOCAL ||
     (header.readUInt16LE(6) & 0x2041) !== 0 ||
     header.readUInt16LE(8) !== 0 ||
-    !name?.equals(entry.rawName)
+    header.readUInt16LE(26) !== nameLength ||
+    !header.subarray(30).equals(entry.rawName)
   ) {
     source.fail(`the header of its zip entry ${quote(entry.name)} contradicts the directory: get the file again`);
   }

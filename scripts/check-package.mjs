@@ -1,0 +1,57 @@
+// Checks what would be published: publint, the tarball's size and contents, its types, and that it works where it is
+// installed into an empty folder. Usage: node scripts/check-package.mjs
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bootstrap, root } from './bootstrap.mjs';
+import { contentDefects, pack } from './package-contents.mjs';
+
+const limit = 1_000_000;
+
+function run(command, args, cwd) {
+  console.log(`$ ${[command, ...args].join(' ')}`);
+  // Under `npm run`, npm tells its children which package they are in: the installed one is to find out for itself.
+  const own = /^(npm_(package|lifecycle)_|npm_(command|execpath|config_local_prefix)$|INIT_CWD$)/;
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name)));
+  return execFileSync(command, args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+function demand(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+await bootstrap();
+const bin = (name) => join(root, 'node_modules', '.bin', name);
+const scratch = mkdtempSync(join(tmpdir(), 'blip-package-'));
+try {
+  console.log(run(bin('publint'), ['--strict', root], root));
+  run(bin('tsd'), ['--typings', 'dist/index.d.ts', '--files', 'test/types/*.test-d.ts'], root);
+
+  const packed = pack(root, scratch);
+  console.log(`${packed.filename}: ${packed.size} bytes, ${packed.files.length} files`);
+  demand(packed.size < limit, `The tarball has ${packed.size} bytes, and ${limit} are allowed.`);
+  const defects = contentDefects(
+    packed.files.map((file) => file.path),
+    root,
+  );
+  demand(defects.length === 0, `The tarball's contents are wrong:\n${defects.join('\n')}`);
+
+  const folder = join(scratch, 'empty');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
+  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(scratch, packed.filename)], folder);
+  run('npx', ['--no-install', 'blip-retrieval', 'setup'], folder);
+  const version = run('npx', ['--no-install', 'blip-retrieval', '--version'], folder).trim();
+  demand(version === packed.version, `The installed command says it is version ${version}, not ${packed.version}.`);
+  const report = JSON.parse(run('npx', ['--no-install', 'blip-retrieval', 'doctor', '--json'], folder));
+  demand(report.usable, `The installed package is not usable: ${JSON.stringify(report.defects)}`);
+  demand(report.addon.path.startsWith(folder), `The installed package uses the addon ${report.addon.path}.`);
+  run(process.execPath, ['--input-type=module', '-e', "await import('blip-retrieval')"], folder);
+  console.log(`The package works where it is installed (${version}, LibTorch ${report.libtorch.version}).`);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}

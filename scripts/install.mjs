@@ -1,0 +1,29 @@
+// What npm runs after it has installed this package: builds the addon if a LibTorch is at hand. Never downloads, never
+// fails the installation: what is missing is said, and `npx blip-retrieval setup` does the rest.
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const load = (name) => import(pathToFileURL(join(root, 'dist', name)).href);
+
+async function install() {
+  // A clone has no dist yet: `npm run build` (or demo, or test) will do all of this.
+  if (!existsSync(join(root, 'dist/cli.js'))) return;
+  const { buildDefect, readBuildRecord } = await load('setup/build.js');
+  if (buildDefect() === undefined) return;
+  const { searchLibtorch, describeSearch } = await load('setup/libtorch.js');
+  const search = searchLibtorch({ recorded: readBuildRecord()?.root });
+  if (!search.libtorch) {
+    console.log(`${describeSearch(search)}\nRun "npx blip-retrieval setup" to fetch one and build the addon.`);
+    return;
+  }
+  const { setupCommand } = await load('commands/setup.js');
+  await setupCommand({ offline: true });
+}
+
+try {
+  await install();
+} catch (error) {
+  console.log(`${error.message}\nThe package is installed without its addon: run "npx blip-retrieval setup".`);
+}

@@ -1,0 +1,53 @@
+// What the tarball holds, and what it ought to hold.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** `npm pack` into `destination`, or with none, only its list. Runs no script. Returns npm's report of the tarball. */
+export function pack(root, destination) {
+  const where = destination === undefined ? ['--dry-run'] : ['--pack-destination', destination];
+  const text = execFileSync('npm', ['pack', '--json', '--ignore-scripts', ...where], {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  return JSON.parse(text)[0];
+}
+
+function filesBelow(root, folder) {
+  const entries = readdirSync(join(root, folder), { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1));
+}
+
+/** One line for each file that is in the tarball without need, or needed and not in it. */
+export function contentDefects(paths, root) {
+  const sources = filesBelow(root, 'src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
+  const compiled = sources.flatMap((path) => {
+    const stem = path.replace(/^src/, 'dist').replace(/\.ts$/, '');
+    return [`${stem}.js`, `${stem}.d.ts`];
+  });
+  const single = ['package.json', 'README.md', 'LICENSE', 'CMakeLists.txt', 'binding.gyp', 'scripts/install.mjs'];
+  const wanted = new Set([
+    ...single,
+    ...compiled,
+    ...filesBelow(root, 'native'),
+    ...filesBelow(root, 'configs'),
+    ...(existsSync(join(root, 'bench')) ? filesBelow(root, 'bench') : []),
+  ]);
+  const present = new Set(paths);
+  return [
+    ...[...wanted].filter((path) => !present.has(path)).map((path) => `  missing: ${path}`),
+    ...[...present].filter((path) => !wanted.has(path)).map((path) => `  not needed: ${path}`),
+  ].sort();
+}
+
+// By itself: prints the tarball's size and its defects as JSON, for the test of the same name.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const root = dirname(dirname(process.argv[1]));
+  const { size, files } = pack(root);
+  const paths = files.map((file) => file.path);
+  console.log(JSON.stringify({ size, defects: contentDefects(paths, root) }));
+}

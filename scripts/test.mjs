@@ -1,0 +1,57 @@
+// Runs the tests, after everything they need is in place.
+// Usage: node scripts/test.mjs [--gpu] [--test-…] [part of a file's path]…
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { bootstrap, ensureTests, root } from './bootstrap.mjs';
+
+const args = process.argv.slice(2);
+const gpu = args.includes('--gpu');
+const forNode = args.filter((arg) => arg.startsWith('--') && arg !== '--gpu');
+const filters = args.filter((arg) => !arg.startsWith('--'));
+
+await bootstrap();
+ensureTests();
+
+// From the sources, not from .build: what is left there of a test that was removed must not run.
+const ending = gpu ? '.gpu-test.ts' : '.test.ts';
+const sources = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: true })
+  .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+  .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
+  .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
+  .sort();
+if (sources.length === 0) {
+  console.error(`No test file test/**/*${ending} has ${filters.join(' or ') || 'that ending'} in its path.`);
+  process.exit(2);
+}
+const files = sources.map((path) => join('.build', path.replace(/\.ts$/, '.js')));
+
+// The spec reporter prints failures after its summary; TAP's summary, which ends the run, comes from a second reporter.
+const scratch = mkdtempSync(join(tmpdir(), 'blip-test-'));
+const tap = join(scratch, 'tap');
+const reporters = [
+  '--test-reporter=spec',
+  '--test-reporter-destination=stdout',
+  '--test-reporter=tap',
+  `--test-reporter-destination=${tap}`,
+];
+// On one GPU, tests that share its memory run one at a time.
+const concurrency = `--test-concurrency=${gpu ? 1 : 2}`;
+const { status, signal, error } = spawnSync(
+  process.execPath,
+  ['--test', concurrency, ...reporters, ...forNode, ...files],
+  {
+    cwd: root,
+    stdio: 'inherit',
+    env: { OMP_NUM_THREADS: '1', ...process.env },
+  },
+);
+if (existsSync(tap)) {
+  const lines = readFileSync(tap, 'utf8').split('\n');
+  const summary = lines.filter((line) => /^# (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /.test(line));
+  console.log(summary.join('\n'));
+}
+rmSync(scratch, { recursive: true, force: true });
+if (error || signal) console.error(`The tests ended early: ${error?.message ?? signal}`);
+process.exit(status ?? 1);

@@ -1,0 +1,120 @@
+// `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
+
+import { TensorSums } from '../torch/checkpoint/elements.js';
+import {
+  type Checkpoint,
+  flattenCheckpoint,
+  openCheckpoint,
+  type PickleScalar,
+  type TensorRef,
+  verifyStorages,
+} from '../torch/checkpoint/read.js';
+import { withSource } from '../torch/checkpoint/source.js';
+
+export interface InspectOptions {
+  json?: boolean;
+  /** Sums of the tensors too: reads every byte, and compares the checksums first. */
+  stats?: boolean;
+}
+
+/** Where the text goes; `process.stdout` is one. */
+export interface TextOutput {
+  write(text: string): unknown;
+}
+
+/**
+ * Prints the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
+ * `file`. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}}, "values": {path: value}}, where numbers that
+ * JSON lacks are the texts "NaN", "Infinity", "-Infinity", and a sum that cannot be given is null.
+ */
+export async function inspectCommand(
+  file: string,
+  options: InspectOptions = {},
+  out: TextOutput = process.stdout,
+): Promise<void> {
+  const checkpoint = openCheckpoint(file);
+  const { tensors, values } = flattenCheckpoint(checkpoint);
+  if (options.stats === true) await verifyStorages(checkpoint);
+  const sums = options.stats === true ? sumsOf(checkpoint, tensors) : undefined;
+  if (options.json === true) printJson(checkpoint, tensors, values, sums, out);
+  else printTable(checkpoint, tensors, values, sums, out);
+}
+
+type Sums = ReadonlyMap<string, number | undefined>;
+
+function sumsOf(checkpoint: Checkpoint, tensors: ReadonlyMap<string, TensorRef>): Sums {
+  return withSource(checkpoint.path, (source) => {
+    const sums = new TensorSums(source);
+    return new Map([...tensors].map(([path, tensor]) => [path, sums.sum(tensor)]));
+  });
+}
+
+function printJson(
+  { format }: Checkpoint,
+  tensors: ReadonlyMap<string, TensorRef>,
+  values: ReadonlyMap<string, PickleScalar>,
+  sums: Sums | undefined,
+  out: TextOutput,
+): void {
+  const tensorRows = [...tensors].map(([path, { shape, dtype }]) => {
+    const sum = sums === undefined ? '' : `, "sum": ${jsonScalar(sums.get(path) ?? null)}`;
+    return `${JSON.stringify(path)}: {"shape": [${shape.join(', ')}], "dtype": "${dtype}"${sum}}`;
+  });
+  const valueRows = [...values].map(([path, value]) => `${JSON.stringify(path)}: ${jsonScalar(value)}`);
+  out.write(
+    `{\n "format": "${format}",\n "tensors": ${jsonObject(tensorRows)},\n "values": ${jsonObject(valueRows)}\n}\n`,
+  );
+}
+
+function jsonObject(rows: string[]): string {
+  return rows.length === 0 ? '{}' : `{\n  ${rows.join(',\n  ')}\n }`;
+}
+
+/** Integers beyond 2^53 keep all their digits, as Python writes and reads them. */
+function jsonScalar(value: PickleScalar): string {
+  if (typeof value === 'bigint') return value.toString();
+  if (typeof value === 'number' && !Number.isFinite(value)) return JSON.stringify(String(value));
+  return JSON.stringify(value);
+}
+
+function printTable(
+  checkpoint: Checkpoint,
+  tensors: ReadonlyMap<string, TensorRef>,
+  values: ReadonlyMap<string, PickleScalar>,
+  sums: Sums | undefined,
+  out: TextOutput,
+): void {
+  const header = ['tensor', 'shape', 'dtype', ...(sums === undefined ? [] : ['sum'])];
+  const rows = [...tensors].map(([path, { shape, dtype }]) => [
+    printable(path),
+    `[${shape.join(', ')}]`,
+    dtype,
+    ...(sums === undefined ? [] : [String(sums.get(path) ?? '-')]),
+  ]);
+  const widths = header.map((title, column) =>
+    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), title.length),
+  );
+  const line = (cells: string[]) =>
+    `${cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd()}\n`;
+  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0);
+  out.write(`${printable(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
+  if (rows.length > 0) out.write([header, ...rows].map(line).join(''));
+  out.write(`${rows.length} tensors, ${elements} elements\n`);
+  if (values.size === 0) return;
+  out.write(`\n${[...values].map(([path, value]) => `${printable(path)} = ${shownValue(value)}\n`).join('')}`);
+}
+
+/** Text quoted and cut; a value may be a whole file's worth. */
+function shownValue(value: PickleScalar): string {
+  if (typeof value !== 'string') return String(value);
+  const long = value.length > 200;
+  return printable(JSON.stringify(long ? value.slice(0, 200) : value)) + (long ? '…' : '');
+}
+
+/** Control characters as escapes: a name must not move the terminal's cursor. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

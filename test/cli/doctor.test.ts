@@ -1,0 +1,92 @@
+// `doctor`: the shape of its JSON, what it says of a sound installation, and of broken ones.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Report } from '#blip/setup/report.js';
+import { projectRoot } from '../helpers/fixtures.js';
+import { fakeTorch, temporary } from '../setup/fake-libtorch.js';
+
+function doctor(args: string[], env: NodeJS.ProcessEnv = {}) {
+  const options = { env: { ...process.env, ...env }, encoding: 'utf8' } as const;
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(projectRoot, 'dist/cli.js'), 'doctor', ...args],
+    options,
+  );
+  return { status, stdout, stderr };
+}
+
+function report(env: NodeJS.ProcessEnv = {}): { status: number | null; report: Report } {
+  const { status, stdout, stderr } = doctor(['--json'], env);
+  assert.equal(stderr, '');
+  return { status, report: JSON.parse(stdout) };
+}
+
+test('a sound installation: everything is told, and the exit code is 0', () => {
+  const { status, report: found } = report();
+  assert.deepEqual(Object.keys(found), [
+    'usable',
+    'node',
+    'platform',
+    'addon',
+    'libtorch',
+    'gpus',
+    'threads',
+    'sharp',
+    'caches',
+    'torchrun',
+    'defects',
+  ]);
+  assert.deepEqual([status, found.usable], [0, true]);
+  assert.equal(found.node.version, process.versions.node);
+  assert.deepEqual([found.addon.built, found.addon.loads, found.addon.error], [true, true, null]);
+  assert.ok(found.libtorch.found && found.libtorch.root !== null);
+  assert.match(found.libtorch.version ?? '', /^2\.\d+\.\d+/);
+  assert.ok('formats' in found.sharp && found.sharp.formats.includes('jpeg') && found.sharp.formats.includes('png'));
+  assert.ok(found.threads.cores >= 1 && found.threads.memoryBytes > 0);
+  assert.equal(found.caches.length, 2);
+  assert.deepEqual(
+    found.defects.filter((defect) => defect.fatal),
+    [],
+  );
+});
+
+test('the table has the same parts, and ends with a verdict', () => {
+  const { status, stdout } = doctor([]);
+  assert.equal(status, 0);
+  const titles = stdout.split('\n').map((line) => /^[A-Za-z]+(?= {2,})/.exec(line)?.[0]);
+  for (const title of ['Node', 'System', 'Addon', 'LibTorch', 'GPU', 'Threads', 'sharp', 'Cache', 'torchrun']) {
+    assert.ok(titles.includes(title), `no line ${title}`);
+  }
+  assert.match(stdout, /\n(Everything is in order\.|Usable, but:\n[\s\S]*)\n$/);
+});
+
+test('a LibTorch that is not there, or lacks a library, makes it unusable: exit code 1, and what to do', (t) => {
+  const folder = temporary(t);
+  const absent = report({ LIBTORCH: join(folder, 'nowhere') });
+  assert.deepEqual([absent.status, absent.report.usable, absent.report.libtorch.found], [1, false, false]);
+  assert.equal(absent.report.libtorch.looked[0]?.outcome, 'there is no such folder');
+  assert.match(absent.report.addon.error ?? '', /LibTorch was not found/);
+  const root = fakeTorch(folder, { without: ['nvidia/cu13/lib/libcudart.so.13'] });
+  const { status, stdout } = doctor([], { LIBTORCH: root });
+  assert.equal(status, 1);
+  assert.match(stdout, /looked at .*: lib\/libtorch_cpu\.so needs libcudart\.so\.13, not found/);
+  assert.match(stdout, /Not usable:\n {2}- no LibTorch was found\n {4}run "npx blip-retrieval setup"/);
+});
+
+test('libraries that cannot be opened are seen without doctor going down with them', (t) => {
+  // Sound by its headers, without one instruction in it: only opening it tells.
+  const { status, report: found } = report({ LIBTORCH: fakeTorch(temporary(t)) });
+  assert.deepEqual([status, found.libtorch.found, found.addon.loads], [1, true, false]);
+  assert.ok((found.addon.error ?? '').length > 0);
+  assert.ok(found.defects.some(({ what, fatal }) => fatal && what.startsWith('the addon does not load: ')));
+});
+
+test('a number of threads that is none is pointed out, and is not fatal', () => {
+  const { status, report: found } = report({ OMP_NUM_THREADS: 'many' });
+  assert.equal(status, 0);
+  assert.ok(
+    found.defects.some(({ what, fatal }) => !fatal && what === 'OMP_NUM_THREADS is "many", no number of threads'),
+  );
+});

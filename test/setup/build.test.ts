@@ -1,0 +1,191 @@
+// Building the addon: when it is due, what it says without tools, headers or sense, and that two do not collide.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { addonPaths, buildAddon, buildDefect, buildStamp, readBuildRecord } from '#blip/setup/build.js';
+import { inspectLibtorch, type Libtorch } from '#blip/setup/libtorch.js';
+import { buildToolDefect } from '#blip/setup/packages.js';
+import { onPath } from '#blip/setup/python.js';
+import { fakeTorch, put, temporary } from './fake-libtorch.js';
+
+function silent() {}
+
+function libtorchIn(folder: string, version?: string): Libtorch {
+  const found = inspectLibtorch(fakeTorch(folder, version === undefined ? {} : { version }), 'python', {});
+  assert.ok(typeof found !== 'string', String(found));
+  return found;
+}
+
+/** A package whose CMake project needs no compiler: it writes the two files, and counts its builds in build/count. */
+function fakePackage(folder: string, commands: string): string {
+  const root = join(folder, 'package');
+  put(join(root, 'package.json'), '{ "name": "fake", "version": "1.0.0", "binary": { "napi_versions": [8] } }\n');
+  put(join(root, 'native/addon.cc'), 'int one;\n');
+  put(join(root, 'CMakeLists.txt'), `cmake_minimum_required(VERSION 3.18)\nproject(fake NONE)\n${commands}\n`);
+  // cmake-js looks for Node-API's headers from the package it builds.
+  symlinkSync(join(process.cwd(), 'node_modules'), join(root, 'node_modules'));
+  return root;
+}
+
+const writing = `
+message(STATUS "root \${LIBTORCH_ROOT}")
+file(APPEND "\${CMAKE_BINARY_DIR}/count" "configured\\n")
+file(WRITE "\${CMAKE_BINARY_DIR}/Release/boot.node" "boot")
+file(WRITE "\${CMAKE_BINARY_DIR}/Release/torch.node" "torch of \${LIBTORCH_ROOT}")`;
+
+/** This machine's tools, and a cache of the test's own. */
+const environment = (folder: string) => ({ ...process.env, BLIP_CACHE: join(folder, 'cache') });
+
+describe('when a build is due', () => {
+  test('the stamp follows sources, LibTorch and nothing else', (t) => {
+    const folder = temporary(t);
+    const root = join(folder, 'package');
+    put(join(root, 'native/a.cc'), 'a');
+    put(join(root, 'CMakeLists.txt'), 'x');
+    const libtorch = { root: '/l', build: '2.11.0' };
+    const stamp = buildStamp(libtorch, root);
+    put(join(root, 'native/notes.md'), 'notes');
+    assert.equal(buildStamp(libtorch, root), stamp);
+    const seen = new Set([stamp]);
+    const expectNew = (next: string) => {
+      assert.equal(seen.has(next), false);
+      seen.add(next);
+    };
+    expectNew(buildStamp({ ...libtorch, build: '2.11.0+cu130' }, root));
+    expectNew(buildStamp({ ...libtorch, root: '/m' }, root));
+    put(join(root, 'native/deep/b.h'), 'b');
+    expectNew(buildStamp(libtorch, root));
+    put(join(root, 'native/a.cc'), 'b');
+    expectNew(buildStamp(libtorch, root));
+    put(join(root, 'CMakeLists.txt'), 'y');
+    expectNew(buildStamp(libtorch, root));
+  });
+
+  test('each reason has its words', (t) => {
+    const folder = temporary(t);
+    const root = join(folder, 'package');
+    const libtorch = libtorchIn(folder);
+    put(join(root, 'native/a.cc'), 'a');
+    const paths = addonPaths(root);
+    assert.equal(buildDefect(root, {}), 'the addon is not built');
+    put(paths.boot, '');
+    put(paths.torch, '');
+    assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
+    put(paths.record, '{ "root": 1 }');
+    assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
+    const record = { root: libtorch.root, version: libtorch.build, stamp: buildStamp(libtorch, root) };
+    put(paths.record, JSON.stringify(record));
+    assert.deepEqual(readBuildRecord(root), record);
+    assert.equal(buildDefect(root, {}), undefined);
+    const other = fakeTorch(join(folder, 'other'), { version: '2.12.0' });
+    assert.match(buildDefect(root, { LIBTORCH: other }) ?? '', /^LIBTORCH is 2\.12\.0, and it was built for 2\.11\.0/);
+    put(join(root, 'native/a.cc'), 'changed');
+    assert.equal(buildDefect(root, {}), 'its sources have changed');
+    put(join(libtorch.root, 'version.py'), "__version__ = '2.11.1'\n");
+    assert.match(buildDefect(root, {}) ?? '', /is 2\.11\.1 now, and was 2\.11\.0\+cu130$/);
+    rmSync(libtorch.root, { recursive: true });
+    assert.match(buildDefect(root, {}) ?? '', /^the LibTorch it was built against is gone from /);
+  });
+});
+
+describe('what a build needs', () => {
+  test('each missing program is named, with the package that brings it', (t) => {
+    const folder = temporary(t);
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    assert.match(
+      buildToolDefect({ PATH: bin }) ?? '',
+      /^The addon cannot be built without cmake and a C\+\+ compiler and make or ninja: .*cmake.*, then run setup again\.$/,
+    );
+    for (const name of ['cmake', 'make']) symlinkSync('/bin/true', join(bin, name));
+    assert.match(buildToolDefect({ PATH: bin }) ?? '', /without a C\+\+ compiler: /);
+    symlinkSync('/bin/false', join(bin, 'c++'));
+    assert.match(
+      buildToolDefect({ PATH: bin }) ?? '',
+      /^c\+\+ does not compile C\+\+17 .*or set CXX to another compiler\.$/,
+    );
+    assert.match(
+      buildToolDefect({ PATH: bin, CXX: '/nowhere/c++' }) ?? '',
+      /^\/nowhere\/c\+\+ does not compile C\+\+17 \(.*ENOENT\)/,
+    );
+    const machine = buildToolDefect();
+    assert.equal(machine, undefined, 'the tools of this machine');
+  });
+
+  test('a LibTorch without headers is refused before anything runs', async (t) => {
+    const folder = temporary(t);
+    const libtorch = libtorchIn(folder);
+    rmSync(libtorch.include, { recursive: true });
+    const building = buildAddon(libtorch, { root: join(folder, 'package'), env: environment(folder), say: silent });
+    await assert.rejects(building, { name: 'UserError', message: /without its headers \(include\/ATen\/ATen\.h\)/ });
+  });
+});
+
+describe('the build itself', () => {
+  test('builds once, then only when something changed, with the LibTorch it was given', async (t) => {
+    const folder = temporary(t);
+    const root = fakePackage(folder, writing);
+    const libtorch = libtorchIn(folder);
+    const options = { root, env: environment(folder), say: silent };
+    const builds = () => readFileSync(join(root, 'build/count'), 'utf8').trim().split('\n').length;
+    assert.equal(await buildAddon(libtorch, options), true);
+    assert.equal(readFileSync(addonPaths(root).torch, 'utf8'), `torch of ${libtorch.root}`);
+    const once = builds();
+    assert.equal(await buildAddon(libtorch, options), false);
+    assert.equal(builds(), once);
+    const other = libtorchIn(join(folder, 'other'), '2.12.0');
+    assert.equal(await buildAddon(other, options), true);
+    assert.equal(readFileSync(addonPaths(root).torch, 'utf8'), `torch of ${other.root}`);
+    assert.equal(readBuildRecord(root)?.version, '2.12.0');
+    assert.equal(await buildAddon(other, { ...options, force: true }), true);
+  });
+
+  test('two at once: one builds, the other finds it built', async (t) => {
+    const folder = temporary(t);
+    const root = fakePackage(folder, writing);
+    const libtorch = libtorchIn(folder);
+    const said: string[] = [];
+    const options = { root, env: environment(folder), say: (line: string) => said.push(line) };
+    const both = await Promise.all([buildAddon(libtorch, options), buildAddon(libtorch, options)]);
+    assert.deepEqual(both.sort(), [false, true]);
+    assert.equal(said.filter((line) => line.startsWith('Compiling')).length, 1);
+    assert.equal(said.filter((line) => line.includes(`(process ${process.pid}) is building`)).length, 1);
+  });
+
+  test('a failure shows the first error, names the log, and leaves no record', async (t) => {
+    const folder = temporary(t);
+    const root = fakePackage(folder, 'message(FATAL_ERROR "the moon is full")');
+    const paths = addonPaths(root);
+    put(paths.record, '{}');
+    const libtorch = libtorchIn(folder);
+    const building = buildAddon(libtorch, { root, env: environment(folder), say: silent });
+    await assert.rejects(building, (error: Error) => {
+      assert.match(
+        error.message,
+        /^The addon could not be compiled against LibTorch 2\.11\.0\+cu130 in .*; the full log is /,
+      );
+      assert.match(error.message, /\n {2}.*CMake Error[\s\S]*the moon is full/);
+      const log = /the full log is (\S+\.log);/.exec(error.message)?.[1] ?? '';
+      assert.match(readFileSync(log, 'utf8'), /the moon is full/);
+      return true;
+    });
+    assert.equal(existsSync(paths.record), false);
+  });
+
+  test('a build that leaves nothing is no success', async (t) => {
+    const folder = temporary(t);
+    const root = fakePackage(folder, '');
+    const building = buildAddon(libtorchIn(folder), { root, env: environment(folder), say: silent });
+    await assert.rejects(building, { message: /left no .*boot\.node, .*torch\.node: run setup --force\.$/ });
+  });
+});
+
+test('programs are found on PATH only where they can be run', (t) => {
+  const folder = temporary(t);
+  put(join(folder, 'plain'), '');
+  mkdirSync(join(folder, 'folder'));
+  assert.equal(onPath('plain', { PATH: folder }), undefined);
+  assert.equal(onPath('folder', { PATH: folder }), undefined);
+  assert.equal(onPath('true', { PATH: `${folder}:/bin` }), '/bin/true');
+});
