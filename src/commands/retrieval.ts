@@ -71,13 +71,24 @@ async function loadSplits(config: RetrievalConfig): Promise<Record<SplitName, Re
 const CPU_BATCH = 8;
 
 /** The split's images through loader workers, counting those that could not be read. */
-function imageSource(split: RetrievalSplit, config: RetrievalConfig, options: RetrievalOptions, device: Device, bad: Set<string>): ImageSource {
+function imageSource(
+  split: RetrievalSplit,
+  config: RetrievalConfig,
+  options: RetrievalOptions,
+  device: Device,
+  bad: Set<string>,
+): ImageSource {
   const batchSize = device === 'cpu' ? Math.min(CPU_BATCH, config.batchSizeTest) : config.batchSizeTest;
   return {
     count: split.images.length,
     open(from) {
       const paths = split.images.slice(from);
-      const loader = new ImageLoader({ paths, size: config.imageSize, batchSize, skipBadImages: options.skipBadImages });
+      const loader = new ImageLoader({
+        paths,
+        size: config.imageSize,
+        batchSize,
+        skipBadImages: options.skipBadImages,
+      });
       return {
         next() {
           const batch = loader.next();
@@ -132,7 +143,10 @@ export async function runRetrieval(options: RetrievalOptions): Promise<Retrieval
 
   // ---- model
   print('Creating model');
-  const pretrained = await fetchPretrained(config.pretrained, config.sha256 === undefined ? {} : { sha256: config.sha256 });
+  const pretrained = await fetchPretrained(
+    config.pretrained,
+    config.sha256 === undefined ? {} : { sha256: config.sha256 },
+  );
   const { state, report } = await loadPretrained(pretrained, architecture, {
     allowPartial: options.allowPartial,
     seed: options.seed,
@@ -163,7 +177,9 @@ export async function runRetrieval(options: RetrievalOptions): Promise<Retrieval
       { kTest: config.kTest, featureMemory: config.featureMemory, startLoop, print },
     );
     if (bad.size > 0)
-      print(`${bad.size} of ${split.images.length} images of ${name} could not be read and count as grey: ${[...bad][0]} is the first`);
+      print(
+        `${bad.size} of ${split.images.length} images of ${name} could not be read and count as grey: ${[...bad][0]} is the first`,
+      );
     print(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
     const metrics = itmEval(scores.imageToText, scores.textToImage, split.txt2img, split.img2txt);
     if (options.saveScores) await saveScores(options.outputDir, name, scores);

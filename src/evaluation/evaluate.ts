@@ -46,7 +46,9 @@ export function evaluateSplit(
   options: EvaluationOptions,
 ): { scores: SplitScores; seconds: PhaseTimes } {
   if (images.count === 0 || texts.length === 0)
-    throw new UserError(`there are ${images.count} images and ${texts.length} captions to evaluate; both must be there`);
+    throw new UserError(
+      `there are ${images.count} images and ${texts.length} captions to evaluate; both must be there`,
+    );
   const { kTest, print } = options;
   if (kTest > texts.length || kTest > images.count)
     print(

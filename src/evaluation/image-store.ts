@@ -34,7 +34,11 @@ export interface LoopLog {
 }
 
 /** The batches of a pass as pixels on the model's device, each with the number of its first image. */
-function* pixelBatches(model: BlipRetrieval, source: ImageSource, from: number): Generator<[first: number, pixels: Tensor]> {
+function* pixelBatches(
+  model: BlipRetrieval,
+  source: ImageSource,
+  from: number,
+): Generator<[first: number, pixels: Tensor]> {
   const size = model.architecture.vision.imageSize;
   const pass = source.open(from);
   try {
@@ -49,7 +53,9 @@ function* pixelBatches(model: BlipRetrieval, source: ImageSource, from: number):
       first += count;
     }
     if (first !== source.count)
-      throw new UserError(`the image loader gave ${first} of ${source.count} images; run check-data to find the bad ones`);
+      throw new UserError(
+        `the image loader gave ${first} of ${source.count} images; run check-data to find the bad ones`,
+      );
   } finally {
     void pass.close();
   }

@@ -1,6 +1,6 @@
 // Recall at 1, 5 and 10 in both directions from two score matrices, in percent, as the reference's itm_eval counts it.
 import { UserError } from '../errors.js';
-import { type ScoreRows, denseRows } from './scores.js';
+import { denseRows, type ScoreRows } from './scores.js';
 
 /** Recalls in percent; the names are those of evaluate.txt and log.txt. `txt_`: texts found for an image; `img_`: images found for a text. */
 export interface RetrievalMetrics {

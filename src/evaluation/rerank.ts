@@ -24,7 +24,13 @@ interface Pending {
 }
 
 /** One image against its texts, in chunks of `tokenBudget` tokens. Nothing here waits for the device. */
-function matchImage(model: BlipRetrieval, store: TextStore, embeds: Tensor, list: Int32Array, tokenBudget: number): Tensor[] {
+function matchImage(
+  model: BlipRetrieval,
+  store: TextStore,
+  embeds: Tensor,
+  list: Int32Array,
+  tokenBudget: number,
+): Tensor[] {
   return scope(() => {
     const image: KeysValues[] = model.imageKeysValues(embeds);
     const starts = new Int32Array(list.length + 1);
@@ -41,7 +47,13 @@ function matchImage(model: BlipRetrieval, store: TextStore, embeds: Tensor, list
 }
 
 /** Puts one image's logits into the slots of both directions. Waits for the device. */
-function settle({ image, texts, logits }: Pending, candidates: Candidates, pairs: ImagePairs, logitOf: Float32Array, out: { i2t: Float32Array; t2i: Float32Array }): void {
+function settle(
+  { image, texts, logits }: Pending,
+  candidates: Candidates,
+  pairs: ImagePairs,
+  logitOf: Float32Array,
+  out: { i2t: Float32Array; t2i: Float32Array },
+): void {
   let at = 0;
   for (const chunk of logits) {
     const values = chunk.float32();

@@ -17,12 +17,7 @@ export interface ScoreRows {
  * Rows of scores from the candidates' slots. `queryOf`, when given, says whose slots row r has: equal texts share them.
  * `scores` is in the order of `candidates.index`.
  */
-export function scoreRows(
-  candidates: TopK,
-  scores: Float32Array,
-  columns: number,
-  queryOf?: Int32Array,
-): ScoreRows {
+export function scoreRows(candidates: TopK, scores: Float32Array, columns: number, queryOf?: Int32Array): ScoreRows {
   const scratch = new Float32Array(columns);
   const { k, index } = candidates;
   return {

@@ -1,6 +1,7 @@
 // The texts of a split as distinct token rows, in order of their length: equal texts are computed once and tie exactly.
-import { int32, packingOf } from '../model/token-batch.js';
+
 import type { PackedTokens } from '../model/blip-retrieval.js';
+import { int32, packingOf } from '../model/token-batch.js';
 import type { Device } from '../torch/tensor.js';
 
 /** Token rows of a split without padding, one after the other. */
@@ -38,7 +39,9 @@ export function uniqueTexts(texts: readonly ArrayLike<number>[]): UniqueTexts {
     distinct.push(row);
     return distinct.length - 1;
   });
-  const order = distinct.map((_, i) => i).sort((a, b) => (distinct[a]?.length ?? 0) - (distinct[b]?.length ?? 0) || a - b);
+  const order = distinct
+    .map((_, i) => i)
+    .sort((a, b) => (distinct[a]?.length ?? 0) - (distinct[b]?.length ?? 0) || a - b);
   const rank = new Int32Array(order.length);
   const starts = new Int32Array(order.length + 1);
   const lengths = new Int32Array(order.length);

@@ -50,7 +50,9 @@ export type VisionName = keyof typeof VISION;
 const QUEUE_SIZE = 57600;
 
 /** What of a config decides the model. */
-export type ArchitectureConfig = Pick<RetrievalConfig, 'vit' | 'imageSize' | 'medConfig'> & { queueSize?: number | undefined };
+export type ArchitectureConfig = Pick<RetrievalConfig, 'vit' | 'imageSize' | 'medConfig'> & {
+  queueSize?: number | undefined;
+};
 
 /** The sizes that a config asks for. Throws a UserError when they contradict each other. */
 export function architectureOf(config: ArchitectureConfig): Architecture {

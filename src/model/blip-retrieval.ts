@@ -6,7 +6,7 @@ import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torc
 import type { Architecture } from './architecture.js';
 import { chooseAttention } from './packed-attention.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
-import { packingOf, type Packing } from './token-batch.js';
+import { type Packing, packingOf } from './token-batch.js';
 import { VisionTransformer } from './vision-transformer.js';
 
 /** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */

@@ -45,7 +45,17 @@ export const attendVariableLength: PackedAttention = (q, k, v, packing) => {
     return flash(q, k, v, boundaries, packing.boundaries, longest, packing.longest, 0, false, false);
   const one = (x: Tensor) => ops.reshape(x, [1, ...x.shape]);
   const out = efficient(
-    one(q), one(k), one(v), null, boundaries, packing.boundaries, longest, packing.longest, 0, 0, false,
+    one(q),
+    one(k),
+    one(v),
+    null,
+    boundaries,
+    packing.boundaries,
+    longest,
+    packing.longest,
+    0,
+    0,
+    false,
   );
   return ops.reshape(out, [q.size(0), q.size(1), q.size(2)]);
 };
@@ -60,7 +70,9 @@ export function chooseAttention(sample: Tensor, packing: Packing): PackedAttenti
     return scope(() => {
       const plain = attendByLength(sample, sample, sample, packing);
       const fast = attendVariableLength(sample, sample, sample, packing);
-      const difference = ops.maxAll(ops.abs(ops.sub(ops.to(plain, { dtype: 'float32' }), ops.to(fast, { dtype: 'float32' })))).item();
+      const difference = ops
+        .maxAll(ops.abs(ops.sub(ops.to(plain, { dtype: 'float32' }), ops.to(fast, { dtype: 'float32' }))))
+        .item();
       return difference < (sample.dtype === 'float32' ? 5e-3 : 5e-2) ? attendVariableLength : attendByLength;
     });
   } catch {

@@ -4,7 +4,7 @@ import { openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint
 import type { TensorRef } from '../torch/checkpoint/types.js';
 import { DTYPES } from '../torch/dtype.js';
 import { manualSeed } from '../torch/generator.js';
-import { mapFile, type MappedFile } from '../torch/mapped-file.js';
+import { type MappedFile, mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';

@@ -98,9 +98,7 @@ export class TextEncoder {
     const names = Array.from({ length: sizes.depth }, (_, i) => `${prefix}.encoder.layer.${i}`);
     this.#layers = names.map((name) => new Layer(state, name, sizes));
     this.#crossKeysValues = Linear.beside(
-      names.flatMap((name) =>
-        ['key', 'value'].map((part) => Linear.of(state, `${name}.crossattention.self.${part}`)),
-      ),
+      names.flatMap((name) => ['key', 'value'].map((part) => Linear.of(state, `${name}.crossattention.self.${part}`))),
     );
     this.#visionWidth = this.#crossKeysValues.weight.size(1);
   }
@@ -121,7 +119,9 @@ export class TextEncoder {
    * Once a text, whatever the number of its images. ids, positions: int32 (T) → (T, D).
    */
   stem(ids: Tensor, positions: Tensor, packing: Packing): Tensor {
-    return scope(() => this.#layer(0).selfAttention(this.#embed(ids, positions), packing, this.attend, this.#layers.length === 1));
+    return scope(() =>
+      this.#layer(0).selfAttention(this.#embed(ids, positions), packing, this.attend, this.#layers.length === 1),
+    );
   }
 
   /** Image tokens (S, V) → keys and values for every layer, each (1, H, S, d). Once an image, whatever the number of texts. */

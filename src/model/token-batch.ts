@@ -1,8 +1,7 @@
 // Texts packed without padding: their tokens one after the other, texts of equal length side by side.
 // Shapes: n texts, T tokens in all.
-import { fromBytes } from '../torch/ops.js';
+import { fromBytes, to } from '../torch/ops.js';
 import type { Device, Tensor } from '../torch/tensor.js';
-import { to } from '../torch/ops.js';
 
 /** `count` texts in a row that have `length` tokens each. */
 export interface LengthGroup {
@@ -52,6 +51,9 @@ export function packingOf(lengths: ArrayLike<number>, device: Device): Packing {
     longest: groups.at(-1)?.length ?? 0,
     first: int32(boundaries.subarray(0, texts), device),
     boundaries: int32(boundaries, device),
-    counts: int32(Int32Array.from({ length: texts + 1 }, (_, i) => i), device),
+    counts: int32(
+      Int32Array.from({ length: texts + 1 }, (_, i) => i),
+      device,
+    ),
   };
 }

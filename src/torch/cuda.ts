@@ -19,7 +19,10 @@ export function cudaState(): CudaState {
   const recorded = folder === undefined ? undefined : recordedLibtorch(folder)?.root;
   const { libtorch } = searchLibtorch({ recorded });
   if (libtorch && !libtorch.hasCuda)
-    return { count, problem: `LibTorch in ${libtorch.root} is a build for the CPU ("setup --cuda" fetches one with CUDA)` };
+    return {
+      count,
+      problem: `LibTorch in ${libtorch.root} is a build for the CPU ("setup --cuda" fetches one with CUDA)`,
+    };
   if (libtorch && libtorch.missingForCuda.length > 0)
     return { count, problem: `LibTorch's CUDA part needs ${libtorch.missingForCuda.join(', ')}, not found` };
   return { count, problem: 'there is an NVIDIA driver, but LibTorch sees no GPU (is CUDA_VISIBLE_DEVICES empty?)' };

@@ -1,5 +1,5 @@
 // A file mapped into memory, and tensors that lie in it without a copy.
-import { readSync, openSync, closeSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { DTYPES, type DType } from './dtype.js';
 import { type Handle, native } from './native.js';
 import { asStrided, fromBytes } from './ops.js';

@@ -1,5 +1,5 @@
 // Calling any ATen operator by its schema name, with tensors and plain values as arguments.
-import { UserError, codeOf, messageOf } from '../errors.js';
+import { codeOf, messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { Generator } from './generator.js';
 import { type NativeResult, native } from './native.js';

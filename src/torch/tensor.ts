@@ -51,7 +51,8 @@ export class Tensor {
   get dtype(): DType {
     const code = native().dtype(this.handle);
     const dtype = dtypeOfCode(code);
-    if (dtype === undefined) throw new TypeError(`Expected a tensor of a plain dtype but its ScalarType code is ${code}`);
+    if (dtype === undefined)
+      throw new TypeError(`Expected a tensor of a plain dtype but its ScalarType code is ${code}`);
     return dtype;
   }
 
@@ -125,7 +126,9 @@ export class Tensor {
   }
 
   toString(): string {
-    return this.disposed ? 'Tensor(disposed)' : `Tensor(shape=[${this.shape}], dtype=${this.dtype}, device=${this.device})`;
+    return this.disposed
+      ? 'Tensor(disposed)'
+      : `Tensor(shape=[${this.shape}], dtype=${this.dtype}, device=${this.device})`;
   }
 }
 
@@ -152,7 +155,8 @@ export function scope<T extends ScopeResult>(body: () => T): T {
   const survivors = new Set<Tensor>();
   try {
     const result = body();
-    if (result instanceof Promise) throw new TypeError('Expected a synchronous function for scope but received a promise');
+    if (result instanceof Promise)
+      throw new TypeError('Expected a synchronous function for scope but received a promise');
     collect(result, survivors);
     return result;
   } finally {

@@ -146,8 +146,8 @@ export function zip(entries: ZipEntry[]): Buffer {
   return Buffer.concat([...parts, central, end]);
 }
 
-/** A zip of a LibTorch laid out as the official one: libtorch/lib, all libraries side by side. */
-export function libtorchZip(version = '2.11.0+cpu'): Buffer {
+/** A zip of a LibTorch laid out as the official one, all libraries side by side, and `padding` bytes more. */
+export function libtorchZip(version = '2.11.0+cpu', padding = 0): Buffer {
   const own = '$ORIGIN';
   const entries: Record<string, Buffer | string> = {
     'libtorch/build-version': `${version}\n`,
@@ -156,6 +156,7 @@ export function libtorchZip(version = '2.11.0+cpu'): Buffer {
     'libtorch/lib/libtorch_cpu.so': library({ runpath: own, needed: ['libc10.so', 'libgomp-52f2fd74.so.1'] }),
     'libtorch/lib/libgomp-52f2fd74.so.1': library(),
     'libtorch/lib/libprotobuf.a': 'a static library, of no use here',
+    'libtorch/share/padding': Buffer.alloc(padding, 'x'),
     'libtorch/bin/protoc': 'a program, of no use here',
   };
   return zip(Object.entries(entries).map(([name, content]) => ({ name, content })));

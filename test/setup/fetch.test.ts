@@ -103,7 +103,8 @@ describe('the zip', () => {
 
   test('a connection that breaks off is resumed, in this run or the next', async (t) => {
     const folder = temporary(t);
-    const content = libtorchZip();
+    // Large enough that some of it has reached the disk when the connection goes.
+    const content = libtorchZip('2.11.0+cpu', 4_000_000);
     const server = await serve(t, content);
     server.breaks = 1;
     const env = environment(folder, server.url);
@@ -120,7 +121,7 @@ describe('the zip', () => {
       server.requests.some((request) => / bytes=[1-9]\d*-/.test(request)),
       server.requests.join('\n'),
     );
-    assert.equal(server.sent, content.length);
+    assert.ok(server.sent < content.length * 1.5, `${server.sent} bytes were sent for ${content.length}`);
   });
 
   test('a digest that was demanded and is not met: nothing is installed', async (t) => {

@@ -38,8 +38,8 @@ export async function serve(t: TestContext, content: Buffer): Promise<FileServer
     if (broken) state.breaks--;
     const body = content.subarray(start, broken ? start + Math.floor((content.length - start) / 2) : undefined);
     state.sent += body.length;
-    // A socket that ends before its announced length is what a lost connection looks like.
-    response.write(body, () => (broken ? response.destroy() : response.end()));
+    // A socket that ends before the announced length, its last bytes delivered: what a lost connection looks like.
+    response.write(body, () => (broken ? request.socket.destroySoon() : response.end()));
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   t.after(() => {

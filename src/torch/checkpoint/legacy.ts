@@ -44,7 +44,7 @@ function placeStorages(source: FileSource, rebuild: TensorRebuild, keys: PickleV
   let at = start;
   for (const key of keys) {
     const storage = typeof key === 'string' ? open.get(key) : undefined;
-    if (storage === undefined) return source.fail('its list of storages names one that no tensor has: get it again');
+    if (storage === undefined) source.fail('its list of storages names one that no tensor has: get it again');
     if (at + 8 > source.size)
       source.fail(`it ends before its storage ${quote(storage.key)}: it is cut short, get it again`);
     const elements = source.read(at, 8).readBigInt64LE(0);
