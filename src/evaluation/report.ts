@@ -52,19 +52,22 @@ export interface SplitReport {
   chance: ChanceLevel;
 }
 
+/** Cells of the first column: room for `test: 31000 images, 155000 captions`. */
+const LABEL = 39;
+
 /** The recalls as a table of lines without colour: percent, two decimals, each direction followed by its level of chance. */
 export function recallTable(splits: readonly SplitReport[]): string {
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const line = (label: string, values: readonly number[]) =>
-    label.padEnd(28) + values.map((value) => value.toFixed(2).padStart(9)).join('');
+    label.padEnd(LABEL) + values.map((value) => value.toFixed(2).padStart(9)).join('');
   const lines = splits.flatMap(({ name, images, texts, metrics: m, chance }) => [
-    `${name}: ${images} images, ${texts} captions`.padEnd(28) +
+    `${name}: ${images} images, ${texts} captions`.padEnd(LABEL) +
       ['R@1', 'R@5', 'R@10', 'mean'].map((head) => head.padStart(9)).join(''),
     line('  text retrieval (TR)', [m.txt_r1, m.txt_r5, m.txt_r10, m.txt_r_mean]),
     line('    level of chance', [...chance.text, mean(chance.text)]),
     line('  image retrieval (IR)', [m.img_r1, m.img_r5, m.img_r10, m.img_r_mean]),
     line('    level of chance', [...chance.image, mean(chance.image)]),
-    `${'  mean of both'.padEnd(28)}${m.r_mean.toFixed(2).padStart(36)}`,
+    `${'  mean of both'.padEnd(LABEL)}${m.r_mean.toFixed(2).padStart(36)}`,
   ]);
   return `Recall in percent\n${lines.join('\n')}`;
 }

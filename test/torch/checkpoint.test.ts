@@ -257,7 +257,9 @@ test('containers, sets, bytes, names and NumPy numbers', (t) => {
     kind: 'opaque',
     name: 'torch.device(cuda, 1)',
   });
-  assert.deepEqual(open(opcodes('\x80\x02cargparse\nNamespace\n)\x81}', word('lr'), 'K\x01sb.')), new Map([['lr', 1]]));
+  const namespace = open(opcodes('\x80\x02cargparse\nNamespace\n)\x81}', word('lr'), 'K\x01sb.'));
+  assert.ok(namespace instanceof Map);
+  assert.deepEqual([...namespace], [['lr', 1]]);
   assert.deepEqual(
     open(opcodes('\x80\x02ccollections\nOrderedDict\n)R}', word('note'), 'K\x01sb.')),
     new Map(),

@@ -1,0 +1,31 @@
+// What the package gives to other programs: the model, its data and its evaluation, without the command line.
+export { type LoadConfigOptions, loadConfig, type RetrievalConfig } from './config/load.js';
+export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } from './data/annotations.js';
+export { preCaption } from './data/caption.js';
+export { ImageLoader, type ImageLoaderOptions } from './data/loader.js';
+export { Tokenizer } from './data/tokenizer.js';
+export { fetchPretrained } from './download.js';
+export { UserError } from './errors.js';
+export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
+export type { ImageBatch, ImagePass, ImageSource, LoopLog } from './evaluation/image-store.js';
+export { itmEval, type RetrievalMetrics } from './evaluation/recall.js';
+export type { SplitScores } from './evaluation/rerank.js';
+export { denseScores, type ScoreRows } from './evaluation/scores.js';
+export { packedTokens, type UniqueTexts, uniqueTexts } from './evaluation/unique-texts.js';
+export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
+export { BlipRetrieval, type ModelOptions, type PackedTokens, type Precision } from './model/blip-retrieval.js';
+export { modelEntries } from './model/entries.js';
+export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
+export {
+  type Checkpoint,
+  flattenCheckpoint,
+  openCheckpoint,
+  stateDictOf,
+  type TensorRef,
+} from './torch/checkpoint/read.js';
+export { type CudaState, cudaState } from './torch/cuda.js';
+export type { DType } from './torch/dtype.js';
+export { manualSeed } from './torch/generator.js';
+export * as ops from './torch/ops.js';
+export { readSafetensors, writeSafetensors } from './torch/safetensors.js';
+export { autocast, type Device, keep, liveHandles, noGrad, scope, Tensor } from './torch/tensor.js';

@@ -1,0 +1,89 @@
+// The check-data command as a user runs it: exit codes, one line a defect, the summary, the progress bar.
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { checkData } from '#blip/commands/check-data.js';
+import { flatPng, temporaryFolder } from '../data/files.js';
+import { projectRoot } from '../helpers/fixtures.js';
+import { runCli } from '../helpers/run-cli.js';
+
+const { folder, remove } = temporaryFolder();
+after(remove);
+
+const golden = join(projectRoot, 'test/golden/rule_tiny/data');
+
+function writeConfig(name: string, imageRoot: string, annRoot: string): string {
+  const path = join(folder, name);
+  writeFileSync(
+    path,
+    `image_root: '${imageRoot}'\nann_root: '${annRoot}'\ndataset: coco\npretrained: none.pth\nvit: tiny\nbatch_size_test: 4\nimage_size: 96\nk_test: 8\n`,
+  );
+  return path;
+}
+
+test('a sound data set has no defect and exit code 0', async () => {
+  const config = writeConfig('sound.yaml', join(golden, 'images'), join(golden, 'annotation'));
+  const { code, stdout, stderr } = await runCli(['check-data', '--config', config]);
+  assert.equal(stderr, '');
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /^coco: 3 files, \d+ sound rows, \d+ captions, \d+ images: no defect\n$/);
+});
+
+test('defects of rows and images are one line each, with file and row, and exit code 1', async () => {
+  const root = join(folder, 'defective');
+  mkdirSync(root);
+  cpSync(golden, root, { recursive: true });
+  const annotation = join(root, 'annotation', 'coco_karpathy_val.json');
+  const rows: { image: string; caption: string[] }[] = JSON.parse(readFileSync(annotation, 'utf8'));
+  assert.ok(rows.length >= 4);
+  const [first, second, third] = rows;
+  assert.ok(first && second && third);
+  writeFileSync(join(root, 'images', first.image), '');
+  rmSync(join(root, 'images', second.image));
+  third.caption = ['', '...'];
+  writeFileSync(annotation, JSON.stringify(rows));
+  rmSync(join(root, 'annotation', 'coco_karpathy_train.json'));
+  const config = writeConfig('defective.yaml', join(root, 'images'), join(root, 'annotation'));
+  const { code, stdout } = await runCli(['check-data', '--config', config]);
+  assert.equal(code, 1);
+  const lines = stdout.trimEnd().split('\n');
+  assert.equal(lines.length, 6, stdout);
+  assert.match(lines[0] ?? '', /^note: .*coco_karpathy_train\.json does not exist; only training needs it$/);
+  assert.equal(lines[1], `${annotation} row 3: field caption[0] is empty`);
+  assert.match(lines[2] ?? '', /row 3: field caption\[1\] has no words/);
+  assert.match(lines[3] ?? '', new RegExp(`coco_karpathy_val.json row 1: The image .*${first.image} is empty`));
+  assert.match(lines[4] ?? '', new RegExp(`coco_karpathy_val.json row 2: The image .*${second.image} does not exist`));
+  assert.match(lines[5] ?? '', /^coco: 2 files, .*: 4 defects$/);
+});
+
+/** What `checkData` writes, to a terminal or not. */
+function written(config: { imageRoot: string; annRoot: string; dataset: 'coco' | 'flickr' }, isTTY: boolean) {
+  let text = '';
+  const out = { isTTY, columns: 200, write: (part: string) => (text += part) };
+  return { code: checkData(config, { workers: 1 }, out), text };
+}
+
+test('without any file there is a line for each split that evaluation needs', () => {
+  const { code, text } = written({ imageRoot: join(folder, 'no images'), annRoot: folder, dataset: 'flickr' }, false);
+  assert.equal(code, 1);
+  assert.match(text, /flickr30k_val\.json does not exist; put it there/);
+  assert.match(text, /flickr30k_test\.json does not exist; put it there/);
+  assert.match(text, /The folder image_root .*no images does not exist; correct image_root/);
+  assert.match(text, /flickr: 0 files, 0 sound rows, 0 captions, 0 images: 3 defects\n$/);
+});
+
+test('a terminal sees progress, a file does not', () => {
+  const root = join(folder, 'small');
+  mkdirSync(root);
+  writeFileSync(join(root, 'a.png'), flatPng(4, 4, [1, 2, 3]));
+  for (const split of ['val', 'test']) {
+    writeFileSync(join(root, `coco_karpathy_${split}.json`), '[{"image": "a.png", "caption": "a"}]');
+  }
+  const config = { imageRoot: root, annRoot: root, dataset: 'coco' } as const;
+  const file = written(config, false);
+  assert.equal(file.code, 0);
+  assert.ok(!file.text.includes('\r'));
+  assert.match(file.text, /coco: 2 files, 2 sound rows, 2 captions, 1 image: no defect/);
+  assert.match(written(config, true).text, /images .*1\/1/);
+});
