@@ -67,7 +67,7 @@ export class BlipRetrieval {
     this.#visionProj = Linear.of(onDevice, 'vision_proj');
     this.#textProj = Linear.of(onDevice, 'text_proj');
     this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
-    text.attend = scope(() => {
+    const attend = scope(() => {
       const { width, heads } = architecture.text;
       const sample = ops.to(ops.randn([8, heads, width / heads]), {
         device: this.device,
@@ -75,6 +75,7 @@ export class BlipRetrieval {
       });
       return chooseAttention(sample, packingOf([1, 3, 4], this.device));
     });
+    text.mode = { ...text.mode, attend };
   }
 
   /** Pixels uint8 (B, P, P, 3) → normalised float32 (B, 3, P, P), in torchvision's order of operations. */
@@ -122,7 +123,11 @@ export class BlipRetrieval {
   /** Stems of n texts (T, D) against one image → ITM logits (n, 2) float32; column 1 speaks for a match. */
   matchLogits(stem: Tensor, packing: Packing, image: readonly KeysValues[]): Tensor {
     return noGrad(() =>
-      scope(() => this.#itmHead.forward(ops.to(this.text.forwardPairs(stem, packing, image), { dtype: 'float32' }))),
+      scope(() =>
+        this.#itmHead.forward(
+          ops.to(this.text.forwardPairs(stem, packing, { keysValues: image }), { dtype: 'float32' }),
+        ),
+      ),
     );
   }
 }

@@ -5,11 +5,14 @@ import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Packing } from './token-batch.js';
 
-/** q (Q, H, d), k and v (T, H, d) → (Q, H, d), where Q is T, or n when there is one query a text. */
-export type PackedAttention = (q: Tensor, k: Tensor, v: Tensor, packing: Packing) => Tensor;
+/**
+ * q (Q, H, d), k and v (T, H, d) → (Q, H, d), where Q is T, or n when there is one query a text. `dropout` is the rate at
+ * which attention probabilities are dropped: 0 but in training.
+ */
+export type PackedAttention = (q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout: number) => Tensor;
 
 /** One fused attention for each run of texts of equal length: on any device, in any precision. */
-export const attendByLength: PackedAttention = (q, k, v, packing) => {
+export const attendByLength: PackedAttention = (q, k, v, packing, dropout) => {
   const [heads, d] = [q.size(1), q.size(2)];
   const perText = q.size(0) === packing.texts && packing.tokens !== packing.texts;
   const sizes = packing.groups.map(({ count, length }) => count * length);
@@ -24,6 +27,7 @@ export const attendByLength: PackedAttention = (q, k, v, packing) => {
       batched(queries[g], perText ? 1 : length),
       batched(keys[g], length),
       batched(values[g], length),
+      dropout,
     );
     return ops.reshape(ops.transpose(attended, 1, 2), [-1, heads, d]);
   });
@@ -37,12 +41,12 @@ const efficient = operatorOfFirst('aten::_efficient_attention_forward');
  * All texts in one kernel of variable lengths, CUDA only: FlashAttention for 16-bit types, else the memory-efficient
  * kernel, which takes float32 too. A few dozen launches a layer fewer than `attendByLength`.
  */
-export const attendVariableLength: PackedAttention = (q, k, v, packing) => {
+export const attendVariableLength: PackedAttention = (q, k, v, packing, dropout) => {
   const perText = q.size(0) === packing.texts && packing.tokens !== packing.texts;
   const boundaries = perText ? packing.counts : packing.boundaries;
   const longest = perText ? 1 : packing.longest;
   if (q.dtype === 'bfloat16' || q.dtype === 'float16')
-    return flash(q, k, v, boundaries, packing.boundaries, longest, packing.longest, 0, false, false);
+    return flash(q, k, v, boundaries, packing.boundaries, longest, packing.longest, dropout, false, false);
   const one = (x: Tensor) => ops.reshape(x, [1, ...x.shape]);
   const out = efficient(
     one(q),
@@ -53,9 +57,9 @@ export const attendVariableLength: PackedAttention = (q, k, v, packing) => {
     packing.boundaries,
     longest,
     packing.longest,
-    0,
-    0,
-    false,
+    dropout,
+    0, // no causal mask
+    true, // keep what a backward pass needs
   );
   return ops.reshape(out, [q.size(0), q.size(1), q.size(2)]);
 };
@@ -68,8 +72,8 @@ export function chooseAttention(sample: Tensor, packing: Packing): PackedAttenti
   if (!sample.device.startsWith('cuda')) return attendByLength;
   try {
     return scope(() => {
-      const plain = attendByLength(sample, sample, sample, packing);
-      const fast = attendVariableLength(sample, sample, sample, packing);
+      const plain = attendByLength(sample, sample, sample, packing, 0);
+      const fast = attendVariableLength(sample, sample, sample, packing, 0);
       const difference = ops
         .maxAll(ops.abs(ops.sub(ops.to(plain, { dtype: 'float32' }), ops.to(fast, { dtype: 'float32' }))))
         .item();

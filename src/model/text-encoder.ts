@@ -7,14 +7,51 @@ import type { TextSizes } from './architecture.js';
 import { attendByLength, type PackedAttention } from './packed-attention.js';
 import type { Packing } from './token-batch.js';
 
-/** Keys and values of one image for one layer's cross-attention: (1, H, S, d) each. */
+/** Keys and values of I images for one layer's cross-attention: (I, H, S, d) each. */
 export interface KeysValues {
   keys: Tensor;
   values: Tensor;
 }
 
+/**
+ * Which image each row attends to, where there are several: rows are laid out as I equal blocks of the most rows any
+ * image has. `spread` (I · most) int32 says which row stands at each place (any row where there is none), `gather` (R)
+ * int32 where each row stands. Undefined for one image: all rows are its own.
+ */
+export interface RowsByImage {
+  spread: Tensor;
+  gather: Tensor;
+}
+
+/** What differs between evaluation and training. */
+export interface TextMode {
+  /** How packed texts attend to themselves. */
+  attend: PackedAttention;
+  /** Rates, 0 in evaluation. */
+  hiddenDropout: number;
+  attentionDropout: number;
+}
+
+/** Query, key and value of self-attention, (D → D) each: as one product, or apart where gradients are wanted. */
+class QueryKeyValue {
+  readonly #layers: readonly Linear[];
+
+  constructor(state: StateDict, prefix: string, fused: boolean) {
+    const parts = ['query', 'key', 'value'].map((name) => Linear.of(state, `${prefix}.${name}`));
+    this.#layers = fused ? [Linear.beside(parts)] : parts;
+  }
+
+  /** x (T, D) → q, k, v (T, D) */
+  forward(x: Tensor): [q: Tensor, k: Tensor, v: Tensor] {
+    const width = x.size(1);
+    const out = this.#layers.map((layer) => layer.forward(x));
+    const [all] = out;
+    return (out.length === 1 && all ? ops.split(all, [width, width, width], 1) : out) as [Tensor, Tensor, Tensor];
+  }
+}
+
 class Layer {
-  readonly qkv: Linear; // (D → 3D): query, key and value of self-attention as one product
+  readonly qkv: QueryKeyValue;
   readonly attentionDense: Linear;
   readonly attentionNorm: LayerNorm;
   readonly crossQuery: Linear;
@@ -28,10 +65,10 @@ class Layer {
     state: StateDict,
     prefix: string,
     readonly sizes: TextSizes,
+    fused: boolean,
   ) {
-    const self = `${prefix}.attention.self`;
     const cross = `${prefix}.crossattention`;
-    this.qkv = Linear.beside(['query', 'key', 'value'].map((name) => Linear.of(state, `${self}.${name}`)));
+    this.qkv = new QueryKeyValue(state, `${prefix}.attention.self`, fused);
     this.attentionDense = Linear.of(state, `${prefix}.attention.output.dense`);
     this.attentionNorm = LayerNorm.of(state, `${prefix}.attention.output.LayerNorm`, sizes.eps);
     this.crossQuery = Linear.of(state, `${cross}.self.query`);
@@ -47,33 +84,74 @@ class Layer {
   }
 
   /** x (T, D) → (T, D), or with `first` (n, D): only the first token of each text is computed. */
-  selfAttention(x: Tensor, packing: Packing, attend: PackedAttention, first: boolean): Tensor {
+  selfAttention(x: Tensor, packing: Packing, mode: TextMode, first: boolean): Tensor {
     return scope(() => {
-      const { width } = this.sizes;
-      const [q, k, v] = ops.split(this.qkv.forward(x), [width, width, width], 1) as [Tensor, Tensor, Tensor];
+      const [q, k, v] = this.qkv.forward(x);
       const pick = (t: Tensor) => (first ? ops.indexSelect(t, 0, packing.first) : t);
-      const attended = attend(this.#heads(pick(q)), this.#heads(k), this.#heads(v), packing);
-      const dense = this.attentionDense.forward(ops.reshape(attended, [-1, width]));
-      return this.attentionNorm.forward(ops.add(dense, pick(x)));
+      const { attend, attentionDropout, hiddenDropout } = mode;
+      const attended = attend(this.#heads(pick(q)), this.#heads(k), this.#heads(v), packing, attentionDropout);
+      const dense = this.attentionDense.forward(ops.reshape(attended, [-1, this.sizes.width]));
+      return this.attentionNorm.forward(ops.add(ops.dropout(dense, hiddenDropout), pick(x)));
     });
   }
 
-  /** x (R, D) → (R, D): every row attends to all tokens of one image. */
-  crossAttention(x: Tensor, { keys, values }: KeysValues): Tensor {
+  /** x (R, D) → (R, D): every row attends to all tokens of its image. */
+  crossAttention(x: Tensor, { keys, values }: KeysValues, rows: RowsByImage | undefined, mode: TextMode): Tensor {
     return scope(() => {
-      const { width } = this.sizes;
-      const q = ops.transpose(this.#heads(this.crossQuery.forward(x)), 0, 1); // (H, R, d)
-      const attended = ops.attention(ops.reshape(q, [1, ...q.shape]), keys, values); // (1, H, R, d)
-      const rows = ops.reshape(ops.transpose(attended, 1, 2), [-1, width]);
-      return this.crossNorm.forward(ops.add(this.crossDense.forward(rows), x));
+      const { width, heads } = this.sizes;
+      const images = keys.size(0);
+      const query = this.crossQuery.forward(x);
+      const placed = rows ? ops.indexSelect(query, 0, rows.spread) : query;
+      const q = ops.transpose(ops.reshape(placed, [images, -1, heads, width / heads]), 1, 2); // (I, H, most, d)
+      const attended = ops.attention(q, keys, values, mode.attentionDropout); // (I, H, most, d)
+      const flat = ops.reshape(ops.transpose(attended, 1, 2), [-1, width]);
+      const dense = this.crossDense.forward(rows ? ops.indexSelect(flat, 0, rows.gather) : flat);
+      return this.crossNorm.forward(ops.add(ops.dropout(dense, mode.hiddenDropout), x));
     });
   }
 
   /** x (R, D) → (R, D) */
-  feedForward(x: Tensor): Tensor {
-    return scope(() =>
-      this.outputNorm.forward(ops.add(this.output.forward(ops.gelu(this.intermediate.forward(x))), x)),
-    );
+  feedForward(x: Tensor, mode: TextMode): Tensor {
+    return scope(() => {
+      const dense = this.output.forward(ops.gelu(this.intermediate.forward(x)));
+      return this.outputNorm.forward(ops.add(ops.dropout(dense, mode.hiddenDropout), x));
+    });
+  }
+}
+
+/** The keys and values of all layers' cross-attention: as one product, or apart where gradients are wanted. */
+class CrossKeysValues {
+  readonly #layers: readonly Linear[]; // one (V → layers · 2D), or 2 · layers of (V → D)
+  readonly #sizes: TextSizes;
+  readonly inputs: number; // V
+
+  constructor(state: StateDict, prefix: string, sizes: TextSizes, fused: boolean) {
+    const parts = Array.from(
+      { length: sizes.depth },
+      (_, i) => `${prefix}.encoder.layer.${i}.crossattention.self`,
+    ).flatMap((name) => [Linear.of(state, `${name}.key`), Linear.of(state, `${name}.value`)]);
+    this.#sizes = sizes;
+    this.inputs = parts[0]?.weight.size(1) ?? 0;
+    this.#layers = fused ? [Linear.beside(parts)] : parts;
+  }
+
+  /** Image tokens (I, S, V) → for every layer keys and values (I, H, S, d). */
+  forward(embeds: Tensor): KeysValues[] {
+    const { heads, width, depth } = this.#sizes;
+    const [images, tokens, d] = [embeds.size(0), embeds.size(1), width / heads];
+    const [fused, ...others] = this.#layers;
+    let parts: Tensor[];
+    if (fused !== undefined && others.length === 0 && depth > 0) {
+      const all = ops.reshape(fused.forward(embeds), [images, tokens, 2 * depth, heads, d]);
+      parts = ops.unbind(ops.contiguous(ops.permute(all, [2, 0, 3, 1, 4])));
+    } else {
+      const byHead = (x: Tensor) => ops.transpose(ops.reshape(x, [images, tokens, heads, d]), 1, 2);
+      parts = this.#layers.map((layer) => byHead(layer.forward(embeds)));
+    }
+    return Array.from({ length: depth }, (_, i) => ({
+      keys: parts[2 * i] as Tensor,
+      values: parts[2 * i + 1] as Tensor,
+    }));
   }
 }
 
@@ -82,25 +160,24 @@ export class TextEncoder {
   readonly #positions: Tensor; // (512, D)
   readonly #norm: LayerNorm;
   readonly #layers: Layer[];
-  readonly #crossKeysValues: Linear; // (V → layers · 2D): keys and values of all layers as one product
-  readonly #visionWidth: number;
-  /** How packed texts attend to themselves; set once the device is known. */
-  attend: PackedAttention = attendByLength;
+  readonly #crossKeysValues: CrossKeysValues;
+  /** Evaluation, attending by length, until set otherwise. */
+  mode: TextMode = { attend: attendByLength, hiddenDropout: 0, attentionDropout: 0 };
 
+  /** `fused` copies weights to make several products one: faster, but gradients would not reach the originals. */
   constructor(
     state: StateDict,
     readonly sizes: TextSizes,
-    prefix = 'text_encoder',
+    { prefix = 'text_encoder', fused = true }: { prefix?: string; fused?: boolean } = {},
   ) {
     this.#words = weight(state, `${prefix}.embeddings.word_embeddings.weight`);
     this.#positions = weight(state, `${prefix}.embeddings.position_embeddings.weight`);
     this.#norm = LayerNorm.of(state, `${prefix}.embeddings.LayerNorm`, sizes.eps);
-    const names = Array.from({ length: sizes.depth }, (_, i) => `${prefix}.encoder.layer.${i}`);
-    this.#layers = names.map((name) => new Layer(state, name, sizes));
-    this.#crossKeysValues = Linear.beside(
-      names.flatMap((name) => ['key', 'value'].map((part) => Linear.of(state, `${name}.crossattention.self.${part}`))),
+    this.#layers = Array.from(
+      { length: sizes.depth },
+      (_, i) => new Layer(state, `${prefix}.encoder.layer.${i}`, sizes, fused),
     );
-    this.#visionWidth = this.#crossKeysValues.weight.size(1);
+    this.#crossKeysValues = new CrossKeysValues(state, prefix, sizes, fused);
   }
 
   #layer(i: number): Layer {
@@ -109,9 +186,10 @@ export class TextEncoder {
 
   /** Token ids and positions within their texts, int32 (T) each → embeddings (T, D). */
   #embed(ids: Tensor, positions: Tensor): Tensor {
-    return scope(() =>
-      this.#norm.forward(ops.add(ops.embedding(this.#words, ids), ops.embedding(this.#positions, positions))),
-    );
+    return scope(() => {
+      const sum = ops.add(ops.embedding(this.#words, ids), ops.embedding(this.#positions, positions));
+      return ops.dropout(this.#norm.forward(sum), this.mode.hiddenDropout);
+    });
   }
 
   /**
@@ -119,28 +197,23 @@ export class TextEncoder {
    * Once a text, whatever the number of its images. ids, positions: int32 (T) → (T, D).
    */
   stem(ids: Tensor, positions: Tensor, packing: Packing): Tensor {
-    return scope(() =>
-      this.#layer(0).selfAttention(this.#embed(ids, positions), packing, this.attend, this.#layers.length === 1),
-    );
+    const only = this.#layers.length === 1;
+    return scope(() => this.#layer(0).selfAttention(this.#embed(ids, positions), packing, this.mode, only));
   }
 
-  /** Image tokens (S, V) → keys and values for every layer, each (1, H, S, d). Once an image, whatever the number of texts. */
+  /**
+   * Image tokens (I, S, V), or of one image (S, V) → keys and values for every layer, each (I, H, S, d).
+   * Once an image, whatever the number of its texts.
+   */
   imageKeysValues(imageEmbeds: Tensor): KeysValues[] {
-    const { heads, width, depth } = this.sizes;
-    if (imageEmbeds.size(-1) !== this.#visionWidth)
-      throw new RangeError(`Expected image tokens of width ${this.#visionWidth} but received [${imageEmbeds.shape}]`);
-    return scope(() => {
-      const all = ops.reshape(this.#crossKeysValues.forward(imageEmbeds), [-1, depth, 2, heads, width / heads]); // (S, layers, 2, H, d)
-      const split = ops.contiguous(ops.permute(all, [1, 2, 3, 0, 4])); // (layers, 2, H, S, d)
-      return ops.unbind(split).map((layer) => {
-        const [keys, values] = ops.unbind(ops.reshape(layer, [2, 1, heads, -1, width / heads])) as [Tensor, Tensor];
-        return { keys, values };
-      });
-    });
+    const { inputs } = this.#crossKeysValues;
+    if (imageEmbeds.size(-1) !== inputs)
+      throw new RangeError(`Expected image tokens of width ${inputs} but received [${imageEmbeds.shape}]`);
+    return scope(() => this.#crossKeysValues.forward(ops.reshape(imageEmbeds, [-1, ...imageEmbeds.shape.slice(-2)])));
   }
 
   /** Everything after layer 0's self-attention. x: `stem`'s (T, D) → hidden states (n, D) of first tokens, or (T, D) of all. */
-  #rest(x: Tensor, packing: Packing, image: readonly KeysValues[] | undefined, all: boolean): Tensor {
+  #rest(x: Tensor, packing: Packing, images: ImageContext | undefined, all: boolean): Tensor {
     let hidden = x;
     const step = (next: Tensor) => {
       if (hidden !== x) hidden.dispose();
@@ -148,17 +221,18 @@ export class TextEncoder {
     };
     this.#layers.forEach((layer, i) => {
       const first = i === this.#layers.length - 1 && !all;
-      if (i > 0) step(layer.selfAttention(hidden, packing, this.attend, first));
-      const keysValues = image?.[i];
-      if (keysValues !== undefined) step(layer.crossAttention(hidden, keysValues));
-      step(layer.feedForward(hidden));
+      if (i > 0) step(layer.selfAttention(hidden, packing, this.mode, first));
+      const keysValues = images?.keysValues[i];
+      const rows = first ? images?.firstRows : images?.rows;
+      if (keysValues !== undefined) step(layer.crossAttention(hidden, keysValues, rows, this.mode));
+      step(layer.feedForward(hidden, this.mode));
     });
     return hidden;
   }
 
-  /** Multimodal mode: the texts' `stem` (T, D) against one image → hidden states of the texts' first tokens, (n, D). */
-  forwardPairs(stem: Tensor, packing: Packing, image: readonly KeysValues[]): Tensor {
-    return this.#rest(stem, packing, image, false);
+  /** Multimodal mode: the texts' `stem` (T, D) against their images → hidden states of the texts' first tokens, (n, D). */
+  forwardPairs(stem: Tensor, packing: Packing, images: ImageContext): Tensor {
+    return this.#rest(stem, packing, images, false);
   }
 
   /** Text mode: ids, positions int32 (T) → hidden states of the texts' first tokens, (n, D). */
@@ -166,12 +240,19 @@ export class TextEncoder {
     return scope(() => this.#rest(this.stem(ids, positions, packing), packing, undefined, false));
   }
 
-  /** Hidden states of every token, (T, D); with `image` in multimodal mode, else in text mode. */
-  forwardAll(ids: Tensor, positions: Tensor, packing: Packing, image?: readonly KeysValues[]): Tensor {
+  /** Hidden states of every token, (T, D); with `images` in multimodal mode, else in text mode. */
+  forwardAll(ids: Tensor, positions: Tensor, packing: Packing, images?: ImageContext): Tensor {
     return scope(() => {
       if (this.#layers.length === 1)
         throw new RangeError('Expected a text encoder of two or more layers: the only layer gives first tokens alone');
-      return this.#rest(this.stem(ids, positions, packing), packing, image, true);
+      return this.#rest(this.stem(ids, positions, packing), packing, images, true);
     });
   }
+}
+
+/** The images that packed texts meet: one for all, or with `rows` (of T tokens) and `firstRows` (of n first tokens) several. */
+export interface ImageContext {
+  keysValues: readonly KeysValues[];
+  rows?: RowsByImage;
+  firstRows?: RowsByImage;
 }

@@ -89,11 +89,11 @@ function versionDefect(version: string, env: NodeJS.ProcessEnv): string | undefi
   );
 }
 
-function hasNccl(lib: string, env: NodeJS.ProcessEnv): boolean {
+function hasNccl(lib: string, missing: string[]): boolean {
   const cuda = readDynamic(join(lib, 'libtorch_cuda.so'));
   if (!cuda) return false;
   const shared = cuda.needed.find((name) => name.startsWith('libnccl.so'));
-  if (shared !== undefined) return !unresolvedLibraries(join(lib, 'libtorch_cuda.so'), env).includes(shared);
+  if (shared !== undefined) return !missing.includes(shared);
   // The official zips carry NCCL inside libtorch_cuda.so; a build without it has no header of its process group.
   return existsSync(join(dirname(lib), 'include/torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp'));
 }
@@ -124,6 +124,7 @@ export function inspectLibtorch(folder: string, source: LibtorchSource, env = pr
   const cxx11 = readFileSync(join(lib, 'libc10.so')).includes('__cxx11');
   if (!cxx11) return 'it was built with the C++ ABI of before C++11; take a build with the cxx11 ABI';
   const hasCuda = existsSync(join(lib, 'libtorch_cuda.so'));
+  const missingForCuda = hasCuda ? unresolvedLibraries(join(lib, 'libtorch_cuda.so'), env) : [];
   return {
     root,
     lib,
@@ -132,8 +133,8 @@ export function inspectLibtorch(folder: string, source: LibtorchSource, env = pr
     build,
     source,
     hasCuda,
-    missingForCuda: hasCuda ? unresolvedLibraries(join(lib, 'libtorch_cuda.so'), env) : [],
-    hasNccl: hasCuda && hasNccl(lib, env),
+    missingForCuda,
+    hasNccl: hasCuda && hasNccl(lib, missingForCuda),
     cxx11,
   };
 }

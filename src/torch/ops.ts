@@ -137,8 +137,11 @@ const layerNormOp = operator('aten::layer_norm');
 export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps: number) =>
   layerNormOp(x, weight.shape as number[], weight, bias, eps);
 const attentionOp = operator('aten::scaled_dot_product_attention');
-/** softmax(q·kᵀ/√d)·v over (B, heads, L, d), fused where the device can; `mask` is added to the scores. */
-export const attention = (q: Tensor, k: Tensor, v: Tensor, mask: Tensor | null = null) => attentionOp(q, k, v, mask);
+/** softmax(q·kᵀ/√d)·v over (B, heads, L, d), fused where the device can; `dropout` of the probabilities. */
+export const attention = (q: Tensor, k: Tensor, v: Tensor, dropout = 0) => attentionOp(q, k, v, null, dropout);
+const dropoutOp = operator('aten::dropout');
+/** Elements zeroed with probability `rate`, the others divided by 1 - rate; x itself when the rate is 0. */
+export const dropout = (x: Tensor, rate: number) => (rate === 0 ? x : dropoutOp(x, rate, true));
 export const softmax = operator('aten::softmax.int');
 const normOp = operator('aten::linalg_vector_norm');
 const clampMinOp = operator('aten::clamp_min');

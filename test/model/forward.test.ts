@@ -44,7 +44,7 @@ function checkForward(model: BlipRetrieval, golden: (name: string) => Tensor): v
     const image = model.imageKeysValues(ops.select(embeds, 0, i));
     const own = texts.rowOf[i] ?? 0;
     logits.push(ops.select(model.matchLogits(model.stem(pairs), pairs.packing, image), 0, own));
-    const all = model.text.forwardAll(pairs.ids, pairs.positions, pairs.packing, image);
+    const all = model.text.forwardAll(pairs.ids, pairs.positions, pairs.packing, { keysValues: image });
     const start = texts.starts[own] ?? 0;
     multimodal.push(ops.slice(all, 0, start, start + row.length));
   });

@@ -133,14 +133,14 @@ export class ForwardReader {
     this.#at = 0;
   }
 
-  /** Text up to the next newline, which is consumed; at most `limit` bytes. */
+  /** Latin-1 text up to the next newline, which is consumed; at most `limit` bytes. */
   line(limit: number): string {
-    const bytes: number[] = [];
+    let text = '';
     for (let byte = this.byte(); byte !== 0x0a; byte = this.byte()) {
-      if (bytes.length === limit) this.source.fail(`${this.what} has a name of over ${limit} bytes: refused`);
-      bytes.push(byte);
+      if (text.length === limit) this.source.fail(`${this.what} has a name of over ${limit} bytes: refused`);
+      text += String.fromCharCode(byte);
     }
-    return Buffer.from(bytes).toString('utf8');
+    return text;
   }
 }
 

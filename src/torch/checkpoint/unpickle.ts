@@ -96,6 +96,8 @@ class Machine {
   readonly #stack: PickleValue[] = [];
   readonly #marks: number[] = [];
   readonly #memo = new Map<number, PickleValue>();
+  /** Each allowed name is made once: there are few of them, however often a file mentions them. */
+  readonly #globals = new Map<string, PickleValue>();
 
   constructor(
     readonly reader: ForwardReader,
@@ -142,6 +144,7 @@ class Machine {
       case OP.LONG4:
         return this.#push(this.#integer(this.reader.uint32()));
       case OP.BINFLOAT:
+        this.budget.spend(COST.float);
         return this.#push(reader.take(8).readDoubleBE(0));
       case OP.SHORT_BINUNICODE:
       case OP.SHORT_BINSTRING:
@@ -257,7 +260,10 @@ class Machine {
   }
 
   #global(module: string, name: string): boolean {
-    return this.#push(resolveGlobal(this.reader.source, module, name));
+    const key = `${module} ${name}`;
+    const value = this.#globals.get(key) ?? resolveGlobal(this.reader.source, module, name);
+    this.#globals.set(key, value);
+    return this.#push(value);
   }
 
   #refuse(opcode: number): never {
