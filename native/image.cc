@@ -22,7 +22,7 @@ typedef int32_t Int4 __attribute__((vector_size(16)));  // GCC's and Clang's por
 
 #define BLIP_INLINE inline __attribute__((always_inline))
 
-// The input samples that one output sample is made of: `weights[i * taps + t]` for t in [0, count[i]), from first[i] on.
+// The input samples that output sample i is made of: first[i] + t with weight values[i * taps + t], t in [0, count[i]).
 struct Weights {
   int taps = 0;
   int longest = 0;  // the largest count
@@ -187,8 +187,8 @@ void Vertical(const uint8_t* src, size_t stride, int width, int height, int out_
 }
 
 // src: first pixel of the region, whose rows are `stride` bytes apart. A pass whose size stays is left out, as it is in
-// Pillow. Since each pass rounds, their order shows in the last bit: Pillow up to 12 always takes rows first; from 13 on
-// it takes columns first where the height shrinks by more than twice what the width does, and so does this.
+// Pillow. Since each pass rounds, their order shows in the last bit: up to Pillow 12 rows always come first; from 13 on
+// columns do where the height shrinks by more than twice what the width does, and so it is here.
 void Resize(const uint8_t* src, size_t stride, int width, int height, int out_width, int out_height, uint8_t* dst) {
   const size_t out_stride = static_cast<size_t>(out_width) * kChannels;
   if (width == out_width && height == out_height) {

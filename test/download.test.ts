@@ -1,9 +1,8 @@
 // Downloads against a server on this machine that breaks off, lies, redirects in circles and answers with web pages.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
@@ -15,58 +14,10 @@ import { type DownloadOptions, download, fetchPretrained, hubCheckpointPath } fr
 import { UserError } from '#blip/errors.js';
 import { cannotWrite } from '#blip/files.js';
 import { temporaryFolder } from './helpers/checkpoint-files.js';
+import { answer, breakConnections, content, digest, send, serve } from './helpers/download-server.js';
 import { projectRoot } from './helpers/fixtures.js';
 
-const content = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff));
-const digest = createHash('sha256').update(content).digest('hex');
-
-type Handler = (request: IncomingMessage, response: ServerResponse, attempt: number) => void;
-
-interface Server {
-  url: string;
-  requests: IncomingMessage[];
-}
-
-async function serve(t: TestContext, handler: Handler): Promise<Server> {
-  const requests: IncomingMessage[] = [];
-  const server = createServer((request, response) => {
-    requests.push(request);
-    handler(request, response, requests.length);
-  });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/models/file.pth`, requests };
-}
-
-/** Answers as good servers do, with ranges; `stopAfter` bytes the connection drops. */
-function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  options: { etag?: string; stopAfter?: number } = {},
-) {
-  const { etag = '"v1"', stopAfter } = options;
-  const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
-  const same = request.headers['if-range'] === etag;
-  const from = range !== null && same ? Number(range[1]) : 0;
-  const body = content.subarray(from);
-  response.writeHead(from > 0 ? 206 : 200, {
-    'content-length': body.length,
-    'content-type': 'application/octet-stream',
-    etag,
-    ...(from > 0 ? { 'content-range': `bytes ${from}-${content.length - 1}/${content.length}` } : {}),
-  });
-  send(response, body, stopAfter);
-}
-
-function send(response: ServerResponse, body: Buffer, stopAfter?: number): void {
-  if (stopAfter === undefined) response.end(body);
-  else response.write(body.subarray(0, stopAfter), () => setTimeout(() => response.destroy(), 20));
-}
-
-const quick: DownloadOptions = { backoffMs: 1, retries: 3 };
+const quick: DownloadOptions = { backoffMs: 1, retries: 3, onProgress: breakConnections };
 
 function file(t: TestContext): string {
   return join(temporaryFolder(t), 'cache', 'file.pth');
@@ -104,7 +55,7 @@ test('a file comes whole, with progress, and is not fetched again', async (t) =>
 
 test('dropped connections are resumed where they broke', async (t) => {
   const server = await serve(t, (request, response, attempt) => {
-    answer(request, response, attempt < 4 ? { stopAfter: 70_000 } : {});
+    answer(request, response, { stopAt: attempt < 4 ? attempt * 70_000 : undefined });
   });
   const path = file(t);
   // One failure in a row is allowed, three happen: progress starts the count anew.
@@ -115,16 +66,15 @@ test('dropped connections are resumed where they broke', async (t) => {
     server.requests.slice(1).map(({ headers }) => headers['if-range']),
     ['"v1"', '"v1"', '"v1"'],
   );
-  const starts = server.requests.slice(1).map(({ headers }) => Number(/\d+/.exec(headers.range ?? '')?.[0]));
-  assert.ok(
-    starts.every((start, i) => start > (starts[i - 1] ?? 0) && start <= 70_000 * (i + 1)),
-    String(starts),
-  );
+  const ranges = server.requests.slice(1).map(({ headers }) => headers.range);
+  assert.deepEqual(ranges, ['bytes=70000-', 'bytes=140000-', 'bytes=210000-']);
 });
 
 test('a later run continues what an earlier one left', async (t) => {
   let broken = true;
-  const server = await serve(t, (request, response) => answer(request, response, broken ? { stopAfter: 100_000 } : {}));
+  const server = await serve(t, (request, response) =>
+    answer(request, response, { stopAt: broken ? 100_000 : undefined }),
+  );
   const path = file(t);
   await refused(server.url, path, /1 attempts in a row failed.*kept in .*file\.pth\.part/, {
     backoffMs: 1,
@@ -133,14 +83,14 @@ test('a later run continues what an earlier one left', async (t) => {
   broken = false;
   await download(server.url, path, quick);
   whole(path);
-  assert.match(server.requests[1]?.headers.range ?? '', /^bytes=[1-9]\d*-$/);
+  assert.equal(server.requests[1]?.headers.range, 'bytes=100000-');
 });
 
 test('a server that ignores Range, or has no validator, gives the file from its begin', async (t) => {
   for (const headers of [{ etag: '"v1"' }, { etag: 'W/"v1"' }, {}]) {
     const server = await serve(t, (_request, response, attempt) => {
       response.writeHead(200, { 'content-length': content.length, ...headers });
-      send(response, content, attempt === 1 ? 100_000 : undefined);
+      send(response, 0, attempt === 1 ? 100_000 : undefined);
     });
     const path = file(t);
     await download(server.url, path, quick);
@@ -154,24 +104,24 @@ test('a server that ignores Range, or has no validator, gives the file from its 
 
 test('parts of two versions are never joined', async (t) => {
   const polite = await serve(t, (request, response, attempt) => {
-    answer(request, response, attempt === 1 ? { etag: '"old"', stopAfter: 100_000 } : { etag: '"new"' });
+    answer(request, response, attempt === 1 ? { etag: '"old"', stopAt: 100_000 } : { etag: '"new"' });
   });
   const rude = await serve(t, (request, response, attempt) => {
     // Answers the range of another version, as a server without If-Range does.
     if (attempt === 2)
       response.writeHead(206, { etag: '"new"', 'content-range': `bytes 5-9/${content.length}` }).end('abcde');
-    else answer(request, response, attempt === 1 ? { etag: '"old"', stopAfter: 100_000 } : { etag: '"new"' });
+    else answer(request, response, attempt === 1 ? { etag: '"old"', stopAt: 100_000 } : { etag: '"new"' });
   });
   const shifted = await serve(t, (request, response, attempt) => {
     if (attempt === 2)
       response
         .writeHead(206, { etag: '"v1"', 'content-range': `bytes 7-${content.length - 1}/${content.length}` })
         .end(content.subarray(7));
-    else answer(request, response, attempt === 1 ? { stopAfter: 100_000 } : {});
+    else answer(request, response, attempt === 1 ? { stopAt: 100_000 } : {});
   });
   const beyond = await serve(t, (request, response, attempt) => {
     if (attempt === 2) response.writeHead(416, { etag: '"v1"', 'content-range': 'bytes */5' }).end();
-    else answer(request, response, attempt === 1 ? { stopAfter: 100_000 } : {});
+    else answer(request, response, attempt === 1 ? { stopAt: 100_000 } : {});
   });
   for (const { url } of [polite, rude, shifted, beyond]) {
     const path = file(t);
@@ -183,7 +133,7 @@ test('parts of two versions are never joined', async (t) => {
 test('a server that lies about the length is given up, whatever it sends', async (t) => {
   const short = await serve(t, (_request, response) => {
     response.writeHead(200, { 'content-length': content.length });
-    send(response, content, 50_000);
+    response.write(content.subarray(0, 50_000), () => setTimeout(() => response.destroy(), 20));
   });
   await refused(short.url, file(t), /attempts in a row failed/);
   assert.ok(short.requests.length <= 6, `${short.requests.length} attempts`);

@@ -43,7 +43,7 @@ const MOST_WORKERS = 16;
 /** How long to wait before looking whether the workers are alive. */
 const LOOK_MS = 200;
 /** How long a worker may take to load its modules. */
-const START_MS = 120_000;
+const START_MS = 60_000;
 
 interface Thread {
   worker: Worker;
@@ -90,6 +90,8 @@ export class ImageLoader {
         name: `image loader ${worker}`,
         workerData: { plan: { ...plan, worker }, port: port2 },
         transferList: [port2],
+        // Flags of the main thread, such as --eval, would keep a worker from starting.
+        execArgv: [],
       });
       // The threads must not keep a program alive that is done, nor end it by an error of their own.
       thread.unref();

@@ -55,6 +55,15 @@ function openLibrary(boot: Boot, libtorch: Libtorch, name: string): void {
 }
 
 /**
+ * LibTorch's OpenMP threads wait for each other by spinning, up to milliseconds at each operator: on a machine that
+ * runs anything else, most of the time goes there (a small model took 20 times as long beside other programs). A short
+ * spin, then sleep, costs nothing on a machine of one's own. libgomp reads this once, when it is opened.
+ */
+function waitWithoutSpinning(env: NodeJS.ProcessEnv): void {
+  if (env.GOMP_SPINCOUNT === undefined && env.OMP_WAIT_POLICY === undefined) env.GOMP_SPINCOUNT = '1000';
+}
+
+/**
  * Loads the addon. With `cuda`, libtorch_cuda is opened as well where it is there and an NVIDIA driver runs: it must be
  * opened before anything asks LibTorch for CUDA, which remembers its first answer for good.
  * Throws a UserError that says what was looked for, where, and what to do.
@@ -70,6 +79,7 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
     throw new UserError(
       `the addon was built against LibTorch ${recorded.version} but ${libtorch.root} is ${libtorch.version}; ${cure}`,
     );
+  waitWithoutSpinning(process.env);
   const boot: Boot = require(join(folder, 'boot.node'));
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');

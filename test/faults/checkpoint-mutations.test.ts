@@ -5,7 +5,7 @@ import { fork } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { checkpointOf, opcodes, temporaryFolder, uint32, word, writeFile } from '../helpers/checkpoint-files.js';
+import { checkpointOf, opcodes, temporaryFolder, uint32, word, writeFile, zipOf } from '../helpers/checkpoint-files.js';
 import { absent, fixture, projectRoot } from '../helpers/fixtures.js';
 import type { Report, Task } from './checkpoint-mutations-worker.js';
 
@@ -124,11 +124,22 @@ const bombs: Record<string, () => Buffer> = {
       'h\x00.',
     ),
   globals: () => opcodes('\x80\x02(', 'ctorch\nSize\n'.repeat(500_000), 't.'),
+  tensors: () =>
+    opcodes(
+      '\x80\x02](ctorch._utils\n_rebuild_tensor_v2\nq\x00((',
+      word('storage'),
+      'ctorch\nByteStorage\n',
+      word('0'),
+      word('cpu'),
+      'K\x04tQq\x01K\x00)))Ntq\x02',
+      'h\x00h\x02R'.repeat(500_000),
+      'e.',
+    ),
 };
 
-async function measured(t: TestContext, name: string, pickle: Buffer, warmUp: string[]): Promise<void> {
+async function measured(t: TestContext, name: string, bytes: Buffer, warmUp: string[]): Promise<void> {
   const folder = temporaryFolder(t);
-  const path = writeFile(folder, 'bomb.pth', checkpointOf(pickle));
+  const path = writeFile(folder, 'bomb.pth', bytes);
   const report = await inChild({ files: [...warmUp, path], folder, seed: 0, first: 0, count: 0 });
   assert.equal(report.failure, undefined, report.failure);
   const growth = report.peak - report.baseline;
@@ -142,5 +153,9 @@ async function measured(t: TestContext, name: string, pickle: Buffer, warmUp: st
 test('files built to use up memory stay within their size and 64 MiB', async (t) => {
   const zoo = fixture('pth_zoo');
   if (zoo === undefined) return t.skip(absent('pth_zoo'));
-  for (const [name, make] of Object.entries(bombs)) await measured(t, name, make(), zooFiles(zoo));
+  for (const [name, make] of Object.entries(bombs)) {
+    await measured(t, name, checkpointOf(make(), { 0: Buffer.alloc(4) }), zooFiles(zoo));
+  }
+  const entries = Array.from({ length: 65_535 }, (_, i) => ({ name: `a/${i}`, bytes: Buffer.alloc(0) }));
+  await measured(t, 'zip entries', zipOf(entries), zooFiles(zoo));
 });

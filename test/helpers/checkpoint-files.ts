@@ -1,10 +1,12 @@
 // Makes checkpoint files byte by byte, good and hostile, and reads tensors out of them without the product's help.
+import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
-import type { TensorRef } from '#blip/torch/checkpoint/read.js';
+import { UserError } from '#blip/errors.js';
+import { openCheckpoint, type TensorRef } from '#blip/torch/checkpoint/read.js';
 
 /** A folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {
@@ -154,4 +156,16 @@ function elementAt(file: Buffer, { dtype, fileOffset }: TensorRef, offset: numbe
     default:
       throw new Error(`no test reads ${dtype}`);
   }
+}
+
+/** The message with which `work` refuses; it must name the file. */
+export function refusal(path: string, work: () => unknown = () => openCheckpoint(path)): string {
+  try {
+    work();
+  } catch (error) {
+    assert.ok(error instanceof UserError, `not a UserError: ${String(error)}`);
+    assert.ok(error.message.includes(path), `names no file: ${error.message}`);
+    return error.message;
+  }
+  return assert.fail(`${path} was accepted`);
 }

@@ -26,7 +26,16 @@ export interface TensorArguments {
 }
 
 /** Estimated bytes of memory: what V8 takes for these, growth by doubling included. */
-export const COST = { slot: 16, float: 40, array: 40, element: 20, map: 220, mapEntry: 64, string: 32, bytes: 100 } as const;
+export const COST = {
+  slot: 16,
+  float: 40,
+  array: 40,
+  element: 20,
+  map: 220,
+  mapEntry: 64,
+  string: 32,
+  bytes: 100,
+} as const;
 
 type Construct = (rebuild: Rebuild, args: PickleValue[]) => PickleValue;
 
