@@ -161,3 +161,31 @@ const asStridedOp = operator('aten::as_strided');
 /** A view of x's storage from its first element on, with this shape and these strides in elements. */
 export const asStrided = (x: Tensor, shape: readonly number[], stride: readonly number[]) =>
   asStridedOp(x, shape, stride);
+
+// ---- training
+
+/** x += value */
+export const addScalarInPlace = operatorInPlace('aten::add_.Scalar');
+export const clampInPlace = operatorInPlace('aten::clamp_');
+export const logSoftmax = operator('aten::log_softmax.int');
+/** a == b, element by element, with broadcasting. */
+export const equal = operator('aten::eq.Tensor');
+export const maskedFill = operator('aten::masked_fill.Scalar');
+const sumDimOp = operator('aten::sum.dim_IntList');
+export const sumDim = (x: Tensor, dim: number, keepdim = false) => sumDimOp(x, [dim], keepdim);
+export const mean = operator('aten::mean');
+export const neg = operator('aten::neg');
+const multinomialOp = operator('aten::multinomial');
+/** For each row of non-negative weights (n, m) one column drawn in proportion: int64 (n, 1). */
+export const multinomial = (weights: Tensor) => multinomialOp(weights, 1, false);
+const crossEntropyOp = operator('aten::cross_entropy_loss');
+/** Mean over rows of -log softmax(logits)[label]: logits (n, classes), labels int64 (n). */
+export const crossEntropy = (logits: Tensor, labels: Tensor) => crossEntropyOp(logits, labels);
+export const bernoulliInPlace = operatorInPlace('aten::bernoulli_.float');
+const foreachMulInPlace = operatorInPlace('aten::_foreach_mul_.Scalar');
+const foreachAddInPlace = operatorInPlace('aten::_foreach_add_.List');
+/** averages = momentum · averages + (1 - momentum) · values, all of them in two calls. */
+export function movingAverageInPlace(averages: readonly Tensor[], values: readonly Tensor[], momentum: number): void {
+  foreachMulInPlace(averages, momentum);
+  foreachAddInPlace(averages, values, 1 - momentum);
+}

@@ -1,0 +1,50 @@
+// Hard negatives for matching: for each text an image, for each image a text, likelier the more similar they are.
+// Shapes: B own rows, W candidates (the own batch, or all ranks').
+import * as ops from '../torch/ops.js';
+import { noGrad, scope, type Tensor } from '../torch/tensor.js';
+
+/** The candidate drawn for each row, or -1 where no candidate is of another image. */
+export interface Negatives {
+  /** For each text the number of an image. */
+  imageOfText: number[];
+  /** For each image the number of a text. */
+  textOfImage: number[];
+}
+
+export interface NegativeInput {
+  imageFeatures: Tensor; // (B, E)
+  textFeatures: Tensor; // (B, E)
+  worldImages: Tensor; // (W, E)
+  worldTexts: Tensor; // (W, E)
+  idx: Tensor; // int64 (B)
+  worldIdx: Tensor; // int64 (W)
+  temperature: Tensor;
+}
+
+/** softmax(similarity / temperature), 0 where the image is the row's own: (B, W). */
+export function negativeWeights(features: Tensor, world: Tensor, input: NegativeInput): Tensor {
+  return scope(() => {
+    const similarity = ops.div(ops.matmul(features, ops.transpose(world, 0, 1)), input.temperature);
+    const own = ops.equal(ops.reshape(input.idx, [-1, 1]), ops.reshape(input.worldIdx, [1, -1]));
+    return ops.maskedFill(ops.softmax(similarity, 1), own, 0);
+  });
+}
+
+/** One draw for each row of both directions, in one call and one wait for the device. */
+export function drawNegatives(input: NegativeInput): Negatives {
+  return noGrad(() =>
+    scope(() => {
+      const weights = ops.cat([
+        negativeWeights(input.textFeatures, input.worldImages, input),
+        negativeWeights(input.imageFeatures, input.worldTexts, input),
+      ]); // (2B, W)
+      const total = ops.sumDim(weights, 1, true); // (2B, 1): 0 where nothing may be drawn
+      const none = ops.equal(total, ops.zeros([], { device: weights.device }));
+      // A row of zeros cannot be drawn from; it draws from ones, and the draw is marked -1.
+      const drawn = ops.multinomial(ops.add(weights, ops.to(none, { dtype: 'float32' })));
+      const marked = ops.maskedFill(drawn, none, -1).integers();
+      const rows = input.idx.numel;
+      return { imageOfText: marked.slice(0, rows), textOfImage: marked.slice(rows) };
+    }),
+  );
+}
