@@ -2,18 +2,20 @@
 
 python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin, one JSON answer a line on stdout
 
-  {"op": "load", "checkpoint", "vit", "image_size", "queue_size", "device", "precision"}   builds the model by blip_retrieval(pretrained=…)
-  {"op": "rerank", "images", "captions", "k", "batch", "scores"}     evaluation()
-  {"op": "open", "checkpoint"}        torch.load(mmap=True)
-  {"op": "overhead", "calls"}         torch.add of two small tensors
-  {"op": "transform", "image_root", "ann_root", "image_size"}    dataset[i] of the val split: decode, resize, normalise
-  {"op": "memory"}, {"op": "quit"} (or the end of the input)
+  {"op": "load", "checkpoint", "vit", "image_size", "queue_size", "device", "precision"}   blip_retrieval(pretrained=…)
+  {"op": "rerank", "images", "captions", "k", "batch", "scores"}                           evaluation()
+  {"op": "open", "checkpoint"}                                                             torch.load(mmap=True)
+  {"op": "overhead", "calls"}                                                              torch.add of small tensors
+  {"op": "transform", "image_root", "ann_root", "image_size"}                              dataset[i] of the val split
+  {"op": "memory"}                                                                         peak of this process
+
+It ends when its input does.
 
 An answer is {"ok": true, …} or {"ok": false, "error": sentence}. Everything that the reference prints goes to stderr.
-evaluation() is called as it is. Where its features end and its re-ranking begins is seen from outside: there it calls MetricLogger.log_every.
+evaluation() is called as it is. Where its features end and its re-ranking begins is seen from outside: there it calls
+MetricLogger.log_every.
 """
 import argparse
-import contextlib
 import json
 import os
 import resource
@@ -25,6 +27,7 @@ ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # whatever else writes to stdout, native code included, must not break the protocol
 
 import reference_shims  # noqa: E402
+from reference_shims import Unusable  # noqa: E402
 
 
 class Loader:
@@ -59,19 +62,23 @@ class Runner:
     def hello(self):
         import timm
         import transformers
-        return {"versions": {"python": sys.version.split()[0], "torch": self.torch.__version__, "transformers": transformers.__version__,
-                             "timm": timm.__version__}, "threads": self.torch.get_num_threads()}
+        versions = {"python": sys.version.split()[0], "torch": self.torch.__version__,
+                    "transformers": transformers.__version__, "timm": timm.__version__}
+        return {"versions": versions, "threads": self.torch.get_num_threads()}
 
     def load(self, checkpoint, vit, image_size, queue_size, device="cpu", precision="fp32"):
         torch = self.torch
         if device == "cuda":
             if not torch.cuda.is_available():
-                raise reference_shims.Unusable(f"the reference's torch {torch.__version__} sees no GPU; use --device cpu, or a torch built for CUDA")
+                raise Unusable(f"the reference's torch {torch.__version__} sees no GPU; "
+                               "use --device cpu, or a torch built for CUDA")
             reference_shims.allow_device_indices()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.device, self.precision = torch.device(device), precision
         start = time.perf_counter()
-        self.model = self.blip_retrieval.blip_retrieval(pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size).to(self.device)
+        model = self.blip_retrieval.blip_retrieval(
+            pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size)
+        self.model = model.to(self.device)
         return {"seconds": self.now() - start}
 
     def rerank(self, images, captions, k, batch=64, scores=None):
@@ -87,9 +94,8 @@ class Runner:
             return self.log_every(logger, *args)
 
         self.utils.MetricLogger.log_every = log_every
-        autocast = self.torch.autocast(self.device.type, self.torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
         try:
-            with autocast:
+            with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bf16"):
                 start = self.now()
                 i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
                 end = self.now()
@@ -114,7 +120,8 @@ class Runner:
 
     def transform(self, image_root, ann_root, image_size):
         from data import create_dataset
-        dataset = create_dataset("retrieval_coco", {"image_root": image_root, "ann_root": ann_root, "image_size": image_size})[1]
+        config = {"image_root": image_root, "ann_root": ann_root, "image_size": image_size}
+        dataset = create_dataset("retrieval_coco", config)[1]
         start = time.perf_counter()
         for i in range(len(dataset)):
             dataset[i]
@@ -134,19 +141,19 @@ def answer(value):
 def main(checkout, vocab):
     try:
         runner = Runner(os.path.abspath(checkout), os.path.abspath(vocab))
-    except reference_shims.Unusable as error:
+    except Unusable as error:
         return answer({"ok": False, "error": str(error)})
     answer({"ok": True, **runner.hello()})
     for line in sys.stdin:
         command = json.loads(line)
         op = command.pop("op")
-        if op == "quit":
-            return None
         try:
             answer({"ok": True, **getattr(runner, op)(**command)})
+        except Unusable as error:
+            answer({"ok": False, "error": str(error)})
         except Exception as error:  # reported to Node, which decides
             traceback.print_exc()
-            answer({"ok": False, "error": f"{type(error).__name__}: {error}" if not isinstance(error, reference_shims.Unusable) else str(error)})
+            answer({"ok": False, "error": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 What is replaced at run time, and why:
   - the tokenizer's files come from a local vocab.txt, so that nothing is fetched;
-  - `ruamel_yaml`, `pycocotools`, `pycocoevalcap` (and `cv2` where it is absent) become empty modules: the evaluation imports them, but never calls them;
+  - `ruamel_yaml`, `pycocotools`, `pycocoevalcap` (and `cv2` where it is absent) become empty modules: the evaluation
+    imports them, but never calls them;
   - paths such as configs/med_config.json are taken from the checkout, whatever the working folder is;
   - `vit: tiny` (96 pixels; 3 layers, width 64) is known too, so that a trial takes seconds;
   - on a GPU, a tensor in host memory takes indices that lie on the device, as it did in torch 1.10.
@@ -42,6 +43,10 @@ class Unusable(Exception):
     """The checkout or the Python environment lacks something; the message says what, and what to do."""
 
 
+def pip_install(*names):
+    return f"{sys.executable} -m pip install {' '.join(PACKAGES[name] for name in names)}"
+
+
 def check(checkout, vocab):
     """Names everything that is missing at once, before anything heavy is imported."""
     lost = [name for name in FILES if not os.path.isfile(os.path.join(checkout, name))]
@@ -52,13 +57,13 @@ def check(checkout, vocab):
         raise Unusable(f"the vocabulary file {vocab} of bert-base-uncased is missing")
     lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if lacking:
-        raise Unusable(f"{sys.executable} lacks the Python package{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}; "
-                       f"run: {sys.executable} -m pip install {' '.join(PACKAGES[name] for name in lacking)}")
+        raise Unusable(f"{sys.executable} lacks the Python package{'s' if len(lacking) > 1 else ''} "
+                       f"{', '.join(lacking)}; run: {pip_install(*lacking)}")
     from importlib.metadata import version
     for package, wanted in (("transformers", "4.26."), ("timm", "0.4.")):
         if not version(package).startswith(wanted):
-            raise Unusable(f"{sys.executable} has {package} {version(package)}, with which salesforce/BLIP does not run; "
-                           f"run: {sys.executable} -m pip install {PACKAGES[package]}")
+            raise Unusable(f"{sys.executable} has {package} {version(package)}, with which BLIP does not run; "
+                           f"run: {pip_install(package)}")
 
 
 def _empty(name, **members):

@@ -24,8 +24,15 @@ export interface ReferenceSetting {
   folder: string;
 }
 
-/** OpenMP reads the first, MKL the second; neither may take more cores than the other program has. */
-const threadsOnly = (threads: number) => ({ OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) });
+/**
+ * OpenMP reads the first, MKL the second: neither program may take more cores than the other. Both also wait alike:
+ * threads that spin lose most of their time on a machine that runs anything else.
+ */
+const threadsOnly = (threads: number) => ({
+  OMP_NUM_THREADS: String(threads),
+  MKL_NUM_THREADS: String(threads),
+  GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '1000',
+});
 
 /** Starts this program's side in a process of its own; for the CPU without LibTorch's CUDA libraries. */
 export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'): Promise<Started> {
@@ -53,7 +60,7 @@ export async function startReference({ reference, python, threads, folder }: Ref
   });
 }
 
-/** Writes a checkpoint drawn by a rule. In a process of its own: the peak memory of a measured one stays what its work needs. */
+/** Writes a checkpoint drawn by a rule, in a process of its own: a measured one's peak memory stays what its work needs. */
 export async function drawCheckpoint(setting: DrawSetting): Promise<void> {
   const { worker } = await startOwn(1);
   try {

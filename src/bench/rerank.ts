@@ -32,7 +32,7 @@ export interface ProgramReport {
   versions: Record<string, string>;
   /** One entry a round. */
   rounds: PhaseSeconds[];
-  /** Pairs that the reference scores, divided by the seconds of re-ranking: from the shortest time, and from the median. */
+  /** Pairs that the reference scores, divided by the seconds of re-ranking: the shortest and the median. */
   pairs_per_second: { best: number; median: number };
   feature_seconds: Summary;
   total_seconds: Summary;

@@ -1,4 +1,4 @@
-// `bench scaling`: time and peak memory of this program at four numbers of images and four of k_test, to show how cost grows.
+// `bench scaling`: time and peak memory of this program at four numbers of images and four of k_test.
 import { join } from 'node:path';
 import { type Machine, machine } from './machine.js';
 import { writeImages } from './matrices.js';

@@ -29,7 +29,7 @@ export interface SmallReport {
   ratio: number;
 }
 
-/** Opening a checkpoint: every tensor named and mapped, no number read. Without `pretrained` a file of the published size is drawn. */
+/** Opening a checkpoint: every tensor named and mapped, no number read. Without `pretrained` one of base size is drawn. */
 export function benchOpen(options: SmallOptions & { pretrained?: string }): Promise<SmallReport> {
   return withScratch(async (folder) => {
     const checkpoint = options.pretrained ?? join(folder, 'drawn.pth');

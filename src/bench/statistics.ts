@@ -24,7 +24,7 @@ export interface ScoreComparison {
   maxDifference: number;
   /** Number of those pairs. */
   both: number;
-  /** Pairs that only one of them re-ranked: where two similarities at the edge of the best k are equal but for rounding. */
+  /** Pairs that only one of them re-ranked: two similarities at the edge of the best k differ by rounding alone. */
   one: number;
 }
 

@@ -1,4 +1,4 @@
-// The work that both programs are given: captions as long as COCO's and images, drawn from a seed, the same on every machine.
+// The work that both programs are given: captions as long as COCO's and images, drawn from a seed.
 
 /** Words of a caption, in order of a sentence; over again until the caption is long enough. */
 const parts: readonly (readonly string[])[] = [
@@ -24,7 +24,7 @@ const parts: readonly (readonly string[])[] = [
   ['near', 'beside', 'behind', 'under', 'above', 'across', 'with', 'on', 'in', 'by'],
 ];
 
-/** How often a caption of COCO has so many words, in percent: mean 10.4, two thirds between 9 and 11, a tail beyond 20. */
+/** How often a caption has so many words, in percent, close to COCO's: mean 10.4, most from 9 to 11, a tail beyond 20. */
 const lengths: readonly (readonly [words: number, percent: number])[] = [
   [8, 13],
   [9, 25],
@@ -79,8 +79,8 @@ export function drawCaptions(count: number, seed: number): string[] {
 }
 
 /**
- * `count` images of decoded pixels, uint8 (count, size, size, 3): for each image and colour a wave of its own under noise, so that features
- * differ from image to image.
+ * `count` images of decoded pixels, uint8 (count, size, size, 3): for each image and colour a wave of its own under
+ * noise, so that features differ from image to image.
  */
 export function drawImages(count: number, size: number, seed: number): Uint8Array {
   const random = uniform(seed);
@@ -98,7 +98,7 @@ export function drawImages(count: number, size: number, seed: number): Uint8Arra
   return pixels;
 }
 
-/** The image of each of `texts` captions: as even as can be, in order, each of `images` at least once when there are as many texts. */
+/** The image of each of `texts` captions: in order, as even as can be, each image once at the least. */
 export function spreadTexts(texts: number, images: number): number[] {
   return Array.from({ length: texts }, (_, text) => Math.floor((text * images) / texts));
 }

@@ -1,4 +1,4 @@
-// `bench`: the same work in this program and in a checkout of salesforce/BLIP, in one run; and how cost grows with size.
+// `bench`: the same work in this program and in a checkout of salesforce/BLIP, in one run; how cost grows with size.
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';

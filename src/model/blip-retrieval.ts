@@ -1,5 +1,6 @@
 // The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
+import { IMAGE_MEAN, IMAGE_STD } from '../data/normalization.js';
 import { Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
@@ -11,10 +12,6 @@ import { VisionTransformer } from './vision-transformer.js';
 
 /** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */
 export type Precision = 'fp32' | 'tf32' | 'bf16';
-
-/** Channel means and standard deviations of the training images, of values from 0 to 1. Source: BLIP's transforms. */
-export const IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073] as const;
-export const IMAGE_STD = [0.26862954, 0.26130258, 0.27577711] as const;
 
 export interface ModelOptions {
   device?: Device;

@@ -42,10 +42,7 @@ export function contrastiveLoss(input: ContrastiveInput): Tensor {
   });
 }
 
-/** Cross-entropy of match logits (n, 2): the first `positives` rows match, the others do not. */
-export function matchingLoss(logits: Tensor, positives: number): Tensor {
-  return scope(() => {
-    const labels = Array.from({ length: logits.size(0) }, (_, row) => (row < positives ? 1 : 0));
-    return ops.crossEntropy(logits, ops.to(ops.int64(labels), { device: logits.device }));
-  });
+/** Mean cross-entropy of match logits (n, 2) against labels: 1 where image and text belong together, else 0. */
+export function matchingLoss(logits: Tensor, labels: readonly number[]): Tensor {
+  return scope(() => ops.crossEntropy(logits, ops.to(ops.int64(labels), { device: logits.device })));
 }

@@ -112,23 +112,28 @@ export interface LoadOptions {
   seed?: number;
 }
 
+export interface Loaded {
+  state: Map<string, Tensor>;
+  report: LoadReport;
+}
+
 /**
- * The weights that evaluation uses, on the CPU, from a checkpoint (`{model: state dict, …}` or a bare state dict). They
- * lie over the mapped file: nothing is copied until it is used, and the file must not be truncated meanwhile. Momentum
- * copies and queues are compared, and listed in the report, but not loaded.
- * Throws a UserError for a file that is damaged or of another model.
+ * The entries that `wanted` chooses, on the CPU, from a checkpoint (`{model: state dict, …}` or a bare state dict). They
+ * lie over the mapped file: nothing is copied until it is used, and the file must not be truncated meanwhile. What the
+ * file does not give has its initial value, drawn from `seed`; a momentum copy that it does not give equals its online twin.
  */
-export async function loadPretrained(
+async function load(
   path: string,
   architecture: Architecture,
-  options: LoadOptions = {},
-): Promise<{ state: Map<string, Tensor>; report: LoadReport }> {
+  wanted: (name: string) => boolean,
+  options: LoadOptions,
+): Promise<Loaded> {
   const checkpoint = openCheckpoint(path);
   const refs = stateDictOf(checkpoint);
   const report = compareEntries(path, refs, architecture);
   const loaded = new Set(report.loaded);
-  const entries = modelEntries(architecture).filter(([name]) => isEvaluated(name));
-  const random = entries.map(([name]) => name).filter((name) => !loaded.has(name));
+  const entries = modelEntries(architecture).filter(([name]) => wanted(name));
+  const random = entries.map(([name]) => name).filter((name) => isEvaluated(name) && !loaded.has(name));
   if (!options.allowPartial) refuseRandom(report, random);
   await verifyStorages(checkpoint);
 
@@ -140,7 +145,7 @@ export async function loadPretrained(
     const [name, shape] = entry;
     const ref = loaded.has(name) ? refs.get(name) : undefined;
     const value = scope(() => {
-      if (ref === undefined) return initialValue(entry, inputs(name));
+      if (ref === undefined) return state.get(name.replace('_m.', '.')) ?? initialValue(entry, inputs(name));
       const tensor = tensorOf(file, ref, entry);
       return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
     });
@@ -148,6 +153,23 @@ export async function loadPretrained(
   }
   file.close();
   return { state, report };
+}
+
+/**
+ * The weights that evaluation uses; momentum copies and queues are compared, and listed in the report, but not loaded.
+ * Throws a UserError for a file that is damaged or of another model.
+ */
+export function loadPretrained(path: string, architecture: Architecture, options: LoadOptions = {}): Promise<Loaded> {
+  return load(path, architecture, isEvaluated, options);
+}
+
+/** Every entry of the model, for training: queues and momentum copies too. Throws as loadPretrained. */
+export function loadTrainingState(
+  path: string,
+  architecture: Architecture,
+  options: LoadOptions = {},
+): Promise<Loaded> {
+  return load(path, architecture, () => true, options);
 }
 
 /** The lines that say how loading went, the reference's own among them. */

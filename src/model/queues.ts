@@ -30,8 +30,7 @@ export class FeatureQueues {
         for (let from = Math.max(0, n - this.size); from < n; ) {
           const at = (this.#pointer + from) % this.size;
           const count = Math.min(n - from, this.size - at);
-          const put = (queue: Tensor, values: Tensor) =>
-            ops.copyInPlace(ops.slice(queue, 1, at, at + count), values);
+          const put = (queue: Tensor, values: Tensor) => ops.copyInPlace(ops.slice(queue, 1, at, at + count), values);
           const rows = (x: Tensor) => ops.slice(x, 0, from, from + count);
           put(this.images, ops.transpose(rows(imageFeatures), 0, 1));
           put(this.texts, ops.transpose(rows(textFeatures), 0, 1));

@@ -1,11 +1,20 @@
 // The vision transformer: an image as a sequence of patch tokens after a class token.
 // Shapes: B images, P pixels a side, L = (P/16)² + 1 tokens, D width, H heads, d = D/H.
+import { Generator } from '../torch/generator.js';
 import { LayerNorm, Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
-import { scope, type Tensor } from '../torch/tensor.js';
+import { keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { VisionSizes } from './architecture.js';
 
 const EPS = 1e-6;
+
+/** Stochastic depth (arXiv 1603.09382): whole samples of (B, L, D) zeroed at `rate`, the others divided by 1 - rate. */
+function dropSamples(x: Tensor, rate: number): Tensor {
+  if (rate === 0) return x;
+  const kept = ops.empty([x.size(0), 1, 1], { device: x.device });
+  ops.bernoulliInPlace(kept, 1 - rate);
+  return ops.mul(x, ops.div(kept, 1 - rate));
+}
 
 class Block {
   readonly norm1: LayerNorm;
@@ -35,12 +44,13 @@ class Block {
     return ops.reshape(ops.transpose(ops.attention(q, k, v), 1, 2), [b, l, width]);
   }
 
-  /** (B, L, D) → (B, L, D) */
-  forward(x: Tensor): Tensor {
+  /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp: 0 but in training. */
+  forward(x: Tensor, dropPath = 0): Tensor {
     return scope(() => {
-      const attended = ops.add(x, this.proj.forward(this.#attend(this.norm1.forward(x))));
+      const attention = this.proj.forward(this.#attend(this.norm1.forward(x)));
+      const attended = ops.add(x, dropSamples(attention, dropPath));
       const hidden = ops.gelu(this.fc1.forward(this.norm2.forward(attended)));
-      return ops.add(attended, this.fc2.forward(hidden));
+      return ops.add(attended, dropSamples(this.fc2.forward(hidden), dropPath));
     });
   }
 }
@@ -51,6 +61,8 @@ export class VisionTransformer {
   readonly #patches: { weight: Tensor; bias: Tensor }; // (D, 3, 16, 16), (D)
   readonly #blocks: Block[];
   readonly #norm: LayerNorm;
+  /** Whether blocks are skipped at random, as drop path asks. */
+  training = false;
 
   constructor(
     state: StateDict,
@@ -70,22 +82,79 @@ export class VisionTransformer {
     this.#norm = LayerNorm.of(state, `${prefix}.norm`, EPS);
   }
 
-  /** Normalised images (B, 3, P, P) → image_embeds (B, L, D): all tokens, after the final norm. */
-  forward(images: Tensor): Tensor {
-    const b = images.size(0);
+  /** Normalised images (B, 3, P, P) → tokens before the first block (B, L, D). */
+  #tokens(images: Tensor): Tensor {
     const { width, patchSize } = this.sizes;
-    let x = scope(() => {
+    const b = images.size(0);
+    return scope(() => {
       const patches = ops.conv2d(images, this.#patches.weight, this.#patches.bias, [patchSize, patchSize]); // (B, D, P/16, P/16)
       const tokens = ops.transpose(ops.reshape(patches, [b, width, -1]), 1, 2);
       return ops.add(ops.cat([ops.expand(this.#classToken, [b, 1, width]), tokens], 1), this.#positions);
     });
-    for (const block of this.#blocks) {
-      const next = block.forward(x);
-      x.dispose(); // the autograd graph, where there is one, keeps what it needs
-      x = next;
+  }
+
+  /** Rate of block i: in equal steps from 0 to the last block's. */
+  #dropPath(i: number): number {
+    const { depth, dropPath } = this.sizes;
+    return this.training && depth > 1 ? (dropPath * i) / (depth - 1) : 0;
+  }
+
+  /** x through blocks `from` to `to` - 1. Consumes x. */
+  #run(x: Tensor, from: number, to: number): Tensor {
+    let hidden = x;
+    for (let i = from; i < to; i++) {
+      const next = (this.#blocks[i] as Block).forward(hidden, this.#dropPath(i));
+      hidden.dispose(); // the autograd graph, where there is one, keeps what it needs
+      hidden = next;
     }
+    return hidden;
+  }
+
+  /** Normalised images (B, 3, P, P) → image_embeds (B, L, D): all tokens, after the final norm. */
+  forward(images: Tensor): Tensor {
+    const x = this.#run(this.#tokens(images), 0, this.#blocks.length);
     const embeds = this.#norm.forward(x);
     x.dispose();
     return embeds;
+  }
+
+  /**
+   * As `forward`, but the last `count` blocks keep no activations: `backward`, to be called once after the loss's own,
+   * computes them again block by block and carries the gradient on to the parameters.
+   */
+  forwardCheckpointed(images: Tensor, count: number): { embeds: Tensor; backward: () => void } {
+    const depth = this.#blocks.length;
+    const first = Math.max(0, depth - count);
+    const head = keep(this.#run(this.#tokens(images), 0, first));
+    const saved: { input: Tensor; random: Tensor }[] = [];
+    const generator = Generator.default(images.device);
+    let hidden = head;
+    noGrad(() => {
+      for (let i = first; i < depth; i++) {
+        saved.push({ input: keep(ops.detach(hidden)), random: keep(generator.state) });
+        hidden = (this.#blocks[i] as Block).forward(hidden, this.#dropPath(i));
+      }
+    });
+    const leaf = keep(ops.detach(hidden));
+    leaf.requiresGrad = true;
+    const embeds = this.#norm.forward(leaf);
+    const backward = () =>
+      scope(() => {
+        let gradient = leaf.grad;
+        const after = generator.state;
+        for (let i = depth - 1; i >= first && gradient !== null; i--) {
+          const { input, random } = saved[i - first] as { input: Tensor; random: Tensor };
+          const again = ops.detach(input);
+          again.requiresGrad = true;
+          generator.state = random; // the same samples are dropped
+          ops.backward((this.#blocks[i] as Block).forward(again, this.#dropPath(i)), gradient);
+          gradient = again.grad;
+        }
+        generator.state = after;
+        if (gradient !== null) ops.backward(head, gradient);
+        for (const tensor of [head, leaf, ...saved.flatMap(({ input, random }) => [input, random])]) tensor.dispose();
+        generator.dispose();
+      });
+    return { embeds, backward };
   }
 }

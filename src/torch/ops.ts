@@ -189,3 +189,6 @@ export function movingAverageInPlace(averages: readonly Tensor[], values: readon
   foreachMulInPlace(averages, momentum);
   foreachAddInPlace(averages, values, 1 - momentum);
 }
+const backwardOp = operatorInPlace('aten::_backward');
+/** Accumulates into the leaves the gradient of x weighted by `gradient`, which has x's shape. Blocks the thread. */
+export const backward = (x: Tensor, gradient: Tensor) => backwardOp(x, [], gradient);

@@ -1,4 +1,4 @@
-// The reference's side of bench: what a user reads when the checkout or Python lacks something, and, where there is a checkout, its work.
+// The reference's side of bench: what a user reads when something is lacking, and its work where there is a checkout.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';

@@ -169,7 +169,12 @@ function use(path: string): boolean {
   }
 }
 
-const peak = () => process.resourceUsage().maxRSS * 1024;
+/** Most memory that this process ever had, in bytes. Not getrusage's, which a child inherits from its parent. */
+function peak(): number {
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  if (kilobytes === undefined) throw new Error('/proc/self/status does not tell VmHWM');
+  return Number(kilobytes) * 1024;
+}
 
 function run({ files, folder, seed, first, count }: Task): void {
   const bases = files.map((path): Base => {

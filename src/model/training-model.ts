@@ -1,0 +1,254 @@
+// The retrieval model in training: parameters, momentum copies and queues, and the two losses of one batch.
+// Source: BLIP_Retrieval.forward. Shapes: B batch, W candidates of all ranks, L image tokens of width V, E = 256.
+import { Linear, weight } from '../torch/nn.js';
+import * as ops from '../torch/ops.js';
+import { type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import type { Architecture } from './architecture.js';
+import { isEvaluated, modelEntries } from './entries.js';
+import { contrastiveLoss, matchingLoss } from './losses.js';
+import { matchPairs } from './match-pairs.js';
+import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
+import { attendByLength } from './packed-attention.js';
+import { FeatureQueues } from './queues.js';
+import { TextEncoder } from './text-encoder.js';
+import { int32, packingOf } from './token-batch.js';
+import { VisionTransformer } from './vision-transformer.js';
+
+const MOMENTUM = 0.995;
+const TEMPERATURE_RANGE = [0.001, 0.5] as const;
+
+/** One batch of one rank. */
+export interface TrainingBatch {
+  images: Tensor; // (B, 3, P, P) normalised, on the device
+  /** Token rows [CLS] … [SEP] without padding. */
+  texts: readonly Int32Array[];
+  /** Number of each row's image, in order of first appearance in the training file. */
+  idx: readonly number[];
+}
+
+/** What the ranks of a run exchange in a forward pass. One process exchanges nothing. */
+export interface Exchange {
+  /** Rows of all ranks, in rank order, without gradient. */
+  gather(x: Tensor): Tensor;
+  /** The same with gradient. */
+  gatherWithGradient(x: Tensor): Tensor;
+  /** Token rows of all ranks, in rank order. */
+  gatherTexts(texts: readonly Int32Array[]): readonly Int32Array[];
+  rank: number;
+}
+
+export const oneProcess: Exchange = {
+  gather: (x) => x,
+  gatherWithGradient: (x) => x,
+  gatherTexts: (texts) => texts,
+  rank: 0,
+};
+
+export interface TrainingOptions {
+  device?: Device;
+  /** Candidates for negatives come from all ranks instead of the own one. */
+  negativeAllRank: boolean;
+  /** Blocks at the vision encoder's end that recompute their activations in the backward pass; 0 for none. */
+  checkpointedBlocks: number;
+  /** Id of [ENC]. */
+  encToken: number;
+  exchange?: Exchange;
+  /** Draws the negatives; replaced in tests by recorded ones. */
+  chooseNegatives?: (input: NegativeInput) => Negatives;
+}
+
+export interface StepLosses {
+  ita: Tensor; // []
+  itm: Tensor; // []
+  /** Rows that had no image or text of another image to be told from. */
+  withoutNegative: number;
+  /** Runs the backward pass of ita + itm, recomputed blocks included. */
+  backward(): void;
+}
+
+interface Encoders {
+  vision: VisionTransformer;
+  text: TextEncoder;
+  visionProj: Linear;
+  textProj: Linear;
+}
+
+export class TrainingModel {
+  readonly architecture: Architecture;
+  readonly device: Device;
+  /** Every entry of the state dict, on the device, in the reference's order. */
+  readonly state: ReadonlyMap<string, Tensor>;
+  /** What the optimizer changes, by name, in the reference's order. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  readonly queues: FeatureQueues;
+  readonly #momentum: readonly Tensor[];
+  readonly #momentumOf: readonly Tensor[];
+  readonly #online: Encoders;
+  readonly #momentumEncoders: Encoders;
+  readonly #itmHead: Linear;
+  readonly #temperature: Tensor;
+  readonly #options: TrainingOptions;
+
+  /** `state` has every entry of the model, float32 or int64 (see modelEntries); its tensors are copied. */
+  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingOptions) {
+    this.architecture = architecture;
+    this.device = options.device ?? 'cpu';
+    this.#options = options;
+    const own = new Map<string, Tensor>();
+    for (const [name] of modelEntries(architecture)) {
+      const tensor = scope(() => ops.clone(ops.to(weight(state, name), { device: this.device })));
+      own.set(name, keep(tensor));
+    }
+    this.state = own;
+    this.parameters = new Map([...own].filter(([name]) => name === 'temp' || isEvaluated(name)));
+    for (const parameter of this.parameters.values()) parameter.requiresGrad = true;
+    const copies = [...own.keys()].filter((name) => /_m\./.test(name) && !name.endsWith('position_ids'));
+    this.#momentum = copies.map((name) => weight(own, name));
+    this.#momentumOf = copies.map((name) => weight(own, name.replace('_m.', '.')));
+    const queue = (name: string) => weight(own, name);
+    this.queues = new FeatureQueues(queue('image_queue'), queue('text_queue'), queue('idx_queue'), queue('ptr_queue'));
+    this.#temperature = weight(own, 'temp');
+    this.#itmHead = Linear.of(own, 'itm_head');
+    const encoders = (suffix: '' | '_m'): Encoders => {
+      const vision = new VisionTransformer(own, architecture.vision, `visual_encoder${suffix}`);
+      const text = new TextEncoder(own, architecture.text, { prefix: `text_encoder${suffix}`, fused: false });
+      vision.training = true;
+      const { hiddenDropout, attentionDropout } = architecture.text;
+      text.mode = { attend: attendByLength, hiddenDropout, attentionDropout };
+      return {
+        vision,
+        text,
+        visionProj: Linear.of(own, `vision_proj${suffix}`),
+        textProj: Linear.of(own, `text_proj${suffix}`),
+      };
+    };
+    this.#online = encoders('');
+    this.#momentumEncoders = encoders('_m');
+  }
+
+  /** Texts in any order → unit features (B, E), in that order. */
+  #textFeatures({ text, textProj }: Encoders, texts: readonly Int32Array[]): Tensor {
+    return scope(() => {
+      const order = texts.map((_, i) => i).sort((a, b) => (texts[a]?.length ?? 0) - (texts[b]?.length ?? 0));
+      const sorted = order.map((i) => texts[i] as Int32Array);
+      const place = new Int32Array(order.length);
+      order.forEach((from, to) => {
+        place[from] = to;
+      });
+      const ids = Int32Array.from(sorted.flatMap((row) => [...row]));
+      const positions = Int32Array.from(sorted.flatMap((row) => [...row.keys()]));
+      const packing = packingOf(
+        sorted.map((row) => row.length),
+        this.device,
+      );
+      const hidden = text.forwardTexts(int32(ids, this.device), int32(positions, this.device), packing);
+      return ops.normalize(textProj.forward(ops.indexSelect(hidden, 0, int32(place, this.device))), -1);
+    });
+  }
+
+  /** Image tokens (B, L, V) → unit features (B, E). */
+  #imageFeatures({ visionProj }: Encoders, embeds: Tensor): Tensor {
+    return scope(() => ops.normalize(visionProj.forward(ops.select(embeds, 1, 0)), -1));
+  }
+
+  /** Momentum copies move towards the parameters, then give the batch's target features, (B, E) each. */
+  #momentumFeatures(batch: TrainingBatch): { images: Tensor; texts: Tensor } {
+    return noGrad(() =>
+      scope(() => {
+        ops.movingAverageInPlace(this.#momentum, this.#momentumOf, MOMENTUM);
+        const encoders = this.#momentumEncoders;
+        const embeds = encoders.vision.forward(batch.images);
+        return {
+          images: this.#imageFeatures(encoders, embeds),
+          texts: this.#textFeatures(encoders, batch.texts),
+        };
+      }),
+    );
+  }
+
+  /**
+   * Losses of one batch; updates momentum copies and queues. `alpha` is the share of soft targets. Call inside a scope,
+   * and `backward` of the result before it ends. Waits for the device once, for the negatives.
+   */
+  forward(batch: TrainingBatch, alpha: number): StepLosses {
+    const { negativeAllRank, checkpointedBlocks, encToken, exchange = oneProcess } = this.#options;
+    const temperature = this.#temperature;
+    noGrad(() => ops.clampInPlace(temperature, ...TEMPERATURE_RANGE));
+
+    // ---- features of the online model
+    const { vision } = this.#online;
+    const encoded =
+      checkpointedBlocks > 0
+        ? vision.forwardCheckpointed(batch.images, checkpointedBlocks)
+        : { embeds: vision.forward(batch.images), backward: () => {} };
+    const { embeds } = encoded;
+    const imageFeatures = this.#imageFeatures(this.#online, embeds);
+    const textFeatures = this.#textFeatures(this.#online, batch.texts);
+
+    // ---- contrastive loss against the momentum features of the batch and the queues
+    const idx = ops.to(ops.int64(batch.idx), { device: this.device });
+    const momentum = this.#momentumFeatures(batch);
+    const beside = (features: Tensor, queue: Tensor) => ops.cat([ops.transpose(features, 0, 1), queue], 1);
+    const ita = contrastiveLoss({
+      imageFeatures,
+      textFeatures,
+      imageMomentum: momentum.images,
+      textMomentum: momentum.texts,
+      allImages: beside(momentum.images, this.queues.images),
+      allTexts: beside(momentum.texts, this.queues.texts),
+      idx,
+      allIdx: ops.cat([ops.reshape(idx, [1, -1]), this.queues.idx], 1),
+      temperature,
+      alpha,
+    });
+    const worldIdx = exchange.gather(idx);
+    this.queues.enqueue(exchange.gather(momentum.images), exchange.gather(momentum.texts), worldIdx);
+
+    // ---- matching loss of own pairs and hard negatives
+    const all = negativeAllRank;
+    const gather = (x: Tensor) => (all ? exchange.gather(x) : x);
+    const negatives = (this.#options.chooseNegatives ?? drawNegatives)({
+      imageFeatures,
+      textFeatures,
+      worldImages: gather(imageFeatures),
+      worldTexts: gather(textFeatures),
+      idx,
+      worldIdx: all ? worldIdx : idx,
+      temperature,
+    });
+    const world = all ? exchange.gatherWithGradient(embeds) : embeds; // (W, L, V)
+    const texts = all ? exchange.gatherTexts(batch.texts) : batch.texts;
+    const offset = all ? exchange.rank * batch.texts.length : 0;
+    // Keys and values are computed for the distinct images that occur, not for every pair.
+    const used = [...new Set([...batch.idx.keys()].map((i) => offset + i).concat(negatives.imageOfText))].filter(
+      (i) => i >= 0,
+    );
+    const slots = new Map(used.map((candidate, slot) => [candidate, slot]));
+    const inOrder = used.length === world.size(0) && used.every((candidate, slot) => candidate === slot);
+    const images = inOrder ? world : ops.indexSelect(world, 0, int32(Int32Array.from(used), this.device));
+    const slotOf = (candidate: number) => slots.get(candidate) ?? 0;
+    const pairs = matchPairs(texts, offset, negatives, slotOf, used.length, encToken, this.device);
+    const { tokens, rows, firstRows } = pairs;
+    const { text } = this.#online;
+    const hidden = text.forwardPairs(text.stem(tokens.ids, tokens.positions, tokens.packing), tokens.packing, {
+      keysValues: text.imageKeysValues(images),
+      rows,
+      firstRows,
+    });
+    const itm = matchingLoss(this.#itmHead.forward(hidden), pairs.labels);
+
+    return {
+      ita,
+      itm,
+      withoutNegative: pairs.withoutNegative,
+      backward: () => {
+        scope(() => ops.add(ita, itm).backward());
+        encoded.backward();
+      },
+    };
+  }
+
+  dispose(): void {
+    for (const tensor of this.state.values()) tensor.dispose();
+  }
+}

@@ -1,0 +1,67 @@
+// This program's side of bench, in its own process: the same protocol as the reference's, and errors that are sentences.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { readScores, writeImages } from '#blip/bench/matrices.js';
+import { drawCheckpoint, startOwn } from '#blip/bench/programs.js';
+import { Memory, Reranked, Timed } from '#blip/bench/protocol.js';
+import type { Worker } from '#blip/bench/worker.js';
+import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { UserError } from '#blip/errors.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-test-own-'));
+const model = { vit: 'tiny', image_size: 96, queue_size: 64, checkpoint: join(folder, 'drawn.pth') } as const;
+const images = join(folder, 'images.safetensors');
+let worker: Worker;
+
+before(async () => {
+  await drawCheckpoint(model);
+  await writeImages(images, drawImages(6, 96, 3), 6, 96);
+  ({ worker } = await startOwn(1));
+});
+after(async () => {
+  await worker.close();
+  rmSync(folder, { recursive: true });
+});
+
+const work = (name: string, batch: number) => ({
+  op: 'rerank' as const,
+  images,
+  captions: drawCaptions(18, 3),
+  k: 4,
+  batch,
+  scores: join(folder, name),
+});
+
+test('re-ranking without a model, and with a checkpoint that is not there', async () => {
+  await assert.rejects(
+    worker.ask(work('none', 2), Reranked),
+    (error) => error instanceof UserError && /Load a model/.test(error.message),
+  );
+  const absent = { ...model, checkpoint: join(folder, 'absent.pth') };
+  await assert.rejects(
+    worker.ask({ op: 'load', ...absent, device: 'cpu', precision: 'fp32' }, Timed),
+    (error) => error instanceof UserError && /absent\.pth/.test(error.message),
+  );
+});
+
+test('scores of the k best in both directions, whatever the batch', async () => {
+  await worker.ask({ op: 'load', ...model, device: 'cpu', precision: 'fp32' }, Timed);
+  await worker.ask(work('two', 2), Reranked);
+  await worker.ask(work('five', 5), Reranked);
+  const [two, five] = [readScores(join(folder, 'two')), readScores(join(folder, 'five'))];
+  assert.equal(two.i2t.filter((score) => score > -100).length, 6 * 4);
+  assert.equal(two.t2i.filter((score) => score > -100).length, 18 * 4);
+  for (const [i, score] of two.i2t.entries()) assert.ok(Math.abs(score - (five.i2t[i] ?? 0)) < 1e-4);
+  const spread = two.t2i.filter((score) => score > -100);
+  assert.ok(Math.max(...spread) - Math.min(...spread) > 0.1, 'the drawn weights tell pairs apart');
+});
+
+test('opening, one operator, memory', async () => {
+  assert.ok((await worker.ask({ op: 'open', checkpoint: model.checkpoint }, Timed)).seconds > 0);
+  assert.ok((await worker.ask({ op: 'overhead', calls: 100 }, Timed)).seconds > 0);
+  const memory = await worker.ask({ op: 'memory' }, Memory);
+  assert.ok(memory.peak_bytes > 2 ** 25 && memory.device_peak_bytes === undefined);
+});
