@@ -32,6 +32,7 @@ export async function demoCommand({ outputDir, images, seed }: DemoOptions): Pro
     config: CONFIG,
     set,
     outputDir,
+    evaluate: true,
     device: undefined,
     seed,
     precision: 'fp32',

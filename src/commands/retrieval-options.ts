@@ -14,6 +14,8 @@ export interface RetrievalOptions {
   /** `--set` overrides, in order. */
   set: string[];
   outputDir: string;
+  /** Evaluate only. */
+  evaluate: boolean;
   /** Undefined: cuda where there is one, else cpu (resolveDevice). */
   device: DeviceName | undefined;
   seed: number;
@@ -107,6 +109,7 @@ export function retrievalOptions(command: Command): RetrievalOptions {
     config: flags.config,
     set: flags.set ?? [],
     outputDir: flags.output_dir,
+    evaluate: true,
     device: flags.device,
     seed: flags.seed,
     precision: flags.precision,

@@ -1,40 +1,43 @@
-// The main command: evaluates a checkpoint on the val and test splits, as train_retrieval.py --evaluate.
-import { join } from 'node:path';
+// The main command: train_retrieval.py. Evaluates a checkpoint on the val and test splits, or fine-tunes it.
 import { loadConfig, type RetrievalConfig } from '../config/load.js';
 import { loadRetrievalSplit, type RetrievalSplit } from '../data/annotations.js';
-import { ImageLoader } from '../data/loader.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { download, fetchPretrained } from '../download.js';
-import { evaluateSplit } from '../evaluation/evaluate.js';
-import type { ImageSource, LoopLog } from '../evaluation/image-store.js';
-import { itmEval } from '../evaluation/recall.js';
-import { appendEvaluation, chanceLevel, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
-import type { SplitScores } from '../evaluation/rerank.js';
-import { denseScores } from '../evaluation/scores.js';
-import { architectureOf } from '../model/architecture.js';
+import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
+import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
+import { type Architecture, architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadPretrained } from '../model/pretrained.js';
 import { pythonDict, pythonDuration } from '../python-format.js';
 import { cudaState } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
-import { writeSafetensors } from '../torch/safetensors.js';
 import type { Device } from '../torch/tensor.js';
-import { MetricLogger } from '../training/metric-logger.js';
+import { MetricLogger, type MetricLoggerOptions } from '../training/metric-logger.js';
 import { type RetrievalOptions, resolveDevice } from './retrieval-options.js';
 
-const SPLITS = ['val', 'test'] as const;
-type SplitName = (typeof SPLITS)[number];
+export const SPLITS = ['val', 'test'] as const;
+export type SplitName = (typeof SPLITS)[number];
 
 /** What one evaluation found; also written to the output folder. */
 export type RetrievalResult = Record<SplitName, SplitReport>;
 
-type Print = (line: string) => void;
+/** What evaluation and training have in common, ready to use. */
+export interface Prepared {
+  options: RetrievalOptions;
+  config: RetrievalConfig;
+  architecture: Architecture;
+  device: Device;
+  splits: Record<SplitName, RetrievalSplit>;
+  tokenizer: Tokenizer;
+  logger: MetricLoggerOptions;
+  print(line: string): void;
+}
 
 // ---- device
 
 /** The device's name for LibTorch; says so where the CPU was chosen for want of a GPU. */
-function chooseDevice(options: RetrievalOptions, print: Print): Device {
+function chooseDevice(options: RetrievalOptions, print: (line: string) => void): Device {
   if (options.device === 'cpu') {
     native({ cuda: false });
     return 'cpu';
@@ -52,153 +55,87 @@ function gpuIndex(device: Device): number | undefined {
   return device === 'cpu' ? undefined : Number(device.split(':')[1] ?? 0);
 }
 
-// ---- data
+// ---- preparation: mistakes are found before anything takes time
 
 async function loadSplits(config: RetrievalConfig): Promise<Record<SplitName, RetrievalSplit>> {
-  const load = (split: SplitName) =>
-    loadRetrievalSplit({
-      annRoot: config.annRoot,
-      imageRoot: config.imageRoot,
-      dataset: config.dataset,
-      split,
-      download: (url, destination) => download(url, destination),
-    });
+  const { annRoot, imageRoot, dataset } = config;
+  const fetchFile = (url: string, destination: string) => download(url, destination);
+  const load = (split: SplitName) => loadRetrievalSplit({ annRoot, imageRoot, dataset, split, download: fetchFile });
   const val = await load('val');
   return { val, test: await load('test') };
 }
 
-// On a CPU small batches keep activations in the caches; a GPU takes the config's.
-const CPU_BATCH = 8;
-
-/** The split's images through loader workers, counting those that could not be read. */
-function imageSource(
-  split: RetrievalSplit,
-  config: RetrievalConfig,
-  options: RetrievalOptions,
-  device: Device,
-  bad: Set<string>,
-): ImageSource {
-  const batchSize = device === 'cpu' ? Math.min(CPU_BATCH, config.batchSizeTest) : config.batchSizeTest;
-  return {
-    count: split.images.length,
-    open(from) {
-      const paths = split.images.slice(from);
-      const loader = new ImageLoader({
-        paths,
-        size: config.imageSize,
-        batchSize,
-        skipBadImages: options.skipBadImages,
-      });
-      return {
-        next() {
-          const batch = loader.next();
-          for (const { path } of batch?.bad ?? []) bad.add(path);
-          return batch;
-        },
-        close: () => loader.close(),
-      };
-    },
-  };
-}
-
-// ---- results
-
-async function saveScores(outputDir: string, split: SplitName, scores: SplitScores): Promise<void> {
-  const matrix = (rows: SplitScores['imageToText']) => {
-    const dense = denseScores(rows);
-    return {
-      dtype: 'float32' as const,
-      shape: [rows.rows, rows.columns],
-      data: new Uint8Array(dense.buffer, dense.byteOffset, dense.byteLength),
-    };
-  };
-  const tensors = new Map([
-    ['i2t', matrix(scores.imageToText)],
-    ['t2i', matrix(scores.textToImage)],
-  ]);
-  await writeSafetensors(join(outputDir, `scores_${split}.safetensors`), tensors);
-}
-
-/**
- * Evaluates and writes config.yaml and evaluate.txt into the output folder.
- * Throws a UserError for whatever a user can mend.
- */
-export async function runRetrieval(options: RetrievalOptions): Promise<RetrievalResult> {
-  const print: Print = options.quiet ? () => {} : (line) => console.log(line);
-  const started = performance.now();
-
-  // ---- what to do, and where the results go: mistakes here cost no time
+async function prepare(options: RetrievalOptions): Promise<Prepared> {
+  const print = options.quiet ? () => {} : (line: string) => console.log(line);
   for (const note of options.notes) print(note);
-  const config = loadConfig(options.config, options.set);
+  const config = loadConfig(options.config, options.set, { training: !options.evaluate });
   const architecture = architectureOf(config);
   writeConfig(options.outputDir, config.raw);
   const device = chooseDevice(options, print);
   manualSeed(options.seed);
-
-  // ---- data
   print('Creating retrieval dataset');
   const splits = await loadSplits(config);
   for (const name of SPLITS) for (const note of splits[name].notes) print(note);
+  const gpu = gpuIndex(device);
+  const logger: MetricLoggerOptions = {
+    print,
+    quiet: options.quiet,
+    stream: process.stdout,
+    ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
+  };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
+  return { options, config, architecture, device, splits, tokenizer, logger, print };
+}
 
-  // ---- model
+/** The checkpoint that the config names, as a local file. */
+export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise<string> {
+  return fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
+}
+
+/** How evaluation runs under these options. */
+export function splitRunOptions({ config, options, logger, print }: Prepared): SplitRunOptions {
+  return {
+    kTest: config.kTest,
+    batchSize: config.batchSizeTest,
+    featureMemory: config.featureMemory,
+    skipBadImages: options.skipBadImages,
+    startLoop: (header, total) => new MetricLogger(logger).start(header, total),
+    print,
+  };
+}
+
+// ---- evaluation
+
+async function evaluate(prepared: Prepared): Promise<RetrievalResult> {
+  const { options, config, architecture, device, splits, tokenizer, print } = prepared;
   print('Creating model');
-  const pretrained = await fetchPretrained(
-    config.pretrained,
-    config.sha256 === undefined ? {} : { sha256: config.sha256 },
-  );
-  const { state, report } = await loadPretrained(pretrained, architecture, {
-    allowPartial: options.allowPartial,
-    seed: options.seed,
-  });
+  const { state, report } = await loadPretrained(await pretrainedFile(config), architecture, options);
   for (const line of describeLoad(report)) print(line);
   const model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
-
-  // ---- evaluation of both splits
-  const cuda = gpuIndex(device);
-  const startLoop = (header: string, total: number): LoopLog =>
-    new MetricLogger({
-      print,
-      quiet: options.quiet,
-      stream: process.stdout,
-      ...(cuda === undefined ? {} : { maxMemory: () => native().deviceMemory(cuda).peakAllocated }),
-    }).start(header, total);
-  const evaluate = async (name: SplitName): Promise<SplitReport> => {
-    const split = splits[name];
-    const bad = new Set<string>();
-    print('Computing features for evaluation...');
-    const { scores, seconds } = evaluateSplit(
-      model,
-      {
-        images: imageSource(split, config, options, device, bad),
-        texts: split.texts.map((text) => tokenizer.encode(text).ids),
-        encToken: tokenizer.encTokenId,
-      },
-      { kTest: config.kTest, featureMemory: config.featureMemory, startLoop, print },
-    );
-    if (bad.size > 0)
-      print(
-        `${bad.size} of ${split.images.length} images of ${name} could not be read and count as grey: ${[...bad][0]} is the first`,
-      );
-    print(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
-    const metrics = itmEval(scores.imageToText, scores.textToImage, split.txt2img, split.img2txt);
-    if (options.saveScores) await saveScores(options.outputDir, name, scores);
-    return {
-      name,
-      images: split.images.length,
-      texts: split.texts.length,
-      metrics,
-      chance: chanceLevel(split.img2txt, split.texts.length),
-    };
+  const run = async (name: SplitName): Promise<SplitReport> => {
+    const result = runSplit(model, tokenizer, name, splits[name], splitRunOptions(prepared));
+    if (options.saveScores) await saveScores(options.outputDir, name, result.scores);
+    return result.report;
   };
-  const val = await evaluate('val');
-  const test = await evaluate('test');
-
-  // ---- results
+  const val = await run('val');
+  const test = await run('test');
   print(pythonDict({ ...val.metrics }));
   print(pythonDict({ ...test.metrics }));
   appendEvaluation(options.outputDir, val.metrics, test.metrics);
-  console.log(recallTable([val, test]));
-  print(`Evaluated in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`);
   return { val, test };
+}
+
+/**
+ * Evaluates (`evaluate`) or fine-tunes; results go to the output folder. Gives the recalls of the evaluated, or of the
+ * best trained model; undefined for training that was stopped before its first evaluation.
+ * Throws a UserError for whatever a user can mend.
+ */
+export async function runRetrieval(options: RetrievalOptions): Promise<RetrievalResult | undefined> {
+  const started = performance.now();
+  const prepared = await prepare(options);
+  const { print } = prepared;
+  const result = await evaluate(prepared);
+  console.log(recallTable([result.val, result.test]));
+  print(`Evaluated in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`);
+  return result;
 }

@@ -1,9 +1,10 @@
 // The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
 import { IMAGE_MEAN, IMAGE_STD } from '../data/normalization.js';
+import { Generator } from '../torch/generator.js';
 import { Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
-import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { autocast, type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { chooseAttention } from './packed-attention.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
@@ -37,7 +38,10 @@ export class BlipRetrieval {
   readonly #mean: Tensor; // (1, 3, 1, 1)
   readonly #std: Tensor; // (1, 3, 1, 1)
 
-  /** `state` holds the online model's weights as float32 on the CPU (see loadPretrained); they move to the device. */
+  /**
+   * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and precision
+   * are theirs already, else copied. Made inside a scope, the model lives as long as the scope.
+   */
   constructor(state: StateDict, architecture: Architecture, options: ModelOptions = {}) {
     this.architecture = architecture;
     this.device = options.device ?? 'cpu';
@@ -48,13 +52,13 @@ export class BlipRetrieval {
     const onDevice = new Map<string, Tensor>();
     for (const [name, tensor] of state) {
       const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
-      onDevice.set(name, keep(ops.to(tensor, { device: this.device, dtype })));
+      onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
     }
     const build = () => ({
       vision: new VisionTransformer(onDevice, architecture.vision),
       text: new TextEncoder(onDevice, architecture.text),
-      mean: keep(ops.to(ops.float32([...IMAGE_MEAN], [1, 3, 1, 1]), { device: this.device })),
-      std: keep(ops.to(ops.float32([...IMAGE_STD], [1, 3, 1, 1]), { device: this.device })),
+      mean: ops.to(ops.float32([...IMAGE_MEAN], [1, 3, 1, 1]), { device: this.device }),
+      std: ops.to(ops.float32([...IMAGE_STD], [1, 3, 1, 1]), { device: this.device }),
     });
     const { vision, text, mean, std } = noGrad(build);
     this.vision = vision;
@@ -66,7 +70,9 @@ export class BlipRetrieval {
     this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
     const attend = scope(() => {
       const { width, heads } = architecture.text;
-      const sample = ops.to(ops.randn([8, heads, width / heads]), {
+      // Drawn from a generator of its own: making a model must not change a training run's random numbers.
+      const generator = Generator.create(0);
+      const sample = ops.to(ops.randn([8, heads, width / heads], { generator }), {
         device: this.device,
         dtype: half ? 'bfloat16' : 'float32',
       });

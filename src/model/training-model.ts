@@ -62,8 +62,8 @@ export interface StepLosses {
   itm: Tensor; // []
   /** Rows that had no image or text of another image to be told from. */
   withoutNegative: number;
-  /** Runs the backward pass of ita + itm, recomputed blocks included. */
-  backward(): void;
+  /** Runs the backward pass of (ita + itm) · scale, recomputed blocks included. */
+  backward(scale?: number): void;
 }
 
 interface Encoders {
@@ -241,8 +241,11 @@ export class TrainingModel {
       ita,
       itm,
       withoutNegative: pairs.withoutNegative,
-      backward: () => {
-        scope(() => ops.add(ita, itm).backward());
+      backward: (scale = 1) => {
+        scope(() => {
+          const loss = ops.add(ita, itm);
+          (scale === 1 ? loss : ops.mul(loss, scale)).backward();
+        });
         encoded.backward();
       },
     };

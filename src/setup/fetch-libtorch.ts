@@ -15,8 +15,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { EnvHttpProxyAgent, fetch } from 'undici';
+import { fetch } from 'undici';
 import { download } from '../download.js';
+import { makeDispatcher, parseUrl, shownUrl } from '../download-request.js';
 import { messageOf, UserError } from '../errors.js';
 import { bytesBelow, cacheFolder, formatBytes } from './cache.js';
 import type { Variant } from './driver.js';
@@ -56,20 +57,18 @@ const wantedOfZip = (name: string) =>
   /^libtorch\/(include\/|share\/|build-version$)/.test(name) || /^libtorch\/lib\/[^/]+\.so[^/]*$/.test(name);
 
 /** Size of the zip in bytes (NaN if the server does not say), or a text that tells why it cannot be had. */
-async function askForZip(url: string): Promise<number | string> {
+async function askForZip(url: string, env: NodeJS.ProcessEnv): Promise<number | string> {
+  const { host } = parseUrl(url);
+  const dispatcher = makeDispatcher(headTimeoutMs, env);
   try {
-    const signal = AbortSignal.timeout(headTimeoutMs);
-    const proxied = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'].some((name) => process.env[name]);
-    const answer = await fetch(url, {
-      method: 'HEAD',
-      signal,
-      ...(proxied && { dispatcher: new EnvHttpProxyAgent() }),
-    });
-    if (!answer.ok) return `${new URL(url).host} answered ${answer.status}`;
+    const answer = await fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(headTimeoutMs), dispatcher });
+    if (!answer.ok) return `${host} answered ${answer.status}`;
     return Number(answer.headers.get('content-length') ?? Number.NaN);
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
-    return `${URL.canParse(url) ? new URL(url).host : url} cannot be reached: ${cause}`;
+    return `${host} cannot be reached: ${cause}`;
+  } finally {
+    await dispatcher.destroy();
   }
 }
 
@@ -96,7 +95,7 @@ function readDigests(path: string): Record<string, string> {
 async function zipParts(url: string, bytes: number, downloads: string, options: FetchOptions): Promise<Part[]> {
   const archive = join(downloads, decodeURIComponent(url.split('/').at(-1) ?? 'libtorch.zip'));
   const size = Number.isNaN(bytes) ? 'of unknown size' : formatBytes(bytes);
-  options.say(`Downloading ${url} (${size}) to ${archive}`);
+  options.say(`Downloading ${shownUrl(url)} (${size}) to ${archive}`);
   if (!Number.isNaN(bytes)) demandSpace(downloads, bytes, 'The download');
   const digests = join(downloads, 'digests.json');
   const known = readDigests(digests);
@@ -159,7 +158,7 @@ async function fetchParts(downloads: string, options: FetchOptions): Promise<Par
   let why = 'BLIP_LIBTORCH_SOURCE=pip';
   if (choice !== 'pip') {
     const url = zipUrl(variant, env);
-    const answer = x64 || env.BLIP_LIBTORCH_URL ? await askForZip(url) : `there is no zip for ${process.arch}`;
+    const answer = x64 || env.BLIP_LIBTORCH_URL ? await askForZip(url, env) : `there is no zip for ${process.arch}`;
     if (typeof answer === 'number') return zipParts(url, answer, downloads, options);
     if (choice === 'zip') {
       throw new UserError(

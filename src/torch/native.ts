@@ -79,6 +79,17 @@ export interface Native {
     destination: Uint8Array,
     box?: readonly number[],
   ): void;
+  /** Turns each row of 8-bit RGB pixels left to right, in place. */
+  mirrorRows(pixels: Uint8Array, width: number, height: number): void;
+  /** OpenCV's bilinear affine warp of 8-bit RGB; `matrix` leads from the destination to the source. See native/augment.cc. */
+  warpAffine(
+    source: Uint8Array,
+    destination: Uint8Array,
+    width: number,
+    height: number,
+    matrix: readonly number[],
+    fill: number,
+  ): void;
 }
 
 let loaded: Native | undefined;

@@ -1,5 +1,6 @@
 // The ATen operators this program uses, under PyTorch's names. Shapes are in the order PyTorch documents them.
 import { DTYPES, type DType } from './dtype.js';
+import type { Generator } from './generator.js';
 import { native } from './native.js';
 import { dtypeCode, operator, operatorInPlace, operatorOfMany } from './operator.js';
 import { type Device, Tensor } from './tensor.js';
@@ -10,7 +11,7 @@ const emptyOp = operator('aten::empty.memory_format');
 const zerosOp = operator('aten::zeros');
 const fullOp = operator('aten::full');
 const arangeOp = operator('aten::arange.start_step');
-const randnOp = operator('aten::randn');
+const randnOp = operator('aten::randn.generator');
 
 /** Where and of which type a new tensor is: float32 on the CPU unless said otherwise. */
 export interface TensorOptions {
@@ -26,8 +27,11 @@ export const full = (shape: readonly number[], value: number, options: TensorOpt
 /** The integers from 0 to `end` - 1, as int64. */
 export const arange = (end: number, options: TensorOptions = {}) =>
   arangeOp(0, end, 1, ...tail({ dtype: 'int64', ...options }));
-/** Standard normal numbers of the device's default generator: after manualSeed, those of Python's torch.randn. */
-export const randn = (shape: readonly number[], options: TensorOptions = {}) => randnOp(shape, ...tail(options));
+/**
+ * Standard normal numbers of `generator`, or of the device's default one: after manualSeed, those of Python's torch.randn.
+ */
+export const randn = (shape: readonly number[], options: TensorOptions & { generator?: Generator } = {}) =>
+  randnOp(shape, options.generator ?? null, ...tail(options));
 
 /** A tensor with a copy of raw bytes, in row-major order. Throws when their number does not fit shape and dtype. */
 export function fromBytes(bytes: Uint8Array, dtype: DType, shape: readonly number[]): Tensor {

@@ -119,10 +119,11 @@ export class MetricLogger {
 
   /**
    * Starts the log of a loop of `total` steps. Call `dataReady` when a step's input is there and `step` when the step
-   * is done; a line is printed at every `printFreq`th step and at the last, and `end` prints the total time.
+   * is done; a line is printed at every `printFreq`th step and at the last, and `end` prints the total time. `done`
+   * steps were done before, by the run that this one resumes.
    */
-  start(header: string, total: number, printFreq = 50): LoggedLoop {
-    return new LoggedLoop(this, header, total, printFreq, { ...this.#options, delimiter: this.#delimiter });
+  start(header: string, total: number, printFreq = 50, done = 0): LoggedLoop {
+    return new LoggedLoop(this, header, total, printFreq, { ...this.#options, delimiter: this.#delimiter }, done);
   }
 
   /** Logs the loop over `items`, of which there are `total`. Leaving the loop early prints no total time. */
@@ -162,7 +163,7 @@ export class LoggedLoop {
   readonly #start: number;
   #mark: number;
   #waited = false;
-  #done = 0;
+  #done: number;
 
   constructor(
     logger: MetricLogger,
@@ -170,7 +171,9 @@ export class LoggedLoop {
     total: number,
     printFreq: number,
     options: MetricLoggerOptions & { delimiter: string },
+    done = 0,
   ) {
+    this.#done = done;
     this.#logger = logger;
     this.#header = header;
     this.#total = total;

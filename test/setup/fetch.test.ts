@@ -259,6 +259,12 @@ describe('when nothing can be fetched', () => {
     assert.match(error.message, /CUDA 13 only, which asks for NVIDIA driver 580 or newer: update the driver/);
   });
 
+  test('a mirror that is no address is an error, not a reason to go elsewhere', async (t) => {
+    const env = environment(temporary(t), 'ftp://user:secret@mirror.test/libtorch');
+    const error = await failure(fetchLibtorch({ variant: 'cpu', env, say: silent }));
+    assert.match(error.message, /^ftp:\/\/mirror\.test\/.* is no address to download from/);
+  });
+
   test('a source that does not exist, and a digest that has nothing to hold for, are wrong usage', async (t) => {
     const curious = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'ftp' });
     const first = await failure(fetchLibtorch({ variant: 'cpu', env: curious, say: silent }));

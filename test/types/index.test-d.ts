@@ -5,15 +5,17 @@ import { itmEval, preCaption, type RetrievalMetrics, UserError } from '../../dis
 const error = new UserError('what, where, what to do', { exitCode: 2 });
 expectAssignable<Error>(error);
 expectType<1 | 2>(error.exitCode);
-type ErrorArguments = ConstructorParameters<typeof UserError>;
-expectNotAssignable<ErrorArguments>(['text', { exitCode: 3 }]);
-expectNotAssignable<ErrorArguments>([]);
+type ErrorOptions = ConstructorParameters<typeof UserError>[1];
+expectAssignable<ErrorOptions>({ exitCode: 1 as const });
+expectNotAssignable<ErrorOptions>({ exitCode: 3 as const });
+expectNotAssignable<ConstructorParameters<typeof UserError>[0]>(undefined);
 
 expectType<string>(preCaption('A cat.', 30));
-expectNotAssignable<Parameters<typeof preCaption>>([5]);
+expectNotAssignable<Parameters<typeof preCaption>[0]>(5);
 
 const scores = new Float32Array(4);
 const metrics = itmEval(scores, scores, Int32Array.of(0, 1), [[0], [1]]);
 expectType<RetrievalMetrics>(metrics);
 expectType<number>(metrics.r_mean);
-expectNotAssignable<Parameters<typeof itmEval>>([[[0.5]], scores, Int32Array.of(0), [[0]]]);
+expectAssignable<Parameters<typeof itmEval>[0]>(scores);
+expectNotAssignable<Parameters<typeof itmEval>[0]>([[0.5]]);
