@@ -61,6 +61,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitTensor(env, exports);
   InitRuntime(env, exports);
   InitImage(env, exports);
+  InitDistributed(env, exports);
+  InitAugment(env, exports);
   return exports;
 }
 

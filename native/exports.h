@@ -21,3 +21,5 @@ void InitDispatch(Napi::Env env, Napi::Object exports);  // dispatch.cc
 void InitTensor(Napi::Env env, Napi::Object exports);    // tensor.cc
 void InitRuntime(Napi::Env env, Napi::Object exports);   // runtime.cc
 void InitImage(Napi::Env env, Napi::Object exports);     // image.cc
+void InitAugment(Napi::Env env, Napi::Object exports);   // augment.cc
+void InitDistributed(Napi::Env env, Napi::Object exports);  // distributed.cc

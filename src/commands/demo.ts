@@ -33,6 +33,7 @@ export async function demoCommand({ outputDir, images, seed }: DemoOptions): Pro
     set,
     outputDir,
     evaluate: true,
+    training: { resume: undefined, saveEvery: undefined, maxSteps: undefined, accumulate: 1 },
     device: undefined,
     seed,
     precision: 'fp32',

@@ -14,8 +14,9 @@ export interface RetrievalOptions {
   /** `--set` overrides, in order. */
   set: string[];
   outputDir: string;
-  /** Evaluate only. */
+  /** Evaluate only; else fine-tune, with an evaluation after every epoch. */
   evaluate: boolean;
+  training: TrainingOptions;
   /** Undefined: cuda where there is one, else cpu (resolveDevice). */
   device: DeviceName | undefined;
   seed: number;
@@ -29,6 +30,15 @@ export interface RetrievalOptions {
   quiet: boolean;
   /** Lines to print first: what was asked for and has no effect here. */
   notes: string[];
+}
+
+/** What only training takes. */
+export interface TrainingOptions {
+  /** 'latest' is checkpoint_last.pth of the output folder; undefined starts anew. */
+  resume: 'latest' | (string & {}) | undefined;
+  saveEvery: number | undefined;
+  maxSteps: number | undefined;
+  accumulate: number;
 }
 
 /** The flags as commander gives them, named as on the command line. */
@@ -69,7 +79,7 @@ export function addRetrievalOptions(command: Command): Command {
     .option('--skip_bad_images', 'go on when an image cannot be read, and count it')
     .option('--allow_partial', 'go on when the checkpoint leaves the vision encoder random')
     .option('--quiet', 'print results only')
-    .optionsGroup('Training (not in this version):')
+    .optionsGroup('Training:')
     .option('--resume [latest|file]', 'go on from a checkpoint of this program')
     .option('--save_every <steps>', 'write checkpoint_last.pth every so many steps', whole(1))
     .option('--max_steps <steps>', 'end after so many steps', whole(1))
@@ -86,30 +96,35 @@ export function addRetrievalOptions(command: Command): Command {
     .option('--distributed <bool>', 'whether to use several processes', 'True');
 }
 
-/**
- * What the parsed flags ask for.
- * @throws UserError (exit code 2) without `--evaluate`: this version does not train
- */
+/** What the parsed flags ask for. */
 export function retrievalOptions(command: Command): RetrievalOptions {
   const flags = command.opts<RetrievalFlags>();
-  if (flags.evaluate !== true) {
-    throw new UserError('This version evaluates and does not train yet: add --evaluate.', { exitCode: 2 });
-  }
+  const evaluate = flags.evaluate === true;
   const notes: string[] = [];
   const unused = (['resume', 'save_every', 'max_steps', 'accumulate'] as const).filter(
     (key) => flags[key] !== undefined,
   );
-  if (unused.length > 0) {
+  if (evaluate && unused.length > 0) {
     notes.push(`${unused.map((key) => `--${key}`).join(', ')}: of training only, without effect with --evaluate.`);
   }
   if (flags.nproc_per_node !== '1' || flags.nnodes !== '1' || flags.world_size !== 1) {
-    notes.push('This version evaluates in one process, whatever number is asked for; the recalls are the same.');
+    notes.push(
+      evaluate
+        ? 'This version evaluates in one process, whatever number is asked for; the recalls are the same.'
+        : 'This version trains in one process, whatever number is asked for; batch_size_train is the whole batch.',
+    );
   }
   return {
     config: flags.config,
     set: flags.set ?? [],
     outputDir: flags.output_dir,
-    evaluate: true,
+    evaluate,
+    training: {
+      resume: flags.resume === true ? 'latest' : flags.resume,
+      saveEvery: flags.save_every,
+      maxSteps: flags.max_steps,
+      accumulate: flags.accumulate ?? 1,
+    },
     device: flags.device,
     seed: flags.seed,
     precision: flags.precision,

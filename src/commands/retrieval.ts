@@ -134,8 +134,10 @@ export async function runRetrieval(options: RetrievalOptions): Promise<Retrieval
   const started = performance.now();
   const prepared = await prepare(options);
   const { print } = prepared;
-  const result = await evaluate(prepared);
-  console.log(recallTable([result.val, result.test]));
-  print(`Evaluated in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`);
+  const result = options.evaluate
+    ? await evaluate(prepared)
+    : await (await import('./fine-tune.js')).fineTune(prepared);
+  if (result !== undefined) console.log(recallTable([result.val, result.test]));
+  print(`${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`);
   return result;
 }

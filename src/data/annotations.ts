@@ -24,6 +24,8 @@ export interface AnnotationRow {
   image: string;
   path: string;
   captions: string[];
+  /** In train rows: what the row's image is known by; rows of one image have the same. */
+  imageId?: string | number;
 }
 
 export interface Validation {
@@ -69,12 +71,7 @@ export async function loadRetrievalSplit(options: RetrievalSplitOptions): Promis
   const { imageRoot, split, maxWords = MAX_WORDS } = options;
   const file = await annotationFile(options, split);
   requireFolder(imageRoot);
-  const { rows, defects, notes } = validateAnnotations({ file, imageRoot, split, maxWords });
-  const [first] = defects;
-  if (first !== undefined) {
-    const others = defects.length === 1 ? '' : ` (the first of ${defects.length} defects in this file)`;
-    throw new UserError(`${first}${others}; correct the file, and run "check-data" to list every defect.`);
-  }
+  const { rows, notes } = soundRows(validateAnnotations({ file, imageRoot, split, maxWords }));
   const img2txt: number[][] = [];
   const texts: string[] = [];
   const owners: number[] = [];
@@ -86,6 +83,15 @@ export async function loadRetrievalSplit(options: RetrievalSplitOptions): Promis
     }
   }
   return { file, images: rows.map(({ path }) => path), texts, txt2img: Int32Array.from(owners), img2txt, notes };
+}
+
+/** @throws UserError with the first defect, where there is one, and the number of the others */
+export function soundRows(validation: Validation): Validation {
+  const { defects } = validation;
+  const [first] = defects;
+  if (first === undefined) return validation;
+  const others = defects.length === 1 ? '' : ` (the first of ${defects.length} defects in this file)`;
+  throw new UserError(`${first}${others}; correct the file, and run "check-data" to list every defect.`);
 }
 
 /** Path of a split's annotation file, fetched first where it is absent. @throws UserError when it cannot be had */
@@ -149,12 +155,13 @@ export function validateAnnotations(options: {
     const add = (text: string) => result.defects.push(`${place}: ${text}`);
     const image = checkImage(fields, root, add);
     const captions = checkCaptions(fields, split, maxWords, add);
-    if (split === 'train') checkImageId(fields, add);
+    const imageId = split === 'train' ? checkImageId(fields, add) : undefined;
     if (result.defects.length > before || image === undefined) continue;
     const first = seen.get(image.path);
     if (first === undefined) seen.set(image.path, row);
     else repeated.push(`"${image.name}" in rows ${first} and ${row}`);
-    result.rows.push({ row, image: image.name, path: image.path, captions });
+    const named = { row, image: image.name, path: image.path, captions };
+    result.rows.push(imageId === undefined ? named : { ...named, imageId });
   }
   // In train, every caption of an image is a row of its own.
   if (repeated.length > 0 && split !== 'train') {
@@ -238,12 +245,20 @@ function checkCaptions(
   return captions;
 }
 
-function checkImageId(fields: Record<string, unknown>, add: (text: string) => void): void {
+function checkImageId(fields: Record<string, unknown>, add: (text: string) => void): string | number | undefined {
   const id = fields.image_id;
-  if (id === undefined) add('field image_id is missing');
-  else if ((typeof id !== 'string' || id === '') && !Number.isInteger(id)) {
+  if (id === undefined) {
+    add('field image_id is missing');
+  } else if (typeof id === 'string' && id !== '') {
+    return id;
+  } else if (typeof id === 'number' && Number.isInteger(id)) {
+    // Beyond 2^53 two ids could be read as one.
+    if (Number.isSafeInteger(id)) return id;
+    add(`field image_id ${id} is beyond 2^53; write it as a string`);
+  } else {
     add(`expected a string or a whole number for field image_id but received ${kindOf(id)}`);
   }
+  return undefined;
 }
 
 /** A value as an error message names it. */

@@ -139,7 +139,7 @@ function equalizeTable(histogram: Uint32Array): Uint8Array {
 }
 
 function brightnessTable(factor: number): Uint8Array {
-  return table((i) => i * Math.fround(factor));
+  return table((i) => Math.fround(i * Math.fround(factor)));
 }
 
 /**

@@ -9,6 +9,19 @@ export const WorkerState = { starting: 0, running: 1, finished: 2, failed: 3 } a
 const CELLS_PER_SLOT = 2;
 const CELLS_PER_WORKER = 3;
 
+/** What is done to each image. Evaluation resizes alone; training draws from the place of the image in its epoch. */
+export type LoaderTransform =
+  | { kind: 'evaluation' }
+  | {
+      kind: 'train';
+      seed: number;
+      epoch: number;
+      /** Place of paths[0] in the epoch's order over all ranks: more than 0 after a resume. */
+      first: number;
+      /** Places from one path to the next, the number of ranks; 1 when left out. */
+      stride?: number;
+    };
+
 /** What a worker thread is started with. */
 export interface LoaderPlan {
   /** Index of this worker. */
@@ -20,6 +33,7 @@ export interface LoaderPlan {
   /** Pixels of an edge. */
   size: number;
   maxPixels: number | undefined;
+  transform: LoaderTransform;
   /** Int32 cells: Cell, then each slot's, then each worker's. */
   control: SharedArrayBuffer;
   /** (slots, batchSize, size, size, 3) uint8. */
@@ -114,15 +128,14 @@ export class LoaderMemory {
 /** Memory of a new loader, all slots open for the first batches. */
 export function allocate(
   paths: readonly string[],
-  shape: Pick<LoaderPlan, 'workers' | 'slots' | 'batchSize' | 'size' | 'maxPixels'>,
+  shape: Pick<LoaderPlan, 'workers' | 'slots' | 'batchSize' | 'size' | 'maxPixels' | 'transform'>,
 ): LoaderPlan {
-  const encoded = paths.map((path) => Buffer.from(path));
   const pathOffsets = new SharedArrayBuffer(4 * (paths.length + 1));
   const offsets = new Int32Array(pathOffsets);
-  for (const [index, bytes] of encoded.entries()) offsets[index + 1] = (offsets[index] ?? 0) + bytes.length;
+  for (const [index, path] of paths.entries()) offsets[index + 1] = (offsets[index] ?? 0) + Buffer.byteLength(path);
   const pathBytes = new SharedArrayBuffer(offsets[paths.length] ?? 0);
   const target = Buffer.from(pathBytes);
-  for (const [index, bytes] of encoded.entries()) bytes.copy(target, offsets[index]);
+  for (const [index, path] of paths.entries()) target.write(path, offsets[index]);
   const cells = Cell.count + shape.slots * CELLS_PER_SLOT + shape.workers * CELLS_PER_WORKER;
   const plan: LoaderPlan = {
     ...shape,

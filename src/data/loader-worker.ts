@@ -1,4 +1,4 @@
-// A loader's worker thread: takes the next image of the plan, waits until its slot is free, decodes and resizes into it.
+// A loader's worker thread: takes the next image of the plan, waits until its slot is free, decodes and transforms into it.
 import { readlinkSync } from 'node:fs';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { messageOf } from '../errors.js';
@@ -41,19 +41,31 @@ function fillWithMean(pixels: Uint8Array): void {
 
 async function work(): Promise<void> {
   // Loaded here and not above, so that a failure (an addon that does not open) is reported like any other.
-  const [{ default: sharp }, { evaluationTransform }] = await Promise.all([import('sharp'), import('./image.js')]);
+  const [{ default: sharp }, { evaluationTransform }, { trainingTransform }] = await Promise.all([
+    import('sharp'),
+    import('./image.js'),
+    import('./train-transform.js'),
+  ]);
   // One libvips thread for each worker: they run side by side already.
   sharp.concurrency(1);
   sharp.cache(false);
   Atomics.store(control, memory.threadCell(plan.worker), kernelThread());
   Atomics.store(control, stateCell, WorkerState.running);
+  const { transform } = plan;
+  const options = { maxPixels: plan.maxPixels };
   for (;;) {
     const index = Atomics.add(control, Cell.nextImage, 1);
     if (index >= plan.images || !waitForSlot(index)) return;
     Atomics.store(control, memory.imageCell(plan.worker), index + 1);
     const pixels = memory.imagePixels(index);
     try {
-      await evaluationTransform(memory.path(index), plan.size, pixels, { maxPixels: plan.maxPixels });
+      if (transform.kind === 'evaluation') {
+        await evaluationTransform(memory.path(index), plan.size, pixels, options);
+      } else {
+        const { seed, epoch, first, stride = 1 } = transform;
+        const place = { seed, epoch, position: first + index * stride };
+        await trainingTransform(memory.path(index), plan.size, pixels, place, options);
+      }
     } catch (error) {
       fillWithMean(pixels);
       report({ index, message: messageOf(error) });

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../errors.js';
-import { allocate, Cell, type LoaderDefect, LoaderMemory, WorkerState } from './loader-memory.js';
+import { allocate, Cell, type LoaderDefect, LoaderMemory, type LoaderTransform, WorkerState } from './loader-memory.js';
 
 export interface ImageLoaderOptions {
   /** Files, in the order in which they are wanted; a path may come more than once. */
@@ -19,6 +19,8 @@ export interface ImageLoaderOptions {
   skipBadImages?: boolean;
   /** Largest width times height of an image. */
   maxPixels?: number;
+  /** The evaluation's when left out. A training sample's pixels depend on its place alone, not on threads or batches. */
+  transform?: LoaderTransform;
 }
 
 export interface BadImage {
@@ -50,8 +52,17 @@ interface Thread {
   port: MessagePort;
 }
 
+function checkPlaces({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform, { kind: 'train' }>): void {
+  const places = { epoch, first, 'stride - 1': stride - 1 };
+  for (const [name, value] of Object.entries(places)) {
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new RangeError(`ImageLoader: ${name} must be a whole number, 0 or more`);
+  }
+  if (!Number.isSafeInteger(seed)) throw new RangeError('ImageLoader: seed must be a whole number');
+}
+
 /**
- * Decodes and resizes images ahead of their use. Workers take the images in order from a plan that they are given at
+ * Decodes and transforms images ahead of their use. Workers take the images in order from a plan that they are given at
  * the start, and write into a ring of slots; `next` waits for the slot of the next batch with Atomics, so both work
  * while this thread is inside native code.
  */
@@ -70,10 +81,12 @@ export class ImageLoader {
   constructor(options: ImageLoaderOptions) {
     const { paths, size, batchSize } = options;
     const { workers = Math.min(availableParallelism(), MOST_WORKERS), slots = 3 } = options;
+    const { transform = { kind: 'evaluation' } } = options;
     for (const [name, value] of Object.entries({ size, batchSize, workers, slots })) {
       if (!Number.isInteger(value) || value < 1)
         throw new RangeError(`ImageLoader: ${name} must be a whole number, 1 or more`);
     }
+    if (transform.kind === 'train') checkPlaces(transform);
     this.#skip = options.skipBadImages ?? false;
     const batches = Math.ceil(paths.length / batchSize);
     const plan = allocate(paths, {
@@ -82,6 +95,7 @@ export class ImageLoader {
       workers: Math.min(workers, paths.length),
       slots: Math.max(1, Math.min(slots, batches)),
       maxPixels: options.maxPixels,
+      transform,
     });
     this.#memory = new LoaderMemory(plan);
     this.#threads = Array.from({ length: plan.workers }, (_, worker) => {

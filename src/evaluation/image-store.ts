@@ -2,6 +2,7 @@
 // Shapes: N images, P pixels a side, L tokens of width V, E feature width.
 import { UserError } from '../errors.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { normalizeImages } from '../model/normalize-images.js';
 import { DTYPES } from '../torch/dtype.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
@@ -88,7 +89,7 @@ export class ImageStore {
       for (const [, pixels] of pixelBatches(model, source, 0)) {
         log.dataReady();
         scope(() => {
-          const encoded = model.encodeImages(model.normalizeImages(pixels));
+          const encoded = model.encodeImages(normalizeImages(pixels, model.device));
           features.push(keep(encoded.features));
           const bytes = encoded.embeds.numel * DTYPES[encoded.embeds.dtype].bytes;
           // Kept images are the first ones without a gap: what does not fit ends it, whatever comes after.
@@ -126,7 +127,7 @@ export class ImageStore {
     for (const batch of this.#kept) yield* each(batch);
     if (this.#keptCount === this.source.count) return;
     for (const [, pixels] of pixelBatches(this.model, this.source, this.#keptCount)) {
-      const { embeds, features } = scope(() => this.model.encodeImages(this.model.normalizeImages(pixels)));
+      const { embeds, features } = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
       features.dispose();
       yield* each(embeds);
       embeds.dispose();

@@ -1,6 +1,5 @@
 // The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
-import { IMAGE_MEAN, IMAGE_STD } from '../data/normalization.js';
 import { Generator } from '../torch/generator.js';
 import { Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
@@ -35,8 +34,6 @@ export class BlipRetrieval {
   readonly #visionProj: Linear;
   readonly #textProj: Linear;
   readonly #itmHead: Linear;
-  readonly #mean: Tensor; // (1, 3, 1, 1)
-  readonly #std: Tensor; // (1, 3, 1, 1)
 
   /**
    * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and precision
@@ -54,17 +51,12 @@ export class BlipRetrieval {
       const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
       onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
     }
-    const build = () => ({
+    const { vision, text } = noGrad(() => ({
       vision: new VisionTransformer(onDevice, architecture.vision),
       text: new TextEncoder(onDevice, architecture.text),
-      mean: ops.to(ops.float32([...IMAGE_MEAN], [1, 3, 1, 1]), { device: this.device }),
-      std: ops.to(ops.float32([...IMAGE_STD], [1, 3, 1, 1]), { device: this.device }),
-    });
-    const { vision, text, mean, std } = noGrad(build);
+    }));
     this.vision = vision;
     this.text = text;
-    this.#mean = mean;
-    this.#std = std;
     this.#visionProj = Linear.of(onDevice, 'vision_proj');
     this.#textProj = Linear.of(onDevice, 'text_proj');
     this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
@@ -79,15 +71,6 @@ export class BlipRetrieval {
       return chooseAttention(sample, packingOf([1, 3, 4], this.device));
     });
     text.mode = { ...text.mode, attend };
-  }
-
-  /** Pixels uint8 (B, P, P, 3) → normalised float32 (B, 3, P, P), in torchvision's order of operations. */
-  normalizeImages(pixels: Tensor): Tensor {
-    return scope(() => {
-      const channels = ops.permute(ops.to(pixels, { device: this.device }), [0, 3, 1, 2]);
-      const unit = ops.div(ops.contiguous(ops.to(channels, { dtype: 'float32' })), 255);
-      return ops.div(ops.sub(unit, this.#mean), this.#std);
-    });
   }
 
   /** Normalised images (B, 3, P, P) → all tokens `embeds` (B, L, V) and unit `features` (B, E) float32. */

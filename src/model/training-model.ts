@@ -2,8 +2,9 @@
 // Source: BLIP_Retrieval.forward. Shapes: B batch, W candidates of all ranks, L image tokens of width V, E = 256.
 import { Linear, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
-import { type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
+import type { Precision } from './blip-retrieval.js';
 import { isEvaluated, modelEntries } from './entries.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
 import { matchPairs } from './match-pairs.js';
@@ -53,6 +54,8 @@ export interface TrainingOptions {
   /** Id of [ENC]. */
   encToken: number;
   exchange?: Exchange;
+  /** bf16: the encoders run under autocast; losses, weights and optimizer stay float32. */
+  precision?: Precision;
   /** Draws the negatives; replaced in tests by recorded ones. */
   chooseNegatives?: (input: NegativeInput) => Negatives;
 }
@@ -126,6 +129,11 @@ export class TrainingModel {
     this.#momentumEncoders = encoders('_m');
   }
 
+  /** Runs an encoder in the precision that was asked for. */
+  #encode<T>(body: () => T): T {
+    return this.#options.precision === 'bf16' ? autocast(this.device, 'bfloat16', body) : body();
+  }
+
   /** Texts in any order → unit features (B, E), in that order. */
   #textFeatures({ text, textProj }: Encoders, texts: readonly Int32Array[]): Tensor {
     return scope(() => {
@@ -141,14 +149,16 @@ export class TrainingModel {
         sorted.map((row) => row.length),
         this.device,
       );
-      const hidden = text.forwardTexts(int32(ids, this.device), int32(positions, this.device), packing);
-      return ops.normalize(textProj.forward(ops.indexSelect(hidden, 0, int32(place, this.device))), -1);
+      const [idTensor, positionTensor] = [int32(ids, this.device), int32(positions, this.device)];
+      const hidden = this.#encode(() => text.forwardTexts(idTensor, positionTensor, packing));
+      const first = ops.to(ops.indexSelect(hidden, 0, int32(place, this.device)), { dtype: 'float32' });
+      return ops.normalize(textProj.forward(first), -1);
     });
   }
 
   /** Image tokens (B, L, V) → unit features (B, E). */
   #imageFeatures({ visionProj }: Encoders, embeds: Tensor): Tensor {
-    return scope(() => ops.normalize(visionProj.forward(ops.select(embeds, 1, 0)), -1));
+    return scope(() => ops.normalize(visionProj.forward(ops.to(ops.select(embeds, 1, 0), { dtype: 'float32' })), -1));
   }
 
   /** Momentum copies move towards the parameters, then give the batch's target features, (B, E) each. */
@@ -157,7 +167,7 @@ export class TrainingModel {
       scope(() => {
         ops.movingAverageInPlace(this.#momentum, this.#momentumOf, MOMENTUM);
         const encoders = this.#momentumEncoders;
-        const embeds = encoders.vision.forward(batch.images);
+        const embeds = this.#encode(() => encoders.vision.forward(batch.images));
         return {
           images: this.#imageFeatures(encoders, embeds),
           texts: this.#textFeatures(encoders, batch.texts),
@@ -177,10 +187,11 @@ export class TrainingModel {
 
     // ---- features of the online model
     const { vision } = this.#online;
-    const encoded =
+    const encoded = this.#encode(() =>
       checkpointedBlocks > 0
         ? vision.forwardCheckpointed(batch.images, checkpointedBlocks)
-        : { embeds: vision.forward(batch.images), backward: () => {} };
+        : { embeds: vision.forward(batch.images), backward: () => {} },
+    );
     const { embeds } = encoded;
     const imageFeatures = this.#imageFeatures(this.#online, embeds);
     const textFeatures = this.#textFeatures(this.#online, batch.texts);
@@ -230,12 +241,14 @@ export class TrainingModel {
     const pairs = matchPairs(texts, offset, negatives, slotOf, used.length, encToken, this.device);
     const { tokens, rows, firstRows } = pairs;
     const { text } = this.#online;
-    const hidden = text.forwardPairs(text.stem(tokens.ids, tokens.positions, tokens.packing), tokens.packing, {
-      keysValues: text.imageKeysValues(images),
-      rows,
-      firstRows,
-    });
-    const itm = matchingLoss(this.#itmHead.forward(hidden), pairs.labels);
+    const hidden = this.#encode(() =>
+      text.forwardPairs(text.stem(tokens.ids, tokens.positions, tokens.packing), tokens.packing, {
+        keysValues: text.imageKeysValues(images),
+        rows,
+        firstRows,
+      }),
+    );
+    const itm = matchingLoss(this.#itmHead.forward(ops.to(hidden, { dtype: 'float32' })), pairs.labels);
 
     return {
       ita,
@@ -246,7 +259,7 @@ export class TrainingModel {
           const loss = ops.add(ita, itm);
           (scale === 1 ? loss : ops.mul(loss, scale)).backward();
         });
-        encoded.backward();
+        this.#encode(() => encoded.backward());
       },
     };
   }

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { evaluationTransform } from '#blip/data/image.js';
-import { IMAGE_MEAN, IMAGE_STD } from '#blip/data/normalization.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { modelEntries } from '#blip/model/entries.js';
+import { normalizeImages } from '#blip/model/normalize-images.js';
 import { loadTrainingState } from '#blip/model/pretrained.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
 import { TrainingModel } from '#blip/model/training-model.js';
@@ -47,12 +47,7 @@ async function loadImages(folder: string, names: string[]): Promise<Tensor> {
       SIZE,
       pixels.subarray(i * SIZE * SIZE * 3, (i + 1) * SIZE * SIZE * 3),
     );
-  return scope(() => {
-    const channels = ops.permute(ops.fromBytes(pixels, 'uint8', [names.length, SIZE, SIZE, 3]), [0, 3, 1, 2]);
-    const unit = ops.div(ops.contiguous(ops.to(channels, { dtype: 'float32' })), 255);
-    const constant = (values: readonly number[]) => ops.float32([...values], [1, 3, 1, 1]);
-    return ops.div(ops.sub(unit, constant(IMAGE_MEAN)), constant(IMAGE_STD));
-  });
+  return scope(() => normalizeImages(ops.fromBytes(pixels, 'uint8', [names.length, SIZE, SIZE, 3]), 'cpu'));
 }
 
 /** Compares a gradient or final value; key biases move by rounding alone and are compared by the caller's bound. */

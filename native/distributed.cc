@@ -1,0 +1,349 @@
+// Several processes: a c10d process group that a Python rank can join too, its collectives, the gather that has a
+// gradient, and c10d's Reducer, which is what DistributedDataParallel is made of. All of c10d is in this file: its
+// headers cost more to compile than everything else here.
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/logger.hpp>
+#include <torch/csrc/distributed/c10d/reducer.hpp>
+#include <torch/version.h>
+
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <sstream>
+
+#include "convert.h"
+#include "exports.h"
+#include "handles.h"
+
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Group {
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroup> group;
+};
+
+struct DataParallel {
+  std::shared_ptr<c10d::Reducer> reducer;
+  std::shared_ptr<c10d::Logger> logger;
+};
+
+// Groups and reducers by number. Never destroyed: their threads may still run when the process exits.
+template <class T>
+class Registry {
+ public:
+  double Put(T value) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    values_.emplace(++last_, std::move(value));
+    return last_;
+  }
+  T Get(const Napi::Value& id, const char* what) { return Get(id.As<Napi::Number>().Int64Value(), what); }
+  T Get(int64_t id, const char* what) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = values_.find(id);
+    TORCH_CHECK(found != values_.end(), "there is no ", what, " of number ", id, ", or it was destroyed");
+    return found->second;
+  }
+  // The value taken out, so that it is destroyed outside the lock.
+  T Take(const Napi::Value& id) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto node = values_.extract(id.As<Napi::Number>().Int64Value());
+    return node.empty() ? T{} : std::move(node.mapped());
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int64_t, T> values_;
+  int64_t last_ = 0;
+};
+
+Registry<Group>& Groups() {
+  static auto* groups = new Registry<Group>;
+  return *groups;
+}
+Registry<DataParallel>& Models() {
+  static auto* models = new Registry<DataParallel>;
+  return *models;
+}
+
+c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::Value& id) { return Groups().Get(id, "process group").group; }
+
+at::Tensor TensorOf(const Napi::Value& value) {
+  at::Tensor tensor;
+  if (!GetTensor(value.As<Napi::Number>(), &tensor)) C10_THROW_ERROR(TypeError, "expected a live tensor");
+  return tensor;
+}
+
+std::vector<at::Tensor> TensorsOf(const Napi::Value& value) {
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<at::Tensor> tensors;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::Value element = array[i];
+    if (!element.IsNumber()) C10_THROW_ERROR(TypeError, "expected tensors only");
+    tensors.push_back(TensorOf(element));
+  }
+  return tensors;
+}
+
+// ---- meeting
+
+// A socket that listens on `host` alone. The store has no authentication, and left to itself it listens on every
+// address of the machine; a group of one machine's processes needs loopback only.
+int ListenOn(const std::string& host, uint16_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+  TORCH_CHECK(failed == 0, "the host ", host, " is not known: ", gai_strerror(failed));
+  int error = 0;
+  int listening = -1;
+  for (const addrinfo* address = found; address != nullptr && listening < 0; address = address->ai_next) {
+    const int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int yes = 1;
+    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (fd >= 0 && bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, 2048) == 0) {
+      listening = fd;
+    } else {
+      error = errno;
+      if (fd >= 0) close(fd);
+    }
+  }
+  freeaddrinfo(found);
+  TORCH_CHECK(listening >= 0, error == EADDRINUSE ? "EADDRINUSE: " : "", "cannot listen on ", host, ":", port, ": ", std::strerror(error));
+  return listening;
+}
+
+// What Python makes in ProcessGroupGloo's place: GLOO_SOCKET_IFNAME chooses interfaces; without it loopback when all
+// ranks are on one machine, else the address of the machine's name.
+c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool loopback, milliseconds timeout) {
+  auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+  const char* interfaces = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interfaces != nullptr && *interfaces != '\0') {
+    std::istringstream names(interfaces);
+    for (std::string name; std::getline(names, name, ',');)
+      options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(name));
+  } else {
+    options->devices.push_back(loopback ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
+                                        : c10d::ProcessGroupGloo::createDefaultDevice());
+  }
+  options->threads = static_cast<int>(options->devices.size()) * 2;
+  auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+  backend->setSequenceNumberForGroup();
+  return backend;
+}
+
+// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms): its number.
+// The store's keys are nested as torch.distributed nests them, so ranks of both kinds find each other. `prefix` comes
+// before them where it is not empty.
+Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
+  const std::string host = info[0].As<Napi::String>();
+  const auto port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+  const int rank = info[2].As<Napi::Number>().Int32Value();
+  const int size = info[3].As<Napi::Number>().Int32Value();
+  const bool server = info[4].As<Napi::Boolean>();
+  const std::string prefix = info[5].As<Napi::String>();
+  const bool loopback = info[6].As<Napi::Boolean>();
+  const milliseconds join_timeout(info[7].As<Napi::Number>().Int64Value());
+  const milliseconds timeout(info[8].As<Napi::Number>().Int64Value());
+
+  c10d::TCPStoreOptions options;
+  options.port = port;
+  options.isServer = server;
+  options.numWorkers = size;
+  options.waitWorkers = true;
+  options.timeout = join_timeout;
+  options.multiTenant = server && !loopback;
+  if (server && loopback) options.masterListenFd = ListenOn(host, port);
+  Group made;
+  made.store = c10::make_intrusive<c10d::TCPStore>(host, options);
+  c10::intrusive_ptr<c10d::Store> store = made.store;
+  if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(prefix, store);
+  store = c10::make_intrusive<c10d::PrefixStore>("default_pg", store);
+  store = c10::make_intrusive<c10d::PrefixStore>("0/", store);
+
+  made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+  const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, loopback, timeout);
+  made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+  made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  made.group->setGroupName("0");
+  c10d::register_process_group("0", made.group);
+  return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
+}
+
+// destroyProcessGroup(group): closes its connections. Harmless when it was done before.
+Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
+  Group taken = Groups().Take(info[0]);
+  if (taken.group) c10d::unregister_process_group(taken.group->getGroupName());
+  return info.Env().Undefined();
+}
+
+// dieWithParent(pid): the kernel ends this process when its parent ends, however either of them is busy. False when
+// the parent is no longer `pid`: it ended before.
+Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
+  TORCH_CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "prctl: ", std::strerror(errno));
+  return Napi::Boolean::New(info.Env(), getppid() == info[0].As<Napi::Number>().Int32Value());
+}
+
+// ---- collectives. All block until this rank's part is done, or throw after the group's timeout.
+
+c10d::ReduceOp OpNamed(const std::string& name) {
+  if (name == "sum") return c10d::ReduceOp::SUM;
+  if (name == "max") return c10d::ReduceOp::MAX;
+  TORCH_CHECK(name == "min", "expected sum, max or min but received ", name);
+  return c10d::ReduceOp::MIN;
+}
+
+void SumInPlace(const c10::intrusive_ptr<c10d::ProcessGroup>& group, const at::Tensor& tensor, c10d::ReduceOp op) {
+  std::vector<at::Tensor> tensors{tensor};
+  c10d::AllreduceOptions options;
+  options.reduceOp = std::move(op);
+  group->allreduce(tensors, options)->wait();
+}
+
+at::Tensor GatherRows(const c10::intrusive_ptr<c10d::ProcessGroup>& group, const at::Tensor& x) {
+  TORCH_CHECK(x.dim() > 0, "expected a tensor with rows but received a single number");
+  at::NoGradGuard no_grad;
+  at::Tensor rows = x.detach().contiguous();
+  std::vector<int64_t> sizes = rows.sizes().vec();
+  sizes[0] *= group->getSize();
+  at::Tensor all = at::empty(sizes, rows.options());
+  group->_allgather_base(all, rows)->wait();
+  return all;
+}
+
+// Rows of all ranks; the gradient of a rank's rows is the sum of what all ranks have for them.
+class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t id) {
+    context->saved_data["group"] = id;
+    context->saved_data["rows"] = x.size(0);
+    return GatherRows(Groups().Get(id, "process group").group, x);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group").group;
+    const int64_t rows = context->saved_data["rows"].toInt();
+    const at::Tensor all = gradients[0].clone(at::MemoryFormat::Contiguous);
+    SumInPlace(group, all, c10d::ReduceOp::SUM);
+    return {all.narrow(0, group->getRank() * rows, rows), at::Tensor()};
+  }
+};
+
+// allReduce(group, t, "sum" | "max" | "min"): in place. broadcast(group, t, root): in place.
+Napi::Value AllReduce(const Napi::CallbackInfo& info) {
+  SumInPlace(GroupOf(info[0]), TensorOf(info[1]).detach(), OpNamed(info[2].As<Napi::String>()));
+  return info.Env().Undefined();
+}
+Napi::Value Broadcast(const Napi::CallbackInfo& info) {
+  std::vector<at::Tensor> tensors{TensorOf(info[1]).detach()};
+  c10d::BroadcastOptions options;
+  options.rootRank = info[2].As<Napi::Number>().Int64Value();
+  GroupOf(info[0])->broadcast(tensors, options)->wait();
+  return info.Env().Undefined();
+}
+// allGather(group, t (n, …), gradient): (world · n, …), in rank order; t must have the same shape on all ranks.
+Napi::Value AllGather(const Napi::CallbackInfo& info) {
+  const auto group = GroupOf(info[0]);
+  const at::Tensor x = TensorOf(info[1]);
+  const bool gradient = info[2].As<Napi::Boolean>();
+  const at::Tensor all = gradient ? GatherWithGradient::apply(x, info[0].As<Napi::Number>().Int64Value()) : GatherRows(group, x);
+  return Napi::Number::New(info.Env(), PutHandle(all));
+}
+Napi::Value Barrier(const Napi::CallbackInfo& info) {
+  GroupOf(info[0])->barrier()->wait();
+  return info.Env().Undefined();
+}
+
+// ---- data parallel training
+
+// The newest argument of the constructor is left away where this LibTorch does not have it yet.
+template <class Reducer, class... Arguments>
+std::shared_ptr<Reducer> MakeReducer(Arguments... arguments) {
+  if constexpr (std::is_constructible_v<Reducer, Arguments..., std::vector<int64_t>>)
+    return std::make_shared<Reducer>(std::move(arguments)..., std::vector<int64_t>{});
+  else
+    return std::make_shared<Reducer>(std::move(arguments)...);
+}
+
+// createReducer(group, parameters, buffers, bucket bytes): checks that all ranks have the same parameters, gives all of
+// them rank 0's values (and the buffers'), and hooks into the parameters' gradients. The number of the reducer.
+Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
+  const auto group = GroupOf(info[0]);
+  const std::vector<at::Tensor> parameters = TensorsOf(info[1]);
+  const std::vector<at::Tensor> buffers = TensorsOf(info[2]);
+  const int64_t bucket_bytes = info[3].As<Napi::Number>().Int64Value();
+  TORCH_CHECK(!parameters.empty(), "expected at least one parameter");
+
+  c10d::verify_params_across_processes(group, parameters, {});
+  std::vector<at::Tensor> shared;
+  for (const at::Tensor& tensor : parameters) shared.push_back(tensor.detach());
+  for (const at::Tensor& tensor : buffers) shared.push_back(tensor.detach());
+  constexpr size_t kBroadcastBytes = size_t{250} << 20;
+  {
+    at::NoGradGuard no_grad;
+    c10d::broadcast_coalesced(group, shared, kBroadcastBytes, 0);
+  }
+
+  // One bucket of everything until the first backward has shown the order in which gradients come.
+  const std::vector<bool> sparse(parameters.size(), false);
+  auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(parameters, {std::numeric_limits<int64_t>::max()}, sparse);
+  std::reverse(buckets.begin(), buckets.end());
+  DataParallel made;
+  made.reducer = MakeReducer<c10d::Reducer>(parameters, buckets, group, sparse, bucket_bytes,
+                                            /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/true,
+                                            std::unordered_map<size_t, std::string>{}, int64_t{c10d::kDefaultFirstBucketBytes},
+                                            /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false);
+  made.logger = std::make_shared<c10d::Logger>(made.reducer);
+  made.reducer->set_logger(made.logger);
+  made.logger->set_construction_data_and_log("DataParallel", {}, -1, /*broadcast_buffers=*/false, /*has_sync_bn=*/false, /*static_graph=*/false);
+  return Napi::Number::New(info.Env(), Models().Put(std::move(made)));
+}
+// reducerForward(reducer): before a forward pass whose gradients all ranks shall share; reducerBackward: after it.
+Napi::Value ReducerForward(const Napi::CallbackInfo& info) {
+  const DataParallel model = Models().Get(info[0], "reducer");
+  model.logger->set_runtime_stats_and_log();
+  model.reducer->prepare_for_forward();
+  model.reducer->rebuild_buckets();
+  return info.Env().Undefined();
+}
+Napi::Value ReducerBackward(const Napi::CallbackInfo& info) {
+  Models().Get(info[0], "reducer").reducer->prepare_for_backward({});
+  return info.Env().Undefined();
+}
+Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
+  const DataParallel taken = Models().Take(info[0]);
+  if (taken.reducer) taken.reducer->remove_autograd_hooks();
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void InitDistributed(Napi::Env env, Napi::Object exports) {
+  const auto kH = Want::kHandle;
+  const auto kN = Want::kNumber;
+  const auto kS = Want::kString;
+  const auto kB = Want::kBoolean;
+  Export(env, exports, "initProcessGroup", InitProcessGroup, {kS, kN, kN, kN, kB, kS, kB, kN, kN});
+  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {kN});
+  Export(env, exports, "dieWithParent", DieWithParent, {kN});
+  Export(env, exports, "allReduce", AllReduce, {kN, kH, kS});
+  Export(env, exports, "broadcast", Broadcast, {kN, kH, kN});
+  Export(env, exports, "allGather", AllGather, {kN, kH, kB});
+  Export(env, exports, "barrier", Barrier, {kN});
+  Export(env, exports, "createReducer", CreateReducer, {kN, Want::kArray, Want::kArray, kN});
+  Export(env, exports, "reducerForward", ReducerForward, {kN});
+  Export(env, exports, "reducerBackward", ReducerBackward, {kN});
+  Export(env, exports, "destroyReducer", DestroyReducer, {kN});
+}

@@ -1,0 +1,2 @@
+// Stand-in for gloo's header, which LibTorch's packages lack: see ../context.h.
+#pragma once

@@ -1,0 +1,9 @@
+// Stand-in for gloo's header, which LibTorch's packages lack: see ../context.h.
+#pragma once
+
+namespace gloo::transport {
+class UnboundBuffer {
+ public:
+  virtual ~UnboundBuffer() = default;
+};
+}  // namespace gloo::transport

@@ -1,0 +1,187 @@
+// Fine-tuning: train_retrieval.py without --evaluate. Prepares model, data and position, then runs the training loop.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { ImageLoader } from '../data/loader.js';
+import { TrainingSampler } from '../data/sampler.js';
+import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
+import { download } from '../download.js';
+import { UserError } from '../errors.js';
+import type { SplitReport } from '../evaluation/report.js';
+import { runSplit } from '../evaluation/split-run.js';
+import { BlipRetrieval } from '../model/blip-retrieval.js';
+import { isEvaluated } from '../model/entries.js';
+import { normalizeImages } from '../model/normalize-images.js';
+import { describeLoad, loadTrainingState } from '../model/pretrained.js';
+import { TrainingModel } from '../model/training-model.js';
+import { pythonDict } from '../python-format.js';
+import { AdamW } from '../torch/adamw.js';
+import { manualSeed } from '../torch/generator.js';
+import * as ops from '../torch/ops.js';
+import { scope } from '../torch/tensor.js';
+import { type Progress, type RunIdentity, startOfRun } from '../training/progress.js';
+import { type EpochBatches, onlyRank, type Outcome, train, type TrainingRun } from '../training/train.js';
+import { restoreRandom, resumeFrom } from '../training/training-checkpoint.js';
+import { type Prepared, pretrainedFile, type RetrievalResult, type SplitName, splitRunOptions } from './retrieval.js';
+
+/** The checkpoint that `--resume` names, or undefined to start anew. */
+function resumeFile({ options, print }: Prepared): string | undefined {
+  const { resume } = options.training;
+  if (resume === undefined) return undefined;
+  if (resume !== 'latest') return resume;
+  const latest = join(options.outputDir, 'checkpoint_last.pth');
+  if (existsSync(latest)) return latest;
+  print(`There is no ${latest} to resume from yet: starting from the beginning`);
+  return undefined;
+}
+
+/** Batches of an epoch from the loader's workers, as the training loop takes them. */
+function epochBatches(prepared: Prepared, set: TrainingSet, tokens: Int32Array[], sampler: TrainingSampler, batchSize: number) {
+  const { architecture, options, device } = prepared;
+  const size = architecture.vision.imageSize;
+  return (epoch: number, first: number): EpochBatches => {
+    const order = sampler.order(epoch).subarray(first * batchSize, sampler.batches * batchSize);
+    const loader = new ImageLoader({
+      paths: Array.from(order, (row) => set.images[row] ?? ''),
+      size,
+      batchSize,
+      skipBadImages: options.skipBadImages,
+      transform: { kind: 'train', seed: options.seed, epoch, first: first * batchSize },
+    });
+    return {
+      next() {
+        const batch = loader.next();
+        if (batch === null) return null;
+        const rows = [...order.subarray(batch.start, batch.start + batch.count)];
+        const bytes = batch.data.subarray(0, batch.count * size * size * 3);
+        const images = scope(() => normalizeImages(ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]), device));
+        batch.release();
+        return {
+          images,
+          rows,
+          texts: rows.map((row) => tokens[row] ?? new Int32Array()),
+          idx: rows.map((row) => set.idx[row] ?? 0),
+        };
+      },
+      close: () => loader.close(),
+    };
+  };
+}
+
+/** Counts SIGINT and SIGTERM: the first asks for a save at the next step, a second ends the process at once. */
+function watchSignals(): { caught: () => NodeJS.Signals | undefined; end: () => void } {
+  let caught: NodeJS.Signals | undefined;
+  const handlers = (['SIGINT', 'SIGTERM'] as const).map((signal) => {
+    const handler = () => {
+      caught = signal;
+    };
+    process.once(signal, handler);
+    return { signal, handler };
+  });
+  return {
+    caught: () => caught,
+    end: () => {
+      for (const { signal, handler } of handlers) process.off(signal, handler);
+    },
+  };
+}
+
+/**
+ * Trains, with an evaluation after every epoch. Gives the reports of the last evaluation; undefined when the run was
+ * stopped before one. A run stopped by a signal sets the exit code a shell expects (130, 143).
+ */
+export async function fineTune(prepared: Prepared): Promise<RetrievalResult | undefined> {
+  const { config, options, architecture, device, splits, tokenizer, print } = prepared;
+  const settings = config.training;
+  if (settings === undefined) throw new UserError(`${options.config} lacks settings that training needs`);
+  const { annRoot, imageRoot, dataset } = config;
+  const set = await loadTrainingSet({
+    annRoot,
+    imageRoot,
+    dataset,
+    download: (url: string, destination: string) => download(url, destination),
+  });
+  const batchSize = settings.batchSizeTrain;
+  const ranks = onlyRank;
+  const sampler = new TrainingSampler({ length: set.images.length, world: 1, rank: ranks.rank, batchSize });
+  const tokens = set.captions.map((caption) => Int32Array.from(tokenizer.encode(caption).ids));
+
+  // ---- model, optimizer, position
+  print('Creating model');
+  const resume = resumeFile(prepared);
+  const source = resume ?? (await pretrainedFile(config));
+  const { state, report } = await loadTrainingState(source, architecture, options);
+  for (const line of describeLoad(report)) print(line);
+  const model = new TrainingModel(state, architecture, {
+    device,
+    negativeAllRank: settings.negativeAllRank,
+    checkpointedBlocks: settings.vitGradCkpt ? settings.vitCkptLayer : 0,
+    encToken: tokenizer.encTokenId,
+    precision: options.precision,
+  });
+  for (const tensor of state.values()) tensor.dispose();
+  const optimizer = new AdamW([...model.parameters.values()], { weightDecay: settings.weightDecay });
+  const identity: RunIdentity = { worldSize: 1, batchSize, rows: set.images.length, seed: options.seed };
+  manualSeed(options.seed + ranks.rank);
+  let start: Progress = startOfRun();
+  if (resume !== undefined) {
+    const resumed = await resumeFrom(resume, model, optimizer, identity);
+    if (resumed.resume !== undefined) {
+      start = resumed.resume.progress;
+      const random = resumed.resume.random[ranks.rank];
+      if (random !== undefined) restoreRandom(random, device);
+      print(`Resuming ${resume} in epoch ${start.epoch} after step ${start.step}`);
+    } else {
+      start = { ...start, epoch: resumed.epoch + 1 };
+      print(`Resuming ${resume} with epoch ${start.epoch}; it holds no random state, so this is no exact continuation`);
+    }
+  }
+
+  // ---- training
+  let last: RetrievalResult | undefined;
+  const evaluate = async () => {
+    last = scope((): RetrievalResult => {
+      const online = new Map([...model.state].filter(([name]) => isEvaluated(name)));
+      const evaluated = new BlipRetrieval(online, architecture, { device, precision: options.precision });
+      const run = (name: SplitName): SplitReport =>
+        runSplit(evaluated, tokenizer, name, splits[name], splitRunOptions(prepared)).report;
+      return { val: run('val'), test: run('test') };
+    });
+    print(pythonDict({ ...last.val.metrics }));
+    print(pythonDict({ ...last.test.metrics }));
+    return { val: last.val.metrics, test: last.test.metrics };
+  };
+  const signals = watchSignals();
+  const { saveEvery, maxSteps, accumulate } = options.training;
+  const run: TrainingRun = {
+    model,
+    optimizer,
+    settings,
+    rawConfig: config.raw,
+    identity,
+    ranks,
+    stepsPerEpoch: sampler.batches,
+    openEpoch: epochBatches(prepared, set, tokens, sampler, batchSize),
+    evaluate,
+    outputDir: options.outputDir,
+    saveEvery,
+    maxSteps,
+    accumulate,
+    logger: prepared.logger,
+    print,
+    stopping: () => signals.caught() !== undefined,
+  };
+  print('Start training');
+  let outcome: Outcome;
+  try {
+    outcome = await train(run, start);
+  } finally {
+    signals.end();
+    model.dispose();
+  }
+  const signal = signals.caught();
+  if (outcome === 'stopped') {
+    print(`Stopped${signal ? ` by ${signal}` : ` after ${maxSteps} steps`}; checkpoint_last.pth is saved, --resume latest goes on`);
+    if (signal) process.exitCode = signal === 'SIGINT' ? 130 : 143;
+  }
+  return last;
+}

@@ -1,0 +1,46 @@
+// The training set: each row an image and one caption, and which rows show the same image.
+import {
+  annotationFile,
+  type RetrievalSplitOptions,
+  requireFolder,
+  soundRows,
+  validateAnnotations,
+} from './annotations.js';
+import { MAX_WORDS, preCaption } from './caption.js';
+
+export type TrainingSetOptions = Omit<RetrievalSplitOptions, 'split'>;
+
+export interface TrainingSet {
+  /** The annotation file that was read. */
+  file: string;
+  /** Absolute path of each row's image. */
+  images: string[];
+  /** Each row's caption after pre_caption. */
+  captions: string[];
+  /** (rows) number of each row's image, in order of the first appearance of its image_id. */
+  idx: Int32Array;
+  /** Number of different image_ids. */
+  imageCount: number;
+}
+
+/**
+ * Reads the rows of the train split.
+ * @throws UserError when the file or image_root is absent, or with the first defect of a row and the number of the others
+ */
+export async function loadTrainingSet(options: TrainingSetOptions): Promise<TrainingSet> {
+  const { imageRoot, maxWords = MAX_WORDS } = options;
+  const file = await annotationFile(options, 'train');
+  requireFolder(imageRoot);
+  const { rows } = soundRows(validateAnnotations({ file, imageRoot, split: 'train', maxWords }));
+  const numbers = new Map<unknown, number>();
+  const idx = new Int32Array(rows.length);
+  const captions: string[] = [];
+  for (const [row, { imageId, captions: own }] of rows.entries()) {
+    // As keys of a Python dict: 7 and "7" are different images.
+    const number = numbers.get(imageId) ?? numbers.size;
+    numbers.set(imageId, number);
+    idx[row] = number;
+    captions.push(preCaption(own[0] ?? '', maxWords));
+  }
+  return { file, images: rows.map(({ path }) => path), captions, idx, imageCount: numbers.size };
+}
