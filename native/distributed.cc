@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -159,6 +160,8 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const milliseconds join_timeout(info[7].As<Napi::Number>().Int64Value());
   const milliseconds timeout(info[8].As<Napi::Number>().Int64Value());
 
+  // c10d writes every failed attempt to stderr, with C++ frames; what matters comes back as an exception.
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;
   c10d::TCPStoreOptions options;
   options.port = port;
   options.isServer = server;

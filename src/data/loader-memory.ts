@@ -135,7 +135,7 @@ export function allocate(
   for (const [index, path] of paths.entries()) offsets[index + 1] = (offsets[index] ?? 0) + Buffer.byteLength(path);
   const pathBytes = new SharedArrayBuffer(offsets[paths.length] ?? 0);
   const target = Buffer.from(pathBytes);
-  for (const [index, path] of paths.entries()) target.write(path, offsets[index]);
+  for (const [index, path] of paths.entries()) target.write(path, offsets[index] ?? 0);
   const cells = Cell.count + shape.slots * CELLS_PER_SLOT + shape.workers * CELLS_PER_WORKER;
   const plan: LoaderPlan = {
     ...shape,

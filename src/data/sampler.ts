@@ -3,7 +3,6 @@
 import { UserError } from '../errors.js';
 import { Generator } from '../torch/generator.js';
 import { operator } from '../torch/operator.js';
-import { scope } from '../torch/tensor.js';
 
 const randperm = operator('aten::randperm.generator');
 
@@ -53,9 +52,23 @@ export class TrainingSampler {
     return Math.floor(this.samples / this.#options.batchSize);
   }
 
+  /** Place, in the order over all ranks, of the first row of a batch; the next of its rows is `world` places on. */
+  place(batch: number): number {
+    const { world, rank, batchSize } = this.#options;
+    return batch * batchSize * world + rank;
+  }
+
+  /** Places from one row of this rank to the next. */
+  get world(): number {
+    return this.#options.world;
+  }
+
+  get batchSize(): number {
+    return this.#options.batchSize;
+  }
+
   /**
-   * Rows of this rank's batches, batch after batch: (batches * batchSize). Entry i has place i * world + rank in the
-   * order over all ranks. Where the ranks do not divide the set, rows from the order's beginning come once more.
+   * Rows of this rank's batches, batch after batch: (batches * batchSize). Where the ranks do not divide the set, rows from the order's beginning come once more.
    */
   order(epoch: number): Int32Array {
     const { length, world, rank, batchSize, seed } = this.#options;
@@ -69,9 +82,9 @@ export class TrainingSampler {
 /** torch.randperm(length) with a CPU generator of that seed. */
 function permutation(length: number, seed: number): BigInt64Array {
   const generator = Generator.create(seed);
-  try {
-    return new BigInt64Array(scope(() => randperm(length, generator).bytes()).buffer);
-  } finally {
-    generator.dispose();
-  }
+  const drawn = randperm(length, generator);
+  const order = new BigInt64Array(drawn.bytes().buffer);
+  drawn.dispose();
+  generator.dispose();
+  return order;
 }

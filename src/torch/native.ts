@@ -69,6 +69,29 @@ export interface Native {
   resetPeakMemory(index: number): void;
   emptyCache(): void;
 
+  /** A process group's number; see native/distributed.cc, also for what follows. */
+  initProcessGroup(
+    host: string,
+    port: number,
+    rank: number,
+    worldSize: number,
+    server: boolean,
+    prefix: string,
+    loopback: boolean,
+    joinTimeoutMs: number,
+    timeoutMs: number,
+  ): number;
+  destroyProcessGroup(group: number): void;
+  dieWithParent(pid: number): boolean;
+  allReduce(group: number, tensor: Handle, op: 'sum' | 'max' | 'min'): void;
+  broadcast(group: number, tensor: Handle, root: number): void;
+  allGather(group: number, tensor: Handle, gradient: boolean): Handle;
+  barrier(group: number): void;
+  createReducer(group: number, parameters: readonly Handle[], buffers: readonly Handle[], bucketBytes: number): number;
+  reducerForward(reducer: number): void;
+  reducerBackward(reducer: number): void;
+  destroyReducer(reducer: number): void;
+
   /** Pillow's bicubic resize of 8-bit RGB; see native/image.cc. */
   resizeBicubic(
     source: Uint8Array,
