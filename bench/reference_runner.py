@@ -96,14 +96,15 @@ class Runner:
         self.utils.MetricLogger.log_every = log_every
         try:
             with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bf16"):
-                start = self.now()
+                start, cpu = self.now(), time.process_time()
                 i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
-                end = self.now()
+                end, cpu = self.now(), time.process_time() - cpu
         finally:
             self.utils.MetricLogger.log_every = self.log_every
         if scores:
             save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
-        return {"seconds": {"features": rerank_begins[0] - start, "rerank": end - rerank_begins[0]}}
+        seconds = {"features": rerank_begins[0] - start, "rerank": end - rerank_begins[0], "cpu": cpu}
+        return {"seconds": seconds}
 
     def open(self, checkpoint):
         start = time.perf_counter()

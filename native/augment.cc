@@ -1,10 +1,12 @@
-// Augmentation of 8-bit RGB images where JavaScript is too slow: mirroring, and affine warps with exactly the arithmetic
-// of OpenCV. Knows no tensor and keeps no state, so any thread may call it.
+// Augmentation of 8-bit RGB images where JavaScript is too slow: mirroring, histograms, look-up tables, and affine warps
+// with exactly the arithmetic of OpenCV. Knows no tensor and keeps no state, so any thread may call it.
 #include "exports.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,9 +22,6 @@ constexpr int kSteps = 1 << kSampleBits;
 constexpr int kWeightBits = 2 * kSampleBits;
 constexpr int kMaxSide = 1 << 14;  // keeps coordinates of any sensible matrix within 32 bits
 
-typedef int32_t Int4 __attribute__((vector_size(16)));
-typedef uint8_t Byte4 __attribute__((vector_size(4)));
-
 struct Image {
   uint8_t* data;
   int width;
@@ -31,20 +30,26 @@ struct Image {
   uint8_t* pixel(int x, int y) const { return data + (static_cast<size_t>(y) * width + x) * kChannels; }
 };
 
-// A pixel and the first byte of the next: the caller sees to it that there is one.
-inline Int4 Load(const uint8_t* pixel) {
-  Byte4 bytes;
-  std::memcpy(&bytes, pixel, sizeof bytes);
-  return __builtin_convertvector(bytes, Int4);
+// A pixel's three values in one number, 21 bits apart: room for sums of them whose weights add up to 1024.
+constexpr int kLane = 21;
+inline uint64_t Spread(uint64_t red, uint64_t green, uint64_t blue) {
+  return red | green << kLane | blue << 2 * kLane;
 }
 
-inline Int4 Blend(Int4 a, Int4 b, Int4 c, Int4 d, int fx, int fy) {
-  const Int4 sum = (a * (kSteps - fx) + b * fx) * (kSteps - fy) + (c * (kSteps - fx) + d * fx) * fy;
-  return (sum + (1 << (kWeightBits - 1))) >> kWeightBits;
-}
-
-inline void Store(Int4 value, uint8_t* dst) {
-  for (int c = 0; c < kChannels; ++c) dst[c] = static_cast<uint8_t>(value[c]);
+// src, spread, with a ring of `fill` around it: (width + 2) x (height + 2).
+std::unique_ptr<uint64_t[]> SpreadWithRing(const Image& src, uint8_t fill) {
+  const size_t stride = src.width + 2;
+  std::unique_ptr<uint64_t[]> grid(new uint64_t[stride * (src.height + 2)]);
+  const uint64_t outside = Spread(fill, fill, fill);
+  uint64_t* cell = std::fill_n(grid.get(), stride, outside);
+  const uint8_t* p = src.data;
+  for (int y = 0; y < src.height; ++y) {
+    *cell++ = outside;
+    for (int x = 0; x < src.width; ++x, p += kChannels) *cell++ = Spread(p[0], p[1], p[2]);
+    *cell++ = outside;
+  }
+  std::fill_n(cell, stride, outside);
+  return grid;
 }
 
 int32_t Fixed(double value) {
@@ -54,15 +59,12 @@ int32_t Fixed(double value) {
 
 // dst(x, y) = src(m0 x + m1 y + m2, m3 x + m4 y + m5), bilinear; outside of src everything has the value `fill`.
 void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
+  const std::unique_ptr<uint64_t[]> grid = SpreadWithRing(src, fill);
+  const int stride = src.width + 2;
   std::vector<std::pair<int32_t, int32_t>> along(dst.width);
   for (int x = 0; x < dst.width; ++x) along[x] = {Fixed(m[0] * x), Fixed(m[3] * x)};
-  const Int4 outside{fill, fill, fill, fill};
-  const auto sample = [&](int x, int y) {
-    if (x < 0 || y < 0 || x >= src.width || y >= src.height) return outside;
-    const uint8_t* p = src.pixel(x, y);
-    return Int4{p[0], p[1], p[2], 0};
-  };
   constexpr int32_t half = 1 << (kDropped - 1);
+  const uint64_t rounding = Spread(1, 1, 1) << (kWeightBits - 1);
   for (int y = 0; y < dst.height; ++y) {
     const int32_t x0 = Fixed(m[1] * y + m[2]) + half;
     const int32_t y0 = Fixed(m[4] * y + m[5]) + half;
@@ -70,17 +72,20 @@ void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
     for (int x = 0; x < dst.width; ++x, out += kChannels) {
       const int32_t sx = (x0 + along[x].first) >> kDropped;
       const int32_t sy = (y0 + along[x].second) >> kDropped;
-      const int px = sx >> kSampleBits, fx = sx & (kSteps - 1);
-      const int py = sy >> kSampleBits, fy = sy & (kSteps - 1);
-      if (px >= 0 && py >= 0 && px + 2 < src.width && py + 1 < src.height) {  // + 2: Load reads one byte further
-        const uint8_t* p = src.pixel(px, py);
-        const uint8_t* q = src.pixel(px, py + 1);
-        Store(Blend(Load(p), Load(p + kChannels), Load(q), Load(q + kChannels), fx, fy), out);
-      } else if (px < -1 || py < -1 || px >= src.width || py >= src.height) {
+      const int px = sx >> kSampleBits, py = sy >> kSampleBits;
+      if (px < -1 || py < -1 || px >= src.width || py >= src.height) {
         std::memset(out, fill, kChannels);
-      } else {
-        Store(Blend(sample(px, py), sample(px + 1, py), sample(px, py + 1), sample(px + 1, py + 1), fx, fy), out);
+        continue;
       }
+      const uint64_t* above = &grid[static_cast<size_t>(py + 1) * stride + px + 1];
+      const uint64_t* below = above + stride;
+      const int fx = sx & (kSteps - 1), fy = sy & (kSteps - 1);
+      const uint64_t upper = above[0] * (kSteps - fx) + above[1] * fx;
+      const uint64_t lower = below[0] * (kSteps - fx) + below[1] * fx;
+      const uint64_t value = (upper * (kSteps - fy) + lower * fy + rounding) >> kWeightBits;
+      out[0] = static_cast<uint8_t>(value);
+      out[1] = static_cast<uint8_t>(value >> kLane);
+      out[2] = static_cast<uint8_t>(value >> 2 * kLane);
     }
   }
 }
@@ -103,8 +108,35 @@ Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
     uint8_t* left = image.pixel(0, y);
     uint8_t* right = image.pixel(width - 1, y);
     for (; left < right; left += kChannels, right -= kChannels) {
-      for (int c = 0; c < kChannels; ++c) std::swap(left[c], right[c]);
+      uint8_t pixel[kChannels];
+      std::memcpy(pixel, left, kChannels);
+      std::memcpy(left, right, kChannels);
+      std::memcpy(right, pixel, kChannels);
     }
+  }
+  return info.Env().Undefined();
+}
+
+// channelHistograms(pixels): how often each value occurs, 256 counts of red, then of green, then of blue
+Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
+  const Bytes pixels = BytesOf(info[0]);
+  Napi::Uint32Array result = Napi::Uint32Array::New(info.Env(), kChannels * 256);
+  // Two sets in turn: neighbours are often equal, and a count cannot be raised before its last raise is stored.
+  uint32_t counts[2][kChannels][256] = {};
+  for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
+    for (int c = 0; c < kChannels; ++c) ++counts[i & 1][c][pixels.data[i + c]];
+  }
+  for (int i = 0; i < kChannels * 256; ++i) result[i] = counts[0][i / 256][i % 256] + counts[1][i / 256][i % 256];
+  return result;
+}
+
+// lookUp(pixels, tables): each value replaced, in place, by its channel's entry among 3 x 256
+Napi::Value LookUp(const Napi::CallbackInfo& info) {
+  const Bytes pixels = BytesOf(info[0]);
+  const Bytes tables = BytesOf(info[1]);
+  if (tables.size != kChannels * 256) throw Napi::TypeError::New(info.Env(), "lookUp: expected tables of 768 bytes");
+  for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
+    for (int c = 0; c < kChannels; ++c) pixels.data[i + c] = tables.data[c * 256 + pixels.data[i + c]];
   }
   return info.Env().Undefined();
 }
@@ -133,6 +165,8 @@ Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
 
 void InitAugment(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "mirrorRows", MirrorRows, {Want::kBytes, Want::kNumber, Want::kNumber});
+  Export(env, exports, "channelHistograms", ChannelHistograms, {Want::kBytes});
+  Export(env, exports, "lookUp", LookUp, {Want::kBytes, Want::kBytes});
   Export(env, exports, "warpAffine", WarpAffine,
          {Want::kBytes, Want::kBytes, Want::kNumber, Want::kNumber, Want::kArray, Want::kNumber});
 }

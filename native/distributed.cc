@@ -19,6 +19,7 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #include <torch/version.h>
 
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -35,6 +36,7 @@ using std::chrono::milliseconds;
 struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
+  bool server = false;
 };
 
 struct DataParallel {
@@ -170,13 +172,14 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   options.timeout = join_timeout;
   options.multiTenant = server && !loopback;
   if (server && loopback) options.masterListenFd = ListenOn(host, port);
-  Group made;
-  made.store = c10::make_intrusive<c10d::TCPStore>(host, options);
-  c10::intrusive_ptr<c10d::Store> store = made.store;
+  c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(host, options);
   if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(prefix, store);
   store = c10::make_intrusive<c10d::PrefixStore>("default_pg", store);
   store = c10::make_intrusive<c10d::PrefixStore>("0/", store);
 
+  Group made;
+  made.store = store;
+  made.server = server;
   made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
@@ -186,10 +189,30 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
 }
 
-// destroyProcessGroup(group): closes its connections. Harmless when it was done before.
+// All ranks are at their end, or `patience` is over. A rank that closed its connections while another still reads the
+// last collective's answer would take that from it; and the store must outlive those who ask it.
+void LeaveTogether(const Group& group, milliseconds patience) {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t size = group.group->getSize();
+  if (group.store->add("blip/leaving", 1) == size) group.store->set("blip/left", std::vector<uint8_t>{1});
+  group.store->wait({"blip/left"}, patience);
+  if (!group.server) group.store->add("blip/gone", 1);
+  while (group.server && group.store->add("blip/gone", 0) < size - 1 && std::chrono::steady_clock::now() - start < patience)
+    usleep(1000);
+}
+
+// destroyProcessGroup(group, patience ms): waits so long for the others to come to their end too, then closes the
+// connections. Harmless when it was done before.
 Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
   Group taken = Groups().Take(info[0]);
-  if (taken.group) c10d::unregister_process_group(taken.group->getGroupName());
+  if (!taken.group) return info.Env().Undefined();
+  const milliseconds patience(info[1].As<Napi::Number>().Int64Value());
+  try {
+    if (patience.count() > 0) LeaveTogether(taken, patience);
+  } catch (const std::exception&) {
+    // Another rank is gone already, or does not come: this one has done its work all the same.
+  }
+  c10d::unregister_process_group(taken.group->getGroupName());
   return info.Env().Undefined();
 }
 
@@ -306,7 +329,8 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
   DataParallel made;
   made.reducer = MakeReducer<c10d::Reducer>(parameters, buckets, group, sparse, bucket_bytes,
                                             /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/true,
-                                            std::unordered_map<size_t, std::string>{}, int64_t{c10d::kDefaultFirstBucketBytes},
+                                            std::unordered_map<size_t, std::string>{},
+                                            std::min<int64_t>(c10d::kDefaultFirstBucketBytes, bucket_bytes),
                                             /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false);
   made.logger = std::make_shared<c10d::Logger>(made.reducer);
   made.reducer->set_logger(made.logger);
@@ -339,7 +363,7 @@ void InitDistributed(Napi::Env env, Napi::Object exports) {
   const auto kS = Want::kString;
   const auto kB = Want::kBoolean;
   Export(env, exports, "initProcessGroup", InitProcessGroup, {kS, kN, kN, kN, kB, kS, kB, kN, kN});
-  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {kN});
+  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {kN, kN});
   Export(env, exports, "dieWithParent", DieWithParent, {kN});
   Export(env, exports, "allReduce", AllReduce, {kN, kH, kS});
   Export(env, exports, "broadcast", Broadcast, {kN, kH, kN});

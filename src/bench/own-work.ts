@@ -74,12 +74,14 @@ export class OwnWork {
     const source = pixelSource(images, batch);
     const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
     const options = { kTest: k, startLoop: () => silent, print: () => {} };
+    const before = process.cpuUsage();
     const result = evaluateSplit(model, { images: source, texts, encToken: tokenizer.encTokenId }, options);
+    const { user, system } = process.cpuUsage(before);
     if (scores !== undefined) {
       const matrices = { i2t: denseScores(result.scores.imageToText), t2i: denseScores(result.scores.textToImage) };
       await writeScores(scores, matrices, source.count, texts.length);
     }
-    return result.seconds;
+    return { ...result.seconds, cpu: (user + system) / 1e6 };
   }
 
   #memory(): Memory {

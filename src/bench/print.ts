@@ -20,6 +20,7 @@ export function printRerank(report: RerankReport): string {
     row('pairs a second, median', (p) => p.pairs_per_second.median, short),
     row('features, seconds, best', (p) => p.feature_seconds.min, short),
     row('whole evaluation, seconds, best', (p) => p.total_seconds.min, short),
+    row('whole evaluation, CPU seconds', (p) => p.cpu_seconds.min, short),
     row('peak memory', (p) => p.peak_bytes, bytes),
   ];
   if (own.device_peak_bytes !== undefined && reference.device_peak_bytes !== undefined) {

@@ -53,8 +53,11 @@ export const Hello = z.object({ versions: z.record(z.string(), z.string()), thre
 export type Hello = z.infer<typeof Hello>;
 /** What is answered to everything but an evaluation and the question for memory. */
 export const Timed = z.object({ seconds });
-/** Seconds of the features of texts and images, and of the re-ranking. */
-const PhaseSeconds = z.object({ features: seconds, rerank: seconds });
+/**
+ * Seconds of the features of texts and images, and of the re-ranking; and the seconds that all threads together
+ * computed in both, which say something even where other programs share the machine.
+ */
+const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds });
 export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
 export const Reranked = z.object({ seconds: PhaseSeconds });
 export const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });

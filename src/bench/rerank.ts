@@ -36,6 +36,8 @@ export interface ProgramReport {
   pairs_per_second: { best: number; median: number };
   feature_seconds: Summary;
   total_seconds: Summary;
+  /** Of all threads, in the whole evaluation. */
+  cpu_seconds: Summary;
   peak_bytes: number;
   device_peak_bytes?: number;
   recalls: RetrievalMetrics;
@@ -159,6 +161,7 @@ async function report(
     pairs_per_second: { best: pairs / rerank.min, median: pairs / rerank.median },
     feature_seconds: summary(program.rounds.map((seconds) => seconds.features)),
     total_seconds: summary(program.rounds.map(total)),
+    cpu_seconds: summary(program.rounds.map((seconds) => seconds.cpu)),
     peak_bytes: memory.peak_bytes,
     ...(memory.device_peak_bytes === undefined ? {} : { device_peak_bytes: memory.device_peak_bytes }),
     recalls: itmEval(i2t, t2i, Int32Array.from(imageOfText), img2txt),

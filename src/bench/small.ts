@@ -92,8 +92,11 @@ async function alternate(
   }
 }
 
-/** JPEG files of 640 x 480 pixels and, since the reference's data module opens all three, annotations of every split. */
-async function drawDataset(folder: string, images: number): Promise<void> {
+/**
+ * JPEG files of 640 x 480 pixels and, since the reference's data module opens all three, annotations of every split.
+ * @param trainRows rows of the train split, in which the images come in turn
+ */
+export async function drawDataset(folder: string, images: number, trainRows = 1): Promise<void> {
   mkdirSync(join(folder, 'val'));
   const rows: { image: string; caption: string[] }[] = [];
   for (let i = 0; i < images; i++) {
@@ -106,7 +109,11 @@ async function drawDataset(folder: string, images: number): Promise<void> {
   }
   const write = (split: string, content: unknown) =>
     writeFileSync(join(folder, `coco_karpathy_${split}.json`), JSON.stringify(content));
-  write('train', [{ image: rows[0]?.image, caption: 'a drawing', image_id: '0' }]);
+  const trainRow = (i: number) => ({ image: rows[i % images]?.image, caption: 'a drawing', image_id: `${i % images}` });
+  write(
+    'train',
+    Array.from({ length: trainRows }, (_, i) => trainRow(i)),
+  );
   write('val', rows);
   write('test', rows);
 }

@@ -8,9 +8,10 @@ import { devices, type ModelSetting, precisions, sizes } from '../bench/protocol
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, type ScalingReport } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, type SmallReport } from '../bench/small.js';
+import { benchTrainLoader, printTrainLoader } from '../bench/train-loader.js';
 import { messageOf, UserError } from '../errors.js';
 
-const works = ['rerank', 'scaling', 'open', 'overhead', 'loader'] as const;
+const works = ['rerank', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof works)[number];
 
 interface Flags extends Omit<ModelSetting, 'checkpoint'> {
@@ -37,10 +38,10 @@ export function benchCommand(): Command {
     .option('--reference <dir>', 'checkout of salesforce/BLIP')
     .option('--python <exe>', 'Python that has its packages', 'python3')
     .option('--pretrained <file>', 'checkpoint (default: weights drawn by a rule)')
-    .option('--images <n>', 'number of images (rerank: 8, scaling: up to 64, loader: 64)', count)
+    .option('--images <n>', 'number of images (rerank: 8, scaling: up to 64, loaders: 64)', count)
     .option('--texts <n>', 'number of captions (5 an image)', count)
     .option('--k <n>', 'k_test (rerank: 6, scaling: up to 16)', count)
-    .option('--rounds <n>', 'how often each program has its turn (rerank: 2, others: 10)', count)
+    .option('--rounds <n>', 'how often each program has its turn (rerank: 2, train-loader: 5, others: 10)', count)
     .addOption(new Option('--vit <size>', 'size of the model').choices(sizes).default('base'))
     .option('--image_size <pixels>', 'side of an image, a multiple of 16', count, 384)
     .option('--queue_size <n>', 'length of the queues in the checkpoint', count, 57600)
@@ -96,7 +97,13 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     print(await benchRerank({ ...both, ...model, ...weights, images, texts, k }, say), printRerank);
     return;
   }
-  const small: Record<Exclude<Work, 'rerank' | 'scaling'>, () => Promise<SmallReport>> = {
+  if (work === 'train-loader') {
+    const { reference, python, rounds } = { ...both, rounds: flags.rounds ?? 5 };
+    const setting = { reference, python, rounds, workers: threads, images: flags.images ?? 64, image_size, batch };
+    print(await benchTrainLoader(setting), printTrainLoader);
+    return;
+  }
+  const small: Record<Exclude<Work, 'rerank' | 'scaling' | 'train-loader'>, () => Promise<SmallReport>> = {
     open: () => benchOpen({ ...both, ...weights }),
     overhead: () => benchOverhead(both),
     loader: () => benchLoader({ ...both, images: flags.images ?? 64, image_size }),

@@ -163,6 +163,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     openEpoch: epochBatches(prepared, set, tokens, sampler, batchSize),
     evaluate,
     outputDir: options.outputDir,
+    resuming: options.training.resume !== undefined,
     saveEvery,
     maxSteps,
     accumulate,

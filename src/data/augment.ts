@@ -1,4 +1,6 @@
 // The ten operations of the retrieval training's RandAugment, byte for byte as the reference computes them.
+
+import { native } from '../torch/native.js';
 import { rotation, shearX, shearY, translateX, translateY, warp } from './affine.js';
 import type { SampleRandom } from './philox.js';
 
@@ -62,11 +64,11 @@ export function augment(pixels: Uint8Array, width: number, height: number, opera
     case 'Identity':
       return pixels;
     case 'AutoContrast':
-      return lookUp(pixels, histograms(pixels).map(autoContrastTable));
+      return lookUp(pixels, autoContrastTable);
     case 'Equalize':
-      return lookUp(pixels, histograms(pixels).map(equalizeTable));
+      return lookUp(pixels, equalizeTable);
     case 'Brightness':
-      return argument === 1 ? pixels : lookUp(pixels, Array<Uint8Array>(3).fill(brightnessTable(argument)));
+      return argument === 1 ? pixels : lookUp(pixels, () => brightnessTable(argument));
     case 'Sharpness':
       return argument === 1 ? pixels : sharpen(pixels, width, height, argument);
     case 'ShearX':
@@ -82,34 +84,19 @@ export function augment(pixels: Uint8Array, width: number, height: number, opera
   }
 }
 
-/** How often each value occurs, for red, green and blue. */
-function histograms(pixels: Uint8Array): [Uint32Array, Uint32Array, Uint32Array] {
-  const [red, green, blue] = [new Uint32Array(256), new Uint32Array(256), new Uint32Array(256)];
-  const count = (histogram: Uint32Array, value: number) => {
-    histogram[value] = (histogram[value] ?? 0) + 1;
-  };
-  for (let i = 0; i < pixels.length; i += 3) {
-    count(red, pixels[i] ?? 0);
-    count(green, pixels[i + 1] ?? 0);
-    count(blue, pixels[i + 2] ?? 0);
-  }
-  return [red, green, blue];
-}
-
-/** Replaces each value by its channel's table's entry, in place. */
-function lookUp(pixels: Uint8Array, [red, green, blue]: readonly Uint8Array[]): Uint8Array {
-  if (red === undefined || green === undefined || blue === undefined) throw new RangeError('three tables are needed');
-  for (let i = 0; i < pixels.length; i += 3) {
-    pixels[i] = red[pixels[i] ?? 0] ?? 0;
-    pixels[i + 1] = green[pixels[i + 1] ?? 0] ?? 0;
-    pixels[i + 2] = blue[pixels[i + 2] ?? 0] ?? 0;
-  }
+/** Replaces each value, in place, by the entry of a table that is made from its channel's histogram. */
+function lookUp(pixels: Uint8Array, tableOf: (histogram: Uint32Array) => Uint8Array): Uint8Array {
+  const counts = native().channelHistograms(pixels);
+  const tables = new Uint8Array(counts.length);
+  for (let at = 0; at < counts.length; at += 256) tables.set(tableOf(counts.subarray(at, at + 256)), at);
+  native().lookUp(pixels, tables);
   return pixels;
 }
 
 /** A table of 256 values, each cut to [0, 255] and to a whole number. */
-const table = (value: (i: number) => number) => Uint8Array.from({ length: 256 }, (_, i) => clip(value(i)));
-const clip = (value: number) => Math.min(255, Math.max(0, value));
+function table(value: (i: number) => number): Uint8Array {
+  return new Uint8Array(256).map((_, i) => Math.min(255, Math.max(0, value(i))));
+}
 
 /**
  * Stretches the values to 0 to 255. The reference negates the lowest value as an 8-bit number, so that it wraps: a

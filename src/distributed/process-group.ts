@@ -156,9 +156,12 @@ export class ProcessGroup {
     this.run('barrier', () => native().barrier(this.#id));
   }
 
-  /** Closes the connections. Not after a failure: a group that has lost a rank is left to the end of the process. */
-  destroy(): void {
-    native().destroyProcessGroup(this.#id);
+  /**
+   * Ends the group, after all ranks have come here (or `patienceMs` is over): a rank that left earlier would break off
+   * what another still receives. Every rank calls this before it ends its process, but not after a failure.
+   */
+  destroy(patienceMs = this.timeoutMs): void {
+    native().destroyProcessGroup(this.#id, patienceMs);
   }
 }
 

@@ -38,11 +38,10 @@ export function drawNegatives(input: NegativeInput): Negatives {
         negativeWeights(input.textFeatures, input.worldImages, input),
         negativeWeights(input.imageFeatures, input.worldTexts, input),
       ]); // (2B, W)
-      const total = ops.sumDim(weights, 1, true); // (2B, 1): 0 where nothing may be drawn
-      const none = ops.equal(total, ops.zeros([], { device: weights.device }));
-      // A row of zeros cannot be drawn from; it draws from ones, and the draw is marked -1.
-      const drawn = ops.multinomial(ops.add(weights, ops.to(none, { dtype: 'float32' })));
-      const marked = ops.maskedFill(drawn, none, -1).integers();
+      const drawable = ops.greaterThan(ops.sumDim(weights, 1, true), 0); // (2B, 1): false for zeros, and for NaN
+      // A row that cannot be drawn from draws from ones, and the draw is marked -1; NaN shows in the loss.
+      const drawn = ops.multinomial(ops.where(drawable, weights, ops.full([], 1, { device: weights.device })));
+      const marked = ops.where(drawable, drawn, ops.full([], -1, { dtype: 'int64', device: weights.device })).integers();
       const rows = input.idx.numel;
       return { imageOfText: marked.slice(0, rows), textOfImage: marked.slice(rows) };
     }),

@@ -81,7 +81,7 @@ export interface Native {
     joinTimeoutMs: number,
     timeoutMs: number,
   ): number;
-  destroyProcessGroup(group: number): void;
+  destroyProcessGroup(group: number, patienceMs: number): void;
   dieWithParent(pid: number): boolean;
   allReduce(group: number, tensor: Handle, op: 'sum' | 'max' | 'min'): void;
   broadcast(group: number, tensor: Handle, root: number): void;
@@ -104,6 +104,10 @@ export interface Native {
   ): void;
   /** Turns each row of 8-bit RGB pixels left to right, in place. */
   mirrorRows(pixels: Uint8Array, width: number, height: number): void;
+  /** How often each value occurs in 8-bit RGB pixels: 256 counts of red, then of green, then of blue. */
+  channelHistograms(pixels: Uint8Array): Uint32Array;
+  /** Replaces each value of 8-bit RGB pixels, in place, by its channel's entry among 3 x 256. */
+  lookUp(pixels: Uint8Array, tables: Uint8Array): void;
   /** OpenCV's bilinear affine warp of 8-bit RGB; `matrix` leads from the destination to the source. See native/augment.cc. */
   warpAffine(
     source: Uint8Array,

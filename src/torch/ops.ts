@@ -196,3 +196,7 @@ export function movingAverageInPlace(averages: readonly Tensor[], values: readon
 const backwardOp = operatorInPlace('aten::_backward');
 /** Accumulates into the leaves the gradient of x weighted by `gradient`, which has x's shape. Blocks the thread. */
 export const backward = (x: Tensor, gradient: Tensor) => backwardOp(x, [], gradient);
+/** x > value, element by element. */
+export const greaterThan = operator('aten::gt.Scalar');
+/** a where `condition` holds, else b, with broadcasting. */
+export const where = operator('aten::where.self');

@@ -65,6 +65,8 @@ export interface TrainingRun {
   /** Evaluates the online model on both splits. Only rank 0's answer counts. */
   evaluate(): Promise<{ val: RetrievalMetrics; test: RetrievalMetrics }>;
   outputDir: string;
+  /** Lines that an earlier run logged from here on are dropped; else new ones are added, as the reference does. */
+  resuming: boolean;
   /** Write checkpoint_last.pth every so many steps, beside every epoch's end. */
   saveEvery?: number | undefined;
   /** End after so many steps of the whole run. */
@@ -94,7 +96,7 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
   const { settings, ranks, outputDir } = run;
   const isMain = ranks.rank === 0;
   const file = (name: string) => join(outputDir, name);
-  if (isMain) forgetLater(outputDir, start, run.stepsPerEpoch);
+  if (isMain && run.resuming) forgetLater(outputDir, start, run.stepsPerEpoch);
   let progress = start;
 
   const save = async (lr: number): Promise<void> => {
@@ -262,7 +264,6 @@ function forgetLater(outputDir: string, start: Progress, stepsPerEpoch: number):
     });
     if (kept.length < lines.length) writeFileSync(path, kept.map((line) => `${line}\n`).join(''));
   };
-  if (start.epoch === 0 && start.step === 0) return; // a new run adds to what is there, as the reference does
   keepLines('log.txt', (epoch) => epoch < start.epoch);
   keepLines('metrics.jsonl', (epoch, step) => epoch * stepsPerEpoch + step < start.epoch * stepsPerEpoch + start.step);
 }

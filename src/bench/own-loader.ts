@@ -1,0 +1,41 @@
+// This program's side of `bench train-loader`: one epoch of training images, normalised on the CPU as the reference does.
+import { TrainingSampler } from '../data/sampler.js';
+import { trainingEpoch } from '../data/training-loader.js';
+import { loadTrainingSet } from '../data/training-set.js';
+import { messageOf } from '../errors.js';
+import { normalizeImages } from '../model/normalize-images.js';
+import { native } from '../torch/native.js';
+import * as ops from '../torch/ops.js';
+import { scope } from '../torch/tensor.js';
+
+/** @param folder images and annotations in COCO's layout */
+async function epoch(folder: string, size: number, batchSize: number, workers: number): Promise<object> {
+  native({ cuda: false });
+  const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
+  const sampler = new TrainingSampler({ length: set.images.length, world: 1, rank: 0, batchSize });
+  const [start, cpu] = [performance.now(), process.cpuUsage()];
+  const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
+  for (let batch = loader.next(); batch !== null; batch = loader.next()) {
+    const { data, count, release } = batch;
+    scope(() => void normalizeImages(ops.fromBytes(data, 'uint8', [count, size, size, 3]), 'cpu'));
+    release();
+  }
+  loader.close();
+  const { user, system } = process.cpuUsage(cpu);
+  return {
+    seconds: (performance.now() - start) / 1e3,
+    cpu_seconds: (user + system) / 1e6,
+    images: rows.length,
+    versions: { LibTorch: native().version().built },
+  };
+}
+
+const [folder = '', ...numbers] = process.argv.slice(2);
+const [size = 0, batch = 0, workers = 0] = numbers.map(Number);
+let answer: object;
+try {
+  answer = { ok: true, ...(await epoch(folder, size, batch, workers)) };
+} catch (error) {
+  answer = { ok: false, error: messageOf(error) };
+}
+process.stdout.write(`${JSON.stringify(answer)}\n`);
