@@ -20,8 +20,11 @@ const BROKEN_PIPE = 141;
 
 interface DemoFlags {
   output_dir: string;
+  train_images: number;
   images: number;
+  epochs?: number;
   seed: number;
+  resume?: true;
 }
 
 interface CheckDataFlags {
@@ -32,7 +35,9 @@ interface CheckDataFlags {
 /** The whole command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 function program(): Command {
   const root = new Command(NAME)
-    .description('BLIP image-text retrieval: evaluation in the place of the reference train_retrieval.py')
+    .description(
+      'BLIP image-text retrieval: evaluation and fine-tuning in the place of the reference train_retrieval.py',
+    )
     .version(version(), '--version', 'print the version')
     .enablePositionalOptions()
     .exitOverride()
@@ -65,12 +70,24 @@ function program(): Command {
     .action(async (flags: { json?: boolean }) => {
       process.exitCode = await (await import('./commands/doctor.js')).doctorCommand(flags);
     });
-  add('demo', 'draw a small data set and evaluate a small model on it; downloads nothing')
+  add('demo', 'draw a small data set, train a small model on it, evaluate before and after; downloads nothing')
     .option('--output_dir <folder>', 'where the data set and the results go', 'output/demo')
+    .option('--train_images <number>', 'images of the train split', (text) => wholeNumber(text, 10), 800)
     .option('--images <number>', 'images of the test split', (text) => wholeNumber(text, 10), 100)
+    .option('--epochs <number>', "epochs of training (default: the config's; 0 only evaluates)", (text) =>
+      wholeNumber(text, 0),
+    )
     .option('--seed <number>', 'seed of the data set and of the weights', (text) => wholeNumber(text, 0), 42)
-    .action(async ({ output_dir, images, seed }: DemoFlags) =>
-      (await import('./commands/demo.js')).demoCommand({ outputDir: output_dir, images, seed }),
+    .option('--resume', 'go on with a demo that was interrupted')
+    .action(async ({ output_dir, train_images, images, epochs, seed, resume }: DemoFlags) =>
+      (await import('./commands/demo.js')).demoCommand({
+        outputDir: output_dir,
+        trainImages: train_images,
+        images,
+        epochs,
+        seed,
+        resume: resume === true,
+      }),
     );
   add('inspect', 'what is in a checkpoint, without running anything in it')
     .argument('<file>', 'a .pth or .bin file of torch.save')

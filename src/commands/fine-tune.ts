@@ -19,7 +19,7 @@ import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
 import { type Progress, type RunIdentity, startOfRun } from '../training/progress.js';
-import { type EpochBatches, onlyRank, type Outcome, train, type TrainingRun } from '../training/train.js';
+import { type EpochBatches, type Outcome, onlyRank, type TrainingRun, train } from '../training/train.js';
 import { restoreRandom, resumeFrom } from '../training/training-checkpoint.js';
 import { type Prepared, pretrainedFile, type RetrievalResult, type SplitName, splitRunOptions } from './retrieval.js';
 
@@ -35,7 +35,13 @@ function resumeFile({ options, print }: Prepared): string | undefined {
 }
 
 /** Batches of an epoch from the loader's workers, as the training loop takes them. */
-function epochBatches(prepared: Prepared, set: TrainingSet, tokens: Int32Array[], sampler: TrainingSampler, batchSize: number) {
+function epochBatches(
+  prepared: Prepared,
+  set: TrainingSet,
+  tokens: Int32Array[],
+  sampler: TrainingSampler,
+  batchSize: number,
+) {
   const { architecture, options, device } = prepared;
   const size = architecture.vision.imageSize;
   return (epoch: number, first: number): EpochBatches => {
@@ -53,7 +59,9 @@ function epochBatches(prepared: Prepared, set: TrainingSet, tokens: Int32Array[]
         if (batch === null) return null;
         const rows = [...order.subarray(batch.start, batch.start + batch.count)];
         const bytes = batch.data.subarray(0, batch.count * size * size * 3);
-        const images = scope(() => normalizeImages(ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]), device));
+        const images = scope(() =>
+          normalizeImages(ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]), device),
+        );
         batch.release();
         return {
           images,
@@ -181,7 +189,9 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
   }
   const signal = signals.caught();
   if (outcome === 'stopped') {
-    print(`Stopped${signal ? ` by ${signal}` : ` after ${maxSteps} steps`}; checkpoint_last.pth is saved, --resume latest goes on`);
+    print(
+      `Stopped${signal ? ` by ${signal}` : ` after ${maxSteps} steps`}; checkpoint_last.pth is saved, --resume latest goes on`,
+    );
     if (signal) process.exitCode = signal === 'SIGINT' ? 130 : 143;
   }
   return last;

@@ -138,6 +138,8 @@ export async function runRetrieval(options: RetrievalOptions): Promise<Retrieval
     ? await evaluate(prepared)
     : await (await import('./fine-tune.js')).fineTune(prepared);
   if (result !== undefined) console.log(recallTable([result.val, result.test]));
-  print(`${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`);
+  print(
+    `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`,
+  );
   return result;
 }

@@ -41,7 +41,9 @@ export function drawNegatives(input: NegativeInput): Negatives {
       const drawable = ops.greaterThan(ops.sumDim(weights, 1, true), 0); // (2B, 1): false for zeros, and for NaN
       // A row that cannot be drawn from draws from ones, and the draw is marked -1; NaN shows in the loss.
       const drawn = ops.multinomial(ops.where(drawable, weights, ops.full([], 1, { device: weights.device })));
-      const marked = ops.where(drawable, drawn, ops.full([], -1, { dtype: 'int64', device: weights.device })).integers();
+      const marked = ops
+        .where(drawable, drawn, ops.full([], -1, { dtype: 'int64', device: weights.device }))
+        .integers();
       const rows = input.idx.numel;
       return { imageOfText: marked.slice(0, rows), textOfImage: marked.slice(rows) };
     }),

@@ -45,7 +45,16 @@ const frozen: Record<string, string[]> = {
   ],
   setup: ['--debug', '--cuda', '--cpu', '--libtorch <folder>', '--offline', '--sha256 <digest>', '--force', '--help'],
   doctor: ['--debug', '--json', '--help'],
-  demo: ['--debug', '--output_dir <folder>', '--images <number>', '--seed <number>', '--help'],
+  demo: [
+    '--debug',
+    '--output_dir <folder>',
+    '--train_images <number>',
+    '--images <number>',
+    '--epochs <number>',
+    '--seed <number>',
+    '--resume',
+    '--help',
+  ],
   inspect: ['--debug', '--json', '--stats', '--help'],
   'check-data': ['--debug', '--config <file>', '--set <key=value>', '--help'],
   bench: [

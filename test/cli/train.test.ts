@@ -85,13 +85,26 @@ function interrupt(args: string[], marker: RegExp, act: (child: ChildProcess) =>
 test('a run writes the files of the reference, and ends of other runs are bit-equal to its own', async (t) => {
   const whole = await runCli(argumentsFor('whole', '--save_every', '3'), env);
   assert.equal(whole.code, 0, whole.stderr);
-  assert.match(whole.stdout, /^Train Epoch: \[1\] {2}\[ 0\/12\] {2}eta: .* lr: 0\.000050 {2}loss_itm: .* {2}loss_ita: /m);
+  assert.match(
+    whole.stdout,
+    /^Train Epoch: \[1\] {2}\[ 0\/12\] {2}eta: .* lr: 0\.000050 {2}loss_itm: .* {2}loss_ita: /m,
+  );
   assert.match(whole.stdout, /^Averaged stats: lr: 0\.0001 {2}loss_itm: /m);
 
   await t.test('log.txt has the keys of the reference, in its order', () => {
     const lines = bytesOf('whole', 'log.txt').toString().trimEnd().split('\n');
     assert.equal(lines.length, 2);
-    const recalls = ['txt_r1', 'txt_r5', 'txt_r10', 'txt_r_mean', 'img_r1', 'img_r5', 'img_r10', 'img_r_mean', 'r_mean'];
+    const recalls = [
+      'txt_r1',
+      'txt_r5',
+      'txt_r10',
+      'txt_r_mean',
+      'img_r1',
+      'img_r5',
+      'img_r10',
+      'img_r_mean',
+      'r_mean',
+    ];
     assert.deepEqual(Object.keys(JSON.parse(lines[0] ?? '')), [
       ...['train_lr', 'train_loss_itm', 'train_loss_ita'],
       ...recalls.map((key) => `val_${key}`),
@@ -105,7 +118,10 @@ test('a run writes the files of the reference, and ends of other runs are bit-eq
     const best = openCheckpoint(join(folder, 'whole', 'checkpoint_best.pth'));
     const names = [...stateDictOf(best).keys()];
     const entries = modelEntries(architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} }));
-    assert.deepEqual(names, entries.map(([name]) => name));
+    assert.deepEqual(
+      names,
+      entries.map(([name]) => name),
+    );
     const { values } = flattenCheckpoint(best);
     assert.equal(values.get('optimizer/param_groups/0/weight_decay'), 0.05);
     assert.equal(values.get('optimizer/param_groups/0/params/258'), 258);
@@ -113,11 +129,20 @@ test('a run writes the files of the reference, and ends of other runs are bit-eq
   });
 
   await t.test('the evaluation of checkpoint_best.pth gives the recalls of its epoch', async () => {
-    const args = argumentsFor('again', '--evaluate', '--set', `pretrained=${join(folder, 'whole', 'checkpoint_best.pth')}`);
+    const args = argumentsFor(
+      'again',
+      '--evaluate',
+      '--set',
+      `pretrained=${join(folder, 'whole', 'checkpoint_best.pth')}`,
+    );
     const again = await runCli(args, env);
     assert.equal(again.code, 0, again.stderr);
     const evaluated = JSON.parse(bytesOf('again', 'evaluate.txt').toString());
-    const lines = bytesOf('whole', 'log.txt').toString().trimEnd().split('\n').map((line) => JSON.parse(line));
+    const lines = bytesOf('whole', 'log.txt')
+      .toString()
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     const best = lines.find(({ epoch }) => epoch === lines[1].best_epoch);
     for (const [key, value] of Object.entries(evaluated)) assert.equal(best[key], value, key);
   });
@@ -133,7 +158,10 @@ test('a run writes the files of the reference, and ends of other runs are bit-eq
       assert.ok(bytesOf('killed', name).equals(bytesOf('whole', name)), `${name} differs`);
   });
 
-  for (const [signal, exit] of [['SIGINT', 130], ['SIGTERM', 143]] as const)
+  for (const [signal, exit] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
     await t.test(`${signal} saves at the next step and exits ${exit}; the resumed run ends the same`, async () => {
       const args = argumentsFor(signal);
       const code = await interrupt(args, /Train Epoch: \[0\] {2}\[ 0\/12\]/, (child) => child.kill(signal));

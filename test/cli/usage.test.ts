@@ -15,8 +15,6 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and no stack', async () => {
   for (const [args, message] of [
-    [[], /^error: This version evaluates and does not train yet: add --evaluate\.\n$/],
-    [['--nproc_per_node=8', '--config', 'configs/demo.yaml'], /does not train yet/],
     [['evaluate'], /^error: There is no command 'evaluate'/],
     [['--evaluate', 'chek-data'], /did you mean check-data\?/],
     [['--evalute'], /unknown option '--evalute'\n\(Did you mean --evaluate\?\)/],

@@ -102,6 +102,13 @@ export function pythonRank(python: string, task: string, rank: number, port: num
   return start(python, [join(projectRoot, 'test/distributed/peer.py'), task], rankVariables(rank, port));
 }
 
+/** Two Node ranks that run `script` of this folder. */
+export async function bothRun<T>(script: string, args: readonly string[]): Promise<[T, T]> {
+  const port = await freePort();
+  const run = (rank: number) => start(process.execPath, [compiled(script), ...args], rankVariables(rank, port));
+  return results<T>([run(0), run(1)]);
+}
+
 /** Both ranks do `task`; what each printed as JSON, in rank order. Throws what a rank that failed said. */
 export async function bothRanks<T>(task: string, env: NodeJS.ProcessEnv = {}): Promise<[T, T]> {
   const port = await freePort();

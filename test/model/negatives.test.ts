@@ -95,7 +95,10 @@ test('a queue takes batches that do not divide its size, and batches longer than
   scope(() => {
     const queue = queues(5);
     const enqueue = (values: number[]) => {
-      const features = ops.float32(values.flatMap((value) => [value, -value]), [values.length, 2]);
+      const features = ops.float32(
+        values.flatMap((value) => [value, -value]),
+        [values.length, 2],
+      );
       queue.enqueue(features, ops.mul(features, 2), ops.int64(values));
     };
     enqueue([1, 2, 3]);
@@ -105,7 +108,7 @@ test('a queue takes batches that do not divide its size, and batches longer than
     assert.deepEqual([...queue.images.float32()], [6, 2, 3, 4, 5, -6, -2, -3, -4, -5]);
     assert.deepEqual([...queue.texts.float32()].slice(0, 5), [12, 4, 6, 8, 10]);
     enqueue([10, 11, 12, 13, 14, 15, 16]);
-    assert.deepEqual(queue.idx.integers(), [15, 16, 12, 13, 14]);
+    assert.deepEqual(queue.idx.integers(), [14, 15, 16, 12, 13]);
     assert.deepEqual(queue.pointer.integers(), [3]);
   });
 });

@@ -1,0 +1,93 @@
+// report.html of the demo: recalls before and after training, the losses on the way, and what was done.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { SplitReport } from '../evaluation/report.js';
+import { writeFileAtomically } from '../files.js';
+
+/** One line of metrics.jsonl. */
+interface LoggedStep {
+  epoch: number;
+  step: number;
+  loss_itm: number;
+  loss_ita: number;
+}
+
+export interface DemoReport {
+  before: SplitReport;
+  after: SplitReport;
+  /** Minutes the whole demo took. */
+  minutes: number;
+  command: string;
+}
+
+const WIDTH = 640;
+const HEIGHT = 260;
+const MARGIN = { left: 48, right: 12, top: 12, bottom: 36 };
+
+function loggedSteps(outputDir: string): LoggedStep[] {
+  const lines = readFileSync(join(outputDir, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  return lines.map((line): LoggedStep => JSON.parse(line));
+}
+
+/** The two losses over logged steps, each a line from 0 to the largest value. */
+function lossCurve(steps: readonly LoggedStep[]): string {
+  const top = Math.max(...steps.map(({ loss_ita, loss_itm }) => Math.max(loss_ita, loss_itm)));
+  const x = (i: number) => MARGIN.left + ((WIDTH - MARGIN.left - MARGIN.right) * i) / Math.max(1, steps.length - 1);
+  const y = (value: number) => HEIGHT - MARGIN.bottom - ((HEIGHT - MARGIN.top - MARGIN.bottom) * value) / top;
+  const line = (name: 'loss_ita' | 'loss_itm', colour: string) => {
+    const points = steps.map((step, i) => `${x(i).toFixed(1)},${y(step[name]).toFixed(1)}`).join(' ');
+    return `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="2"/>`;
+  };
+  const ticks = [0, 0.5, 1].map(
+    (part) =>
+      `<text x="${MARGIN.left - 6}" y="${y(top * part) + 4}" text-anchor="end">${(top * part).toFixed(1)}</text>` +
+      `<path d="M${MARGIN.left} ${y(top * part)}H${WIDTH - MARGIN.right}" stroke="#ddd"/>`,
+  );
+  const epochs = steps.flatMap((step, i) =>
+    step.step === 0 ? [`<text x="${x(i)}" y="${HEIGHT - 18}" text-anchor="middle">${step.epoch}</text>`] : [],
+  );
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="losses by epoch">
+${ticks.join('')}${line('loss_ita', '#2a6fb0')}${line('loss_itm', '#c2571a')}${epochs.join('')}
+<text x="${WIDTH / 2}" y="${HEIGHT - 2}" text-anchor="middle">epoch</text>
+<text x="${WIDTH - 150}" y="28" fill="#2a6fb0">contrastive (ITA)</text><text x="${WIDTH - 150}" y="46" fill="#c2571a">matching (ITM)</text></svg>`;
+}
+
+function recallRows({ before, after }: DemoReport): string {
+  const row = (name: string, chance: number, from: number, to: number) =>
+    `<tr><th scope="row">${name}</th><td>${chance.toFixed(1)}</td><td>${from.toFixed(1)}</td><td><b>${to.toFixed(1)}</b></td></tr>`;
+  const [a, b] = [before.metrics, after.metrics];
+  const [text, image] = [after.chance.text, after.chance.image];
+  return [
+    row('text R@1', text[0], a.txt_r1, b.txt_r1),
+    row('text R@5', text[1], a.txt_r5, b.txt_r5),
+    row('text R@10', text[2], a.txt_r10, b.txt_r10),
+    row('image R@1', image[0], a.img_r1, b.img_r1),
+    row('image R@5', image[1], a.img_r5, b.img_r5),
+    row('image R@10', image[2], a.img_r10, b.img_r10),
+  ].join('\n');
+}
+
+const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+
+/** Writes report.html into the output folder; it needs nothing beside itself. */
+export async function writeDemoReport(outputDir: string, report: DemoReport): Promise<string> {
+  const { after, minutes, command } = report;
+  const html = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>blip-retrieval demo</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#222}table{border-collapse:collapse}
+th,td{padding:.3rem .9rem;border-bottom:1px solid #ddd;text-align:right}th[scope=row]{text-align:left}svg{max-width:100%;height:auto;font:12px sans-serif}
+code{background:#f3f3f3;padding:.1rem .3rem}</style>
+<h1>A small BLIP, trained on drawn scenes</h1>
+<p>A model of three layers was trained from random weights on pictures of two coloured shapes with five captions each, then asked to find, among
+${after.images} new pictures and ${after.texts} captions, the caption of a picture and the picture of a caption. It took ${minutes.toFixed(1)} minutes.</p>
+<h2>Recall on the test split, in percent</h2>
+<table><tr><th scope="row"></th><th>chance</th><th>before</th><th>after</th></tr>
+${recallRows(report)}</table>
+<h2>Losses</h2>
+${lossCurve(loggedSteps(outputDir))}
+<p>Do it again: <code>${escaped(command)}</code>. The checkpoint is <code>checkpoint_best.pth</code>, which Python's torch.load reads as well.</p></html>
+`;
+  const path = join(outputDir, 'report.html');
+  await writeFileAtomically(path, (file) => file.write(new TextEncoder().encode(html)));
+  return path;
+}

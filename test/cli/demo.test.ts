@@ -1,0 +1,30 @@
+// The demo at a small size: draws, evaluates, trains, evaluates, reports; stopped and resumed it goes on.
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { runCli } from '../helpers/run-cli.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-demo-cli-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test('draws, evaluates, trains, evaluates and writes a report', async () => {
+  const output = join(folder, 'out');
+  const args = ['demo', '--train_images', '16', '--images', '10', '--epochs', '1', '--output_dir', output];
+  const { code, stdout, stderr } = await runCli(args, { OMP_NUM_THREADS: '1' });
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout.match(/^Recall in percent$/gm)?.length, 2, 'a table before and one after');
+  assert.match(stdout, /^Train Epoch: \[0\] {2}\[0\/2\]/m); // 80 rows in batches of 32
+  assert.match(stdout, /Test recall at 1 before and after: text \d+\.\d % and \d+\.\d %/);
+  const report = readFileSync(join(output, 'report.html'), 'utf8');
+  assert.match(report, /<svg [^>]*>[\s\S]*<polyline points="[\d., -]+"/);
+  assert.match(report, /text R@10<\/th><td>\d+\.\d<\/td><td>\d+\.\d<\/td><td><b>\d+\.\d<\/b>/);
+  assert.ok(existsSync(join(output, 'checkpoint_best.pth')));
+
+  const again = await runCli([...args, '--resume'], { OMP_NUM_THREADS: '1' });
+  assert.equal(again.code, 0, again.stderr);
+  assert.doesNotMatch(again.stdout, /^Drawing/m);
+  assert.match(again.stdout, /Resuming .*checkpoint_last\.pth in epoch 0 after step 2/);
+  assert.equal(readFileSync(join(output, 'log.txt'), 'utf8').trimEnd().split('\n').length, 1);
+});
