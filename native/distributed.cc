@@ -1,7 +1,7 @@
 // Several processes: a c10d process group that a Python rank can join too, its collectives, the gather that has a
 // gradient, and c10d's Reducer, which is what DistributedDataParallel is made of. All of c10d is in this file: its
 // headers cost more to compile than everything else here.
-#include <arpa/inet.h>
+#include <dlfcn.h>
 #include <netdb.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -28,14 +28,19 @@
 #include "convert.h"
 #include "exports.h"
 #include "handles.h"
+#include "nccl_backend.h"
 
 namespace {
 
 using std::chrono::milliseconds;
 
+// gloo's headers are stand-ins here (native/gloo_stubs), which fit these versions of LibTorch.
+constexpr bool kKnownGloo = TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 9 && TORCH_VERSION_MINOR <= 13;
+
 struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
+  c10::intrusive_ptr<c10d::Backend> nccl;  // undefined on the CPU
   bool server = false;
 };
 
@@ -132,6 +137,7 @@ int ListenOn(const std::string& host, uint16_t port) {
 // What Python makes in ProcessGroupGloo's place: GLOO_SOCKET_IFNAME chooses interfaces; without it loopback when all
 // ranks are on one machine, else the address of the machine's name.
 c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool loopback, milliseconds timeout) {
+  TORCH_CHECK(kKnownGloo, "several processes need an addon built with LibTorch 2.9 to 2.13, and this one was built with ", TORCH_VERSION);
   auto options = c10d::ProcessGroupGloo::Options::create(timeout);
   const char* interfaces = std::getenv("GLOO_SOCKET_IFNAME");
   if (interfaces != nullptr && *interfaces != '\0') {
@@ -148,8 +154,19 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
   return backend;
 }
 
-// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms): its number.
-// The store's keys are nested as torch.distributed nests them, so ranks of both kinds find each other. `prefix` comes
+// The backend for tensors on GPUs, from libblip_nccl.so. libtorch_cuda has been opened before.
+c10::intrusive_ptr<c10d::Backend> Nccl(const std::string& library, const NcclRequest& request) {
+  void* opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  TORCH_CHECK(opened != nullptr, dlerror());
+  const auto make = reinterpret_cast<NcclFunction>(dlsym(opened, kNcclFunction));
+  TORCH_CHECK(make != nullptr, dlerror());
+  c10::intrusive_ptr<c10d::Backend> made;
+  make(request, &made);
+  return made;
+}
+
+// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, path of
+// libblip_nccl.so or ""): its number. The store's keys are nested as torch.distributed nests them, so ranks of both kinds find each other. `prefix` comes
 // before them where it is not empty.
 Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const std::string host = info[0].As<Napi::String>();
@@ -184,6 +201,12 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
   made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  const std::string nccl = info[9].As<Napi::String>();
+  if (!nccl.empty()) {
+    const NcclRequest request{c10::make_intrusive<c10d::PrefixStore>("cuda/", store), rank, size, timeout};
+    made.nccl = Nccl(nccl, request);
+    made.group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, made.nccl);
+  }
   made.group->setGroupName("0");
   c10d::register_process_group("0", made.group);
   return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
@@ -213,6 +236,7 @@ Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
     // Another rank is gone already, or does not come: this one has done its work all the same.
   }
   c10d::unregister_process_group(taken.group->getGroupName());
+  if (taken.nccl) taken.nccl->shutdown();
   return info.Env().Undefined();
 }
 
@@ -287,8 +311,9 @@ Napi::Value AllGather(const Napi::CallbackInfo& info) {
   const at::Tensor all = gradient ? GatherWithGradient::apply(x, info[0].As<Napi::Number>().Int64Value()) : GatherRows(group, x);
   return Napi::Number::New(info.Env(), PutHandle(all));
 }
+// barrier(group): of the processes; work queued on GPUs is not waited for.
 Napi::Value Barrier(const Napi::CallbackInfo& info) {
-  GroupOf(info[0])->barrier()->wait();
+  GroupOf(info[0])->getBackend(c10::DeviceType::CPU)->barrier()->wait();
   return info.Env().Undefined();
 }
 
@@ -362,7 +387,7 @@ void InitDistributed(Napi::Env env, Napi::Object exports) {
   const auto kN = Want::kNumber;
   const auto kS = Want::kString;
   const auto kB = Want::kBoolean;
-  Export(env, exports, "initProcessGroup", InitProcessGroup, {kS, kN, kN, kN, kB, kS, kB, kN, kN});
+  Export(env, exports, "initProcessGroup", InitProcessGroup, {kS, kN, kN, kN, kB, kS, kB, kN, kN, kS});
   Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {kN, kN});
   Export(env, exports, "dieWithParent", DieWithParent, {kN});
   Export(env, exports, "allReduce", AllReduce, {kN, kH, kS});

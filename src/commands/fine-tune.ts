@@ -1,8 +1,8 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Prepares model, data and position, then runs the training loop.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ImageLoader } from '../data/loader.js';
 import { TrainingSampler } from '../data/sampler.js';
+import { trainingEpoch } from '../data/training-loader.js';
 import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
 import { download } from '../download.js';
 import { UserError } from '../errors.js';
@@ -36,23 +36,15 @@ function resumeFile({ options, print }: Prepared): string | undefined {
 
 /** Batches of an epoch from the loader's workers, as the training loop takes them. */
 function epochBatches(
-  prepared: Prepared,
+  { architecture, options, device }: Prepared,
   set: TrainingSet,
   tokens: Int32Array[],
   sampler: TrainingSampler,
-  batchSize: number,
 ) {
-  const { architecture, options, device } = prepared;
   const size = architecture.vision.imageSize;
-  return (epoch: number, first: number): EpochBatches => {
-    const order = sampler.order(epoch).subarray(first * batchSize, sampler.batches * batchSize);
-    const loader = new ImageLoader({
-      paths: Array.from(order, (row) => set.images[row] ?? ''),
-      size,
-      batchSize,
-      skipBadImages: options.skipBadImages,
-      transform: { kind: 'train', seed: options.seed, epoch, first: first * batchSize },
-    });
+  const { seed, skipBadImages } = options;
+  return (epoch: number, firstBatch: number): EpochBatches => {
+    const { loader, rows: order } = trainingEpoch({ set, sampler, epoch, seed, firstBatch, size, skipBadImages });
     return {
       next() {
         const batch = loader.next();
@@ -168,7 +160,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     identity,
     ranks,
     stepsPerEpoch: sampler.batches,
-    openEpoch: epochBatches(prepared, set, tokens, sampler, batchSize),
+    openEpoch: epochBatches(prepared, set, tokens, sampler),
     evaluate,
     outputDir: options.outputDir,
     resuming: options.training.resume !== undefined,

@@ -1,9 +1,12 @@
 // The ranks of a run and what they do together. Every call blocks until this rank's part is done: the event loop
 // stands still meanwhile. All ranks must make the same calls in the same order.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { UserError } from '../errors.js';
+import { addonFolder } from '../torch/load.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
-import { scope, Tensor } from '../torch/tensor.js';
+import { type Device, scope, Tensor } from '../torch/tensor.js';
 import { collectiveFailure, meetingFailure } from './failures.js';
 import type { Rank } from './rank.js';
 
@@ -12,6 +15,8 @@ export interface GroupOptions extends Rank {
   joinTimeoutMs?: number;
   /** How long a collective may take; torch.distributed's 30 minutes when left out. */
   timeoutMs?: number;
+  /** Where the tensors are; a GPU adds NCCL. 'cpu' when left out. */
+  device?: Device;
 }
 
 const MINUTE = 60_000;
@@ -32,7 +37,16 @@ export function endWithLauncher(env: NodeJS.ProcessEnv = process.env): void {
     throw new UserError(`The launcher (pid ${launcher}) that started this rank has ended, so this rank ends too.`);
 }
 
-/** A process group over Gloo: any Python rank with the same address can be in it. */
+/** NCCL's part of the addon. @throws UserError when it was not compiled */
+function ncclLibrary(): string {
+  const path = join(addonFolder() ?? '', 'libblip_nccl.so');
+  if (existsSync(path)) return path;
+  throw new UserError(
+    `Several processes on GPUs need NCCL, and ${path} was not built: the headers of CUDA and of LibTorch's NCCL were not found; name their folders in BLIP_CUDA_INCLUDE (separated by ;) and run "setup --force", or use --device cpu.`,
+  );
+}
+
+/** A process group over Gloo, and NCCL for tensors on GPUs: Python ranks with the same address can be in it. */
 export class ProcessGroup {
   readonly rank: number;
   readonly worldSize: number;
@@ -51,9 +65,10 @@ export class ProcessGroup {
    * have come. @throws UserError: port in use, no rank 0, ranks missing
    */
   static init(options: GroupOptions): ProcessGroup {
-    const { joinTimeoutMs = 5 * MINUTE, timeoutMs = 30 * MINUTE, ...place } = options;
+    const { joinTimeoutMs = 5 * MINUTE, timeoutMs = 30 * MINUTE, device = 'cpu', ...place } = options;
     const { rank, worldSize, masterAddr, masterPort, agentStore, restarts } = place;
     endWithLauncher();
+    const nccl = device === 'cpu' ? '' : ncclLibrary();
     // An agent's store may outlive the ranks: what they left there must not be found by those that come after.
     const prefix = agentStore && restarts > 0 ? `/worker/attempt_${restarts}` : '';
     const server = rank === 0 && !agentStore;
@@ -69,6 +84,7 @@ export class ProcessGroup {
         loopback,
         joinTimeoutMs,
         timeoutMs,
+        nccl,
       );
       return new ProcessGroup(id, place, timeoutMs);
     } catch (error) {

@@ -1,4 +1,4 @@
-// Weights from a rule instead of a checkpoint: any LibTorch draws the same ones, so that tests and benchmarks at the
+// Weights from a rule instead of a checkpoint; every LibTorch draws the same ones, so that tests and benchmarks at the
 // published sizes need no download. The rule is the reference fixtures' own (make_full_size.py).
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';

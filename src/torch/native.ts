@@ -80,6 +80,7 @@ export interface Native {
     loopback: boolean,
     joinTimeoutMs: number,
     timeoutMs: number,
+    ncclLibrary: string,
   ): number;
   destroyProcessGroup(group: number, patienceMs: number): void;
   dieWithParent(pid: number): boolean;

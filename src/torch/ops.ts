@@ -84,7 +84,12 @@ export const sub = (a: Tensor, b: Tensor) => subTensorOp(a, b);
 export const mul = (a: Tensor, b: Tensor | number) => (typeof b === 'number' ? mulScalarOp(a, b) : mulTensorOp(a, b));
 export const div = (a: Tensor, b: Tensor | number) => (typeof b === 'number' ? divScalarOp(a, b) : divTensorOp(a, b));
 export const addInPlace = operatorInPlace('aten::add_.Tensor');
-export const divInPlace = operatorInPlace('aten::div_.Scalar');
+const divScalarInPlace = operatorInPlace('aten::div_.Scalar');
+const divTensorInPlace = operatorInPlace('aten::div_.Tensor');
+/** a /= b */
+export const divInPlace = (a: Tensor, b: Tensor | number) =>
+  typeof b === 'number' ? divScalarInPlace(a, b) : divTensorInPlace(a, b);
+export const subInPlace = operatorInPlace('aten::sub_.Tensor');
 export const sum = operator('aten::sum');
 export const abs = operator('aten::abs');
 const maxAllOp = operator('aten::max');

@@ -71,7 +71,7 @@ export async function writeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,
   metadata?: Readonly<Record<string, string>>,
 ): Promise<void> {
-  // A null prototype, so that a tensor named __proto__ is an entry as any other.
+  // A null prototype, so that a tensor named __proto__ is an entry like the others.
   const header: Record<string, unknown> = Object.create(null);
   if (metadata !== undefined) header.__metadata__ = metadata;
   const ordered = [...tensors].sort(([, a], [, b]) => DTYPES[b.dtype].bytes - DTYPES[a.dtype].bytes);

@@ -13,6 +13,7 @@ function run(...args: string[]): Promise<unknown> {
 const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['rerank'], /needs --reference DIR/],
   [['open'], /bench open needs --reference DIR/],
+  [['train-loader'], /bench train-loader needs --reference DIR/],
   [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is no multiple of 16/],
   [['rerank', '--reference', '.', '--texts', '3'], /--texts 3 is fewer than --images 8/],
   [['rerank', '--reference', '.', '--k', '9'], /--k 9 is above the number of images, 8/],

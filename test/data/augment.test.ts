@@ -93,6 +93,26 @@ test('mirroring turns rows, twice gives the image back', () => {
   assert.deepEqual(copy, source);
 });
 
+test('histograms count each channel, and tables replace it', () => {
+  const pixels = Uint8Array.from([0, 5, 255, 0, 6, 255, 1, 5, 254]);
+  const counts = native().channelHistograms(pixels);
+  const found = [...counts.entries()].filter(([, count]) => count > 0);
+  assert.deepEqual(found, [
+    [0, 2],
+    [1, 1],
+    [256 + 5, 2],
+    [256 + 6, 1],
+    [512 + 254, 1],
+    [512 + 255, 2],
+  ]);
+  native().lookUp(
+    pixels,
+    Uint8Array.from({ length: 768 }, (_, i) => (i < 256 ? i + 9 : i < 512 ? 255 - i : i)),
+  );
+  assert.deepEqual([...pixels], [9, 250, 255, 9, 249, 255, 10, 250, 254]);
+  assert.throws(() => native().lookUp(pixels, new Uint8Array(256)), /lookUp: expected tables of 768 bytes/);
+});
+
 test('the addon refuses pixels of another size, a bad matrix, and a warp onto itself', () => {
   const { mirrorRows, warpAffine } = native();
   const pixels = new Uint8Array(12);

@@ -1,0 +1,13 @@
+// NCCL's part of a process group, in a library of its own: only a run on GPUs opens it, after libtorch_cuda, and the
+// addon itself needs no CUDA. nccl.h must be of the NCCL that this LibTorch was made with: c10d's classes depend on it.
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include "nccl_backend.h"
+
+extern "C" __attribute__((visibility("default"))) void blip_nccl_backend(const NcclRequest& request, c10::intrusive_ptr<c10d::Backend>* made) {
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = request.timeout;
+  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(request.store, request.rank, request.size, options);
+  backend->setSequenceNumberForGroup();
+  *made = backend;
+}

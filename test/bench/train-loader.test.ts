@@ -1,0 +1,64 @@
+// `bench train-loader`: this program's side for real, the reference's played by a script that answers as it does.
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { benchTrainLoader, printTrainLoader } from '#blip/bench/train-loader.js';
+import { UserError } from '#blip/errors.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-bench-test-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A program in Python's place. */
+function python(name: string, script: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, `#!${process.execPath}\n${script}\n`);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+const options = { reference: folder, rounds: 2, workers: 1, images: 2, image_size: 32, batch: 8 };
+
+test('both programs take their turns and the report compares their times', async () => {
+  // It is given: script, checkout, vocabulary, folder, size, batch, workers.
+  const answering = python(
+    'python',
+    `const [script, checkout, vocabulary, folder, ...numbers] = process.argv.slice(2);
+     const fs = require('node:fs');
+     if (!script.endsWith('reference_loader.py') || !fs.existsSync(script) || !fs.existsSync(vocabulary)) process.exit(9);
+     const rows = JSON.parse(fs.readFileSync(folder + '/coco_karpathy_train.json', 'utf8'));
+     if (rows.length !== 32 || numbers.join() !== '32,8,1' || process.env.OMP_NUM_THREADS !== '1') process.exit(9);
+     console.log(JSON.stringify({ ok: true, seconds: 64, cpu_seconds: 32, images: 32, versions: { torch: '2' } }));`,
+  );
+  const report = await benchTrainLoader({ ...options, python: answering });
+  assert.deepEqual(report.reference, { cpu: { min: 1000, median: 1000 }, elapsed: { min: 2000, median: 2000 } });
+  assert.ok(report.own.cpu.min > 0 && report.own.cpu.min <= report.own.cpu.median);
+  assert.equal(report.ratio.cpu, 1000 / report.own.cpu.min);
+  assert.equal(report.ratio.elapsed, 2000 / report.own.elapsed.min);
+  assert.equal(report.versions.torch, '2');
+  assert.match(report.versions.LibTorch ?? '', /^2\./);
+  assert.match(printTrainLoader(report), /32 rows, 2 rounds by turns[\s\S]*images a second and core, best .* 1\.00 /);
+});
+
+const failing: [what: string, script: string, message: RegExp][] = [
+  ['lacks a package', `console.log('{"ok": false, "error": "python lacks OpenCV"}')`, /BLIP: python lacks OpenCV\.$/],
+  ['fails', `console.error('ModuleNotFoundError: data'); process.exit(1)`, /BLIP failed: .*ModuleNotFoundError: data/],
+];
+for (const [what, script, message] of failing) {
+  test(`a reference that ${what} is told in a sentence`, async () => {
+    await assert.rejects(
+      benchTrainLoader({ ...options, python: python(what.replaceAll(' ', '-'), script) }),
+      (error) => error instanceof UserError && message.test(error.message),
+    );
+  });
+}
+
+test('an absent checkout and a batch that is never full are refused', () => {
+  const python = process.execPath;
+  assert.throws(() => benchTrainLoader({ ...options, python, reference: join(folder, 'none') }), /none of --reference/);
+  assert.throws(
+    () => benchTrainLoader({ ...options, python, batch: 33 }),
+    (error) => error instanceof UserError && error.exitCode === 2 && /do not fill a batch of 33/.test(error.message),
+  );
+});
