@@ -1,59 +1,70 @@
-// The addon's entry: every export on one page of calls, and the door each of them goes through.
+// The addon's entry, and the door that each exported function goes through.
+#include <c10/util/Exception.h>
 #include <malloc.h>
 
-#include "convert.h"
 #include "exports.h"
 #include "handles.h"
+#include "values.h"
 
 namespace {
 
 struct Exported {
   std::string name;
   Body body;
-  std::vector<Want> wants;
+  std::vector<Parameter> parameters;
 };
+
+const Exported& ExportedOf(const Napi::CallbackInfo& info) { return *static_cast<const Exported*>(info.Data()); }
 
 const char* NameOf(Want want) {
   switch (want) {
     case Want::kHandle: return "a handle";
+    case Want::kInteger: return "an integer";
     case Want::kNumber: return "a number";
     case Want::kString: return "a string";
     case Want::kBoolean: return "a boolean";
     case Want::kBytes: return "a Uint8Array";
     case Want::kArray: return "an array";
-    case Want::kNumberOrNull: return "a number or null";
   }
   return "";
 }
 
 bool Fits(const Napi::Value& value, Want want) {
+  int64_t integer;
   switch (want) {
     case Want::kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
+    case Want::kInteger: return ReadInt(value.Env(), value, &integer);
     case Want::kNumber: return value.IsNumber() && !IsHandle(value.As<Napi::Number>());
     case Want::kString: return value.IsString();
     case Want::kBoolean: return value.IsBoolean();
     case Want::kBytes: return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
     case Want::kArray: return value.IsArray();
-    case Want::kNumberOrNull: return value.IsNull() || Fits(value, Want::kNumber);
   }
   return false;
 }
 
 Napi::Value Call(const Napi::CallbackInfo& info) {
-  const auto* exported = static_cast<const Exported*>(info.Data());
-  for (size_t i = 0; i < exported->wants.size(); i++)
-    if (!Fits(info[i], exported->wants[i]))
-      throw Napi::TypeError::New(info.Env(), exported->name + ": expected " + NameOf(exported->wants[i]) + " for argument " +
-                                                 std::to_string(i + 1) + " of " + std::to_string(exported->wants.size()));
-  napi_value result = Guarded(info.Env(), exported->name, [&]() -> napi_value { return exported->body(info); });
-  return Napi::Value(info.Env(), result);
+  const Exported& exported = ExportedOf(info);
+  try {
+    const size_t count = exported.parameters.size();
+    if (info.Length() > count)
+      C10_THROW_ERROR(TypeError, exported.name + ": expected at most " + std::to_string(count) +
+                                     " arguments but received " + std::to_string(info.Length()));
+    for (size_t i = 0; i < count; i++)
+      if (!Fits(info[i], exported.parameters[i].want)) Refuse(info, i, NameOf(exported.parameters[i].want));
+    return exported.body(info);
+  } catch (...) {
+    ThrowPending(info.Env(), exported.name);
+    return Napi::Value();
+  }
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
 #if defined(__GLIBC__)
   // glibc gives blocks above a threshold back to the system on free; their next use page-faults anew, which costs more
-  // than the arithmetic on them. Keep them in the heap, up to a size where the faults no longer matter.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  // than the arithmetic on them. Keep them in the heap, up to a size where the faults no longer matter (an older glibc
+  // refuses more than 32 MiB).
+  if (mallopt(M_MMAP_THRESHOLD, 1 << 30) == 0) mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
@@ -68,17 +79,58 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace
 
-void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Want> wants) {
-  auto* exported = new Exported{name, body, std::move(wants)};
+void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters) {
+  auto* exported = new Exported{name, body, std::move(parameters)};
+  for (size_t i = 0; i < exported->parameters.size(); i++)
+    if (exported->parameters[i].name.empty()) exported->parameters[i].name = "argument " + std::to_string(i + 1);
   env.AddCleanupHook([](Exported* e) { delete e; }, exported);
   exports.Set(name, Napi::Function::New(env, Call, name, exported));
 }
 
+void Refuse(const Napi::CallbackInfo& info, size_t index, const std::string& expected, int64_t element) {
+  const Exported& exported = ExportedOf(info);
+  Mismatch(info.Env(), info[index], exported.name, expected, exported.parameters[index].name, element);
+}
+
+at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index) {
+  at::Tensor tensor;
+  if (!GetTensor(info[index].As<Napi::Number>(), &tensor)) Refuse(info, index, "a tensor");
+  return tensor;
+}
+
+int64_t IntegerOf(const Napi::CallbackInfo& info, size_t index, int64_t least, int64_t most) {
+  int64_t integer = 0;
+  if (!ReadInt(info.Env(), info[index], &integer) || integer < least || integer > most)
+    Refuse(info, index, "an integer from " + std::to_string(least) + " to " + std::to_string(most));
+  return integer;
+}
+
+bool BooleanOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Boolean>(); }
+
+std::string StringOf(const Napi::CallbackInfo& info, size_t index) {
+  std::string text;
+  ReadString(info.Env(), info[index], &text);
+  return text;
+}
+
+double HandleOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>(); }
+
+std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
+  std::vector<int64_t> list;
+  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
+    int64_t number;
+    if (!ReadInt(info.Env(), element, &number)) return false;
+    list.push_back(number);
+    return true;
+  });
+  if (fault != kFits) Refuse(info, index, "an array of integers", fault);
+  return list;
+}
+
 Bytes BytesOf(const Napi::Value& value) {
-  const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
   void* data = nullptr;
   size_t length = 0;
-  napi_get_typedarray_info(value.Env(), array, nullptr, &length, &data, nullptr, nullptr);
+  napi_get_typedarray_info(value.Env(), value, nullptr, &length, &data, nullptr, nullptr);
   return {static_cast<uint8_t*>(data), length};
 }
 

@@ -6,8 +6,9 @@
 static Napi::Value Open(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (info.Length() != 2 || !info[0].IsString() || !info[1].IsBoolean())
-    throw Napi::TypeError::New(env, "Expected (path: string, global: boolean) for open");
+    throw Napi::TypeError::New(env, "open: expected a path and whether its symbols are global");
   const std::string path = info[0].As<Napi::String>();
+  if (path.find('\0') != std::string::npos) return Napi::String::New(env, "a path has no null character");
   const int visibility = info[1].As<Napi::Boolean>() ? RTLD_GLOBAL : RTLD_LOCAL;
   if (dlopen(path.c_str(), RTLD_NOW | visibility) != nullptr) return env.Null();
   const char* message = dlerror();

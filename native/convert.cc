@@ -2,91 +2,16 @@
 #include "convert.h"
 
 #include <ATen/core/jit_type.h>
-#include <c10/util/Exception.h>
-
-#include <cmath>
+#include <c10/core/Device.h>
 
 #include "handles.h"
+#include "values.h"
 
 namespace {
-
-std::string Describe(napi_env env, napi_value value) {
-  napi_valuetype type;
-  napi_typeof(env, value, &type);
-  bool is_array = false;
-  switch (type) {
-    case napi_undefined: return "undefined";
-    case napi_null: return "null";
-    case napi_boolean: return "a boolean";
-    case napi_string: return "a string";
-    case napi_symbol: return "a symbol";
-    case napi_function: return "a function";
-    case napi_bigint: return "a bigint";
-    case napi_number: {
-      double number;
-      napi_get_value_double(env, value, &number);
-      if (IsHandle(number)) return IsLive(number) ? "a tensor or other handle" : "a handle that was disposed or never existed";
-      return "the number " + std::to_string(number);
-    }
-    default:
-      napi_is_array(env, value, &is_array);
-      return is_array ? "an array" : "an object";
-  }
-}
-
-[[noreturn]] void Mismatch(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where, size_t position) {
-  C10_THROW_ERROR(TypeError, where + ": expected " + spec.type + (spec.optional ? " or null" : "") + " for argument " +
-                                 std::to_string(position + 1) + " '" + spec.name + "' but received " + Describe(env, value));
-}
-
-bool ReadInt(napi_env env, napi_value value, int64_t* out) {
-  double number;
-  if (ReadNumber(env, value, &number)) {
-    if (std::trunc(number) != number || std::fabs(number) >= kHandleBase) return false;
-    *out = static_cast<int64_t>(number);
-    return true;
-  }
-  bool lossless = false;
-  return napi_get_value_bigint_int64(env, value, out, &lossless) == napi_ok && lossless;
-}
-
-bool ReadFloat(napi_env env, napi_value value, double* out) { return ReadNumber(env, value, out) && !IsHandle(*out); }
-
-bool ReadBool(napi_env env, napi_value value, bool* out) { return napi_get_value_bool(env, value, out) == napi_ok; }
-
-bool ReadString(napi_env env, napi_value value, std::string* out) {
-  size_t length = 0;
-  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return false;
-  out->resize(length + 1);
-  napi_get_value_string_utf8(env, value, out->data(), length + 1, &length);
-  out->resize(length);
-  return true;
-}
 
 bool ReadTensor(napi_env env, napi_value value, at::Tensor* out) {
   double handle;
   return ReadNumber(env, value, &handle) && GetTensor(handle, out);
-}
-
-bool IsNullish(napi_env env, napi_value value) {
-  napi_valuetype type;
-  napi_typeof(env, value, &type);
-  return type == napi_null || type == napi_undefined;
-}
-
-// Calls `read(element)` for each element of an array; false when the value is no array or an element does not fit.
-template <class Read>
-bool ReadArray(napi_env env, napi_value value, const Read& read) {
-  bool is_array = false;
-  napi_is_array(env, value, &is_array);
-  if (!is_array) return false;
-  uint32_t length = 0;
-  napi_get_array_length(env, value, &length);
-  for (uint32_t i = 0; i < length; i++) {
-    napi_value element;
-    if (napi_get_element(env, value, i, &element) != napi_ok || !read(element)) return false;
-  }
-  return true;
 }
 
 Kind KindOf(const c10::TypePtr& type) {
@@ -102,7 +27,10 @@ Kind KindOf(const c10::TypePtr& type) {
     case c10::TypeKind::GeneratorType: return Kind::kGenerator;
     case c10::TypeKind::ListType: {
       const c10::TypePtr element = type->castRaw<c10::ListType>()->getElementType();
-      if (element->kind() == c10::TypeKind::OptionalType) return Kind::kOptionalTensorList;
+      if (element->kind() == c10::TypeKind::OptionalType) {
+        const c10::TypePtr inner = element->castRaw<c10::OptionalType>()->getElementType();
+        return inner->kind() == c10::TypeKind::TensorType ? Kind::kOptionalTensorList : Kind::kUnsupported;
+      }
       switch (KindOf(element)) {
         case Kind::kTensor: return Kind::kTensorList;
         case Kind::kInt: return Kind::kIntList;
@@ -115,59 +43,81 @@ Kind KindOf(const c10::TypePtr& type) {
   }
 }
 
+// Dispatcher and kernels index tables with these codes.
+void LimitCodes(c10::TypePtr type, ArgSpec* spec) {
+  if (type->kind() == c10::TypeKind::OptionalType) type = type->castRaw<c10::OptionalType>()->getElementType();
+  const auto limit = [spec](auto count) {
+    spec->least = 0;
+    spec->most = static_cast<int64_t>(count) - 1;
+  };
+  if (type->kind() == c10::TypeKind::ScalarTypeType) limit(c10::ScalarType::NumOptions);
+  if (type->kind() == c10::TypeKind::LayoutType) limit(c10::Layout::NumOptions);
+  if (type->kind() == c10::TypeKind::MemoryFormatType) limit(c10::MemoryFormat::NumOptions);
+  if (type->kind() == c10::TypeKind::QSchemeType) limit(c10::QScheme::COMPILE_TIME_NUM_QSCHEMES);
+}
+
+bool ReadDevice(napi_env env, napi_value value, std::optional<c10::Device>* out) {
+  std::string text;
+  if (!ReadString(env, value, &text)) return false;
+  try {
+    out->emplace(text);
+    return true;
+  } catch (const c10::Error&) {
+    return false;
+  }
+}
+
 napi_value Number(napi_env env, double value) {
-  napi_value result;
+  napi_value result = nullptr;
   napi_create_double(env, value, &result);
   return result;
 }
 
 napi_value Integer(napi_env env, int64_t value) {
-  napi_value result;
-  if (std::llabs(value) < static_cast<int64_t>(kHandleBase)) return Number(env, static_cast<double>(value));
+  constexpr auto kLimit = static_cast<int64_t>(kHandleBase);
+  if (value > -kLimit && value < kLimit) return Number(env, static_cast<double>(value));
+  napi_value result = nullptr;
   napi_create_bigint_int64(env, value, &result);
   return result;
 }
 
+napi_value Boolean(napi_env env, bool value) {
+  napi_value result = nullptr;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
 napi_value Null(napi_env env) {
-  napi_value result;
+  napi_value result = nullptr;
   napi_get_null(env, &result);
   return result;
 }
 
-template <class List, class Convert>
-napi_value Array(napi_env env, const List& list, const Convert& convert) {
-  napi_value result;
+template <class List>
+napi_value Array(napi_env env, const List& list) {
+  napi_value result = nullptr;
   napi_create_array_with_length(env, list.size(), &result);
-  for (size_t i = 0; i < list.size(); i++) napi_set_element(env, result, static_cast<uint32_t>(i), convert(list[i]));
+  uint32_t i = 0;
+  for (const c10::IValue& element : list) napi_set_element(env, result, i++, FromIValue(env, element));
   return result;
 }
 
 }  // namespace
 
-bool ReadNumber(napi_env env, napi_value value, double* out) { return napi_get_value_double(env, value, out) == napi_ok; }
-
-std::vector<int64_t> ReadIntList(const Napi::Value& value, const char* what) {
-  std::vector<int64_t> list;
-  const bool fits = ReadArray(value.Env(), value, [&](napi_value element) {
-    int64_t number;
-    if (!ReadInt(value.Env(), element, &number)) return false;
-    list.push_back(number);
-    return true;
-  });
-  if (!fits) C10_THROW_ERROR(TypeError, std::string("expected an array of integers for ") + what);
-  return list;
-}
-
 ArgSpec SpecOf(const c10::Argument& argument) {
   ArgSpec spec;
   spec.name = argument.name();
-  spec.type = argument.real_type()->annotation_str();
   c10::TypePtr type = argument.type();
   if (type->kind() == c10::TypeKind::OptionalType) {
     spec.optional = true;
     type = type->castRaw<c10::OptionalType>()->getElementType();
   }
   spec.kind = KindOf(type);
+  spec.type = argument.real_type()->str();
+  if (spec.type.rfind("SymInt", 0) == 0) spec.type.replace(0, 6, "int");
+  if (spec.optional && !spec.type.empty() && spec.type.back() == '?')
+    spec.type.replace(spec.type.size() - 1, 1, " or null");
+  LimitCodes(argument.real_type(), &spec);
   if (argument.N()) spec.fixed_size = *argument.N();
   if (argument.default_value()) {
     spec.has_default = true;
@@ -176,8 +126,8 @@ ArgSpec SpecOf(const c10::Argument& argument) {
   return spec;
 }
 
-c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where, size_t position) {
-  const auto mismatch = [&]() { Mismatch(env, value, spec, where, position); };
+c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where) {
+  const auto mismatch = [&](int64_t element = kNoArray) { Mismatch(env, value, where, spec.type, spec.name, element); };
   if (spec.kind == Kind::kTensor) {  // first: by far the most frequent
     at::Tensor tensor;
     if (ReadTensor(env, value, &tensor)) return tensor;
@@ -190,9 +140,10 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
     mismatch();
   }
   switch (spec.kind) {
+    case Kind::kTensor: break;
     case Kind::kInt: {
       int64_t number;
-      if (!ReadInt(env, value, &number)) mismatch();
+      if (!ReadInt(env, value, &number) || number < spec.least || number > spec.most) mismatch();
       return number;
     }
     case Kind::kFloat: {
@@ -212,14 +163,17 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
       if (ReadInt(env, value, &integer)) return at::Scalar(integer);
       if (ReadFloat(env, value, &number)) return at::Scalar(number);
       if (ReadBool(env, value, &flag)) return at::Scalar(flag);
-      mismatch();
+      break;
     }
-    case Kind::kString:
-    case Kind::kDevice: {
+    case Kind::kString: {
       std::string text;
       if (!ReadString(env, value, &text)) mismatch();
-      if (spec.kind == Kind::kDevice) return c10::Device(text);
       return text;
+    }
+    case Kind::kDevice: {
+      std::optional<c10::Device> device;
+      if (!ReadDevice(env, value, &device)) mismatch();
+      return *device;
     }
     case Kind::kGenerator: {
       double handle;
@@ -229,18 +183,18 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
     }
     case Kind::kTensorList: {
       c10::List<at::Tensor> list;
-      const bool fits = ReadArray(env, value, [&](napi_value element) {
+      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
         at::Tensor tensor;
         if (!ReadTensor(env, element, &tensor)) return false;
         list.push_back(std::move(tensor));
         return true;
       });
-      if (!fits) mismatch();
+      if (fault != kFits) mismatch(fault);
       return list;
     }
     case Kind::kOptionalTensorList: {
       c10::List<std::optional<at::Tensor>> list;
-      const bool fits = ReadArray(env, value, [&](napi_value element) {
+      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
         if (IsNullish(env, element)) {
           list.push_back(std::optional<at::Tensor>());
           return true;
@@ -250,7 +204,7 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
         list.push_back(std::optional<at::Tensor>(std::move(tensor)));
         return true;
       });
-      if (!fits) mismatch();
+      if (fault != kFits) mismatch(fault);
       return list;
     }
     case Kind::kIntList: {
@@ -260,23 +214,23 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
         for (int32_t i = 0; i < spec.fixed_size; i++) list.push_back(number);
         return list;
       }
-      const bool fits = ReadArray(env, value, [&](napi_value element) {
+      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
         if (!ReadInt(env, element, &number)) return false;
         list.push_back(number);
         return true;
       });
-      if (!fits) mismatch();
+      if (fault != kFits) mismatch(fault);
       return list;
     }
     case Kind::kFloatList: {
       c10::List<double> list;
       double number;
-      const bool fits = ReadArray(env, value, [&](napi_value element) {
+      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
         if (!ReadFloat(env, element, &number)) return false;
         list.push_back(number);
         return true;
       });
-      if (!fits) mismatch();
+      if (fault != kFits) mismatch(fault);
       return list;
     }
     case Kind::kBoolList: {
@@ -286,16 +240,18 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
         for (int32_t i = 0; i < spec.fixed_size; i++) list.push_back(flag);
         return list;
       }
-      const bool fits = ReadArray(env, value, [&](napi_value element) {
+      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
         if (!ReadBool(env, element, &flag)) return false;
         list.push_back(flag);
         return true;
       });
-      if (!fits) mismatch();
+      if (fault != kFits) mismatch(fault);
       return list;
     }
-    default: mismatch();
+    case Kind::kUnsupported:
+      C10_THROW_ERROR(TypeError, where + ": this program passes no " + spec.type + ", which " + spec.name + " takes");
   }
+  mismatch();
   return {};
 }
 
@@ -304,64 +260,16 @@ napi_value FromIValue(napi_env env, const c10::IValue& value) {
     const at::Tensor& tensor = value.toTensor();
     return tensor.defined() ? Number(env, PutHandle(tensor)) : Null(env);
   }
+  if (value.isNone()) return Null(env);
   if (value.isInt()) return Integer(env, value.toInt());
   if (value.isDouble()) return Number(env, value.toDouble());
-  if (value.isBool()) {
-    napi_value result;
-    napi_get_boolean(env, value.toBool(), &result);
-    return result;
-  }
-  if (value.isTensorList()) return Array(env, value.toTensorVector(), [&](const at::Tensor& t) { return FromIValue(env, t); });
-  if (value.isIntList()) return Array(env, value.toIntVector(), [&](int64_t n) { return Integer(env, n); });
-  if (value.isTuple()) return Array(env, value.toTupleRef().elements().vec(), [&](const c10::IValue& v) { return FromIValue(env, v); });
+  if (value.isBool()) return Boolean(env, value.toBool());
+  if (value.isList()) return Array(env, value.toListRef());
+  if (value.isTuple()) return Array(env, value.toTupleRef().elements());
   if (value.isString()) {
-    napi_value result;
-    napi_create_string_utf8(env, value.toStringRef().c_str(), value.toStringRef().size(), &result);
+    napi_value result = nullptr;
+    napi_create_string_utf8(env, value.toStringRef().data(), value.toStringRef().size(), &result);
     return result;
   }
-  if (value.isScalar()) {
-    const at::Scalar scalar = value.toScalar();
-    return scalar.isIntegral(false) ? Integer(env, scalar.toLong()) : Number(env, scalar.toDouble());
-  }
-  return Null(env);
-}
-
-// Throws a JavaScript error with this message; `type_error` chooses the class, `code` may be null.
-static void Throw(napi_env env, bool type_error, const char* code, const std::string& message) {
-  if (type_error) napi_throw_type_error(env, code, message.c_str());
-  else napi_throw_error(env, code, message.c_str());
-}
-
-void ThrowPending(napi_env env, const std::string& where) {
-  const auto prefixed = [&](const std::string& text) { return text.rfind(where, 0) == 0 ? text : where + ": " + text; };
-  try {
-    throw;
-  } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
-  } catch (const c10::OutOfMemoryError& error) {
-    Throw(env, false, "ERR_TORCH_MEMORY", prefixed(error.what_without_backtrace()));
-  } catch (const c10::TypeError& error) {
-    Throw(env, true, nullptr, prefixed(error.what_without_backtrace()));
-  } catch (const c10::Error& error) {
-    std::string text = error.what_without_backtrace();
-    // "Could not run 'aten::…' with arguments from the 'X' backend." is followed by pages on every backend.
-    if (text.find("Could not run") != std::string::npos) text = text.substr(0, text.find("\n\n"));
-    const bool memory = text.find("can't allocate memory") != std::string::npos;
-    Throw(env, false, memory ? "ERR_TORCH_MEMORY" : nullptr, prefixed(text));
-  } catch (const std::bad_alloc&) {
-    Throw(env, false, "ERR_TORCH_MEMORY", prefixed("the process could not allocate memory"));
-  } catch (const std::exception& error) {
-    Throw(env, false, nullptr, prefixed(error.what()));
-  } catch (...) {
-    Throw(env, false, nullptr, prefixed("an unknown C++ exception"));
-  }
-}
-
-napi_value Guarded(napi_env env, const std::string& where, const std::function<napi_value()>& body) {
-  try {
-    return body();
-  } catch (...) {
-    ThrowPending(env, where);
-    return nullptr;
-  }
+  C10_THROW_ERROR(TypeError, "this program takes no " + value.tagKind() + " as a result");
 }

@@ -1,11 +1,14 @@
 // One door to every ATen operator: look a schema up once, then call it boxed with converted arguments.
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include <deque>
+#include <array>
+#include <atomic>
+#include <map>
 #include <mutex>
 
 #include "convert.h"
 #include "exports.h"
+#include "values.h"
 
 namespace {
 
@@ -18,76 +21,86 @@ struct Operator {
 };
 
 constexpr size_t kMaxArguments = 24;
+constexpr size_t kMaxOperators = 4096;  // ATen has some 3,400
 
-// Shared by all threads; entries are never removed, so a reference stays valid.
-std::mutex operators_mutex;
-std::deque<Operator>& Operators() {
-  static auto* operators = new std::deque<Operator>;
-  return *operators;
+// Shared by all threads. An entry is published once and never changed or freed, so invoke reads without a lock.
+std::array<std::atomic<const Operator*>, kMaxOperators> operators;
+std::mutex resolve_mutex;
+std::map<std::string, size_t>& Resolved() {  // ids by full name, under the mutex
+  static auto* resolved = new std::map<std::string, size_t>;
+  return *resolved;
 }
 
-// resolve("aten::add", "Tensor") -> { id, arguments: string[], returns: string[] }; throws when there is no such operator.
+const Operator* MakeOperator(const std::string& name, const std::string& overload, const std::string& full) {
+  const auto found = c10::Dispatcher::singleton().findSchema({name, overload});
+  TORCH_CHECK(found.has_value(), "LibTorch has no operator ", full);
+  const c10::FunctionSchema& schema = found->schema();
+  TORCH_CHECK(schema.arguments().size() <= kMaxArguments && schema.returns().size() <= kMaxArguments, full,
+              " takes or returns more than ", kMaxArguments, " values");
+  auto op = std::make_unique<Operator>(Operator{*found, full, {}, {}});
+  for (const c10::Argument& argument : schema.arguments()) op->arguments.push_back(SpecOf(argument));
+  for (const c10::Argument& result : schema.returns())
+    op->returned.push_back(result.alias_info() == nullptr || !result.alias_info()->isWrite());
+  return op.release();
+}
+
+size_t IdOf(const std::string& name, const std::string& overload) {
+  const std::string full = overload.empty() ? name : name + "." + overload;
+  std::lock_guard<std::mutex> lock(resolve_mutex);
+  const auto known = Resolved().find(full);
+  if (known != Resolved().end()) return known->second;
+  const size_t id = Resolved().size();
+  TORCH_CHECK(id < kMaxOperators, "more than ", kMaxOperators, " operators are in use");
+  operators[id].store(MakeOperator(name, overload, full), std::memory_order_release);
+  Resolved().emplace(full, id);
+  return id;
+}
+
+// resolve("aten::add", "Tensor"): { id, arguments: names, returns: types of the results that are handed back }.
+// Throws when there is no such operator. The same operator has the same id, in every thread.
 Napi::Value Resolve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const std::string name = info[0].As<Napi::String>();
-  const std::string overload = info[1].As<Napi::String>();
-  const auto found = c10::Dispatcher::singleton().findSchema({name, overload});
-  const std::string full = overload.empty() ? name : name + "." + overload;
-  TORCH_CHECK(found.has_value(), "LibTorch has no operator ", full);
-  Operator op{*found, full, {}, {}};
+  const size_t id = IdOf(StringOf(info, 0), StringOf(info, 1));
+  const Operator& op = *operators[id].load(std::memory_order_acquire);
   Napi::Array arguments = Napi::Array::New(env);
+  for (const ArgSpec& spec : op.arguments) arguments.Set(arguments.Length(), spec.name);
   Napi::Array returns = Napi::Array::New(env);
-  for (const c10::Argument& argument : found->schema().arguments()) {
-    op.arguments.push_back(SpecOf(argument));
-    arguments.Set(arguments.Length(), argument.name());
-  }
-  TORCH_CHECK(op.arguments.size() <= kMaxArguments, full, " takes more than ", kMaxArguments, " arguments");
-  for (const c10::Argument& result : found->schema().returns()) {
-    const bool aliases = result.alias_info() != nullptr && result.alias_info()->isWrite();
-    op.returned.push_back(!aliases);
-    returns.Set(returns.Length(), aliases ? std::string("written") : result.type()->annotation_str());
-  }
-  std::lock_guard<std::mutex> lock(operators_mutex);
-  Operators().push_back(std::move(op));
+  const auto& results = op.handle.schema().returns();
+  for (size_t i = 0; i < results.size(); i++)
+    if (op.returned[i]) returns.Set(returns.Length(), results[i].type()->str());
   Napi::Object result = Napi::Object::New(env);
-  result.Set("id", static_cast<double>(Operators().size() - 1));
+  result.Set("id", static_cast<double>(id));
   result.Set("arguments", arguments);
   result.Set("returns", returns);
   return result;
 }
 
-// invoke(id, ...arguments): the result, an array of results, or null. Plain napi: this is the hot path.
+const Operator* Find(napi_env env, napi_value value) {
+  double id;
+  if (!ReadNumber(env, value, &id) || !(id >= 0 && id < kMaxOperators)) return nullptr;
+  const auto index = static_cast<size_t>(id);
+  return static_cast<double>(index) == id ? operators[index].load(std::memory_order_acquire) : nullptr;
+}
+
+// invoke(operator, ...arguments): the result, an array of results, or null. Plain napi: this is the hot path.
 napi_value Invoke(napi_env env, napi_callback_info info) {
   size_t count = kMaxArguments + 1;
-  napi_value arguments[kMaxArguments + 1];
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  double id = -1;
-  const Operator* op = nullptr;
-  if (count >= 1 && ReadNumber(env, arguments[0], &id)) {
-    std::lock_guard<std::mutex> lock(operators_mutex);
-    if (id >= 0 && id < static_cast<double>(Operators().size())) op = &Operators()[static_cast<size_t>(id)];
-  }
-  if (op == nullptr) {
-    napi_throw_type_error(env, nullptr, "Expected the id of a resolved operator for invoke");
-    return nullptr;
-  }
+  napi_value values[kMaxArguments + 1];  // those not given are undefined; `count` becomes the number given
+  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  const Operator* op = Find(env, values[0]);
   try {
-    if (count - 1 > op->arguments.size())
-      C10_THROW_ERROR(TypeError, op->name + ": expected at most " + std::to_string(op->arguments.size()) + " arguments but received " +
+    if (op == nullptr) Mismatch(env, values[0], "invoke", "the id of a resolved operator", "operator");
+    const size_t size = op->arguments.size();
+    if (count > size + 1)
+      C10_THROW_ERROR(TypeError, op->name + ": expected at most " + std::to_string(size) + " arguments but received " +
                                      std::to_string(count - 1));
     torch::jit::Stack stack;
-    stack.reserve(op->arguments.size());
-    for (size_t i = 0; i < op->arguments.size(); i++) {
-      const ArgSpec& spec = op->arguments[i];
-      if (i + 1 < count) stack.push_back(ToIValue(env, arguments[i + 1], spec, op->name, i));
-      else if (spec.has_default) stack.push_back(spec.default_value);
-      else if (spec.optional) stack.emplace_back();
-      else C10_THROW_ERROR(TypeError, op->name + ": argument " + std::to_string(i + 1) + " '" + spec.name + "' is missing");
-    }
+    stack.reserve(std::max(size, op->returned.size()));
+    for (size_t i = 0; i < size; i++) stack.push_back(ToIValue(env, values[i + 1], op->arguments[i], op->name));
     op->handle.callBoxed(&stack);
     napi_value results[kMaxArguments];
     size_t returned = 0;
-    for (size_t i = 0; i < stack.size() && i < op->returned.size(); i++)
+    for (size_t i = 0; i < op->returned.size(); i++)
       if (op->returned[i]) results[returned++] = FromIValue(env, stack[i]);
     if (returned == 1) return results[0];
     napi_value array = nullptr;
@@ -99,7 +112,7 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
     for (size_t i = 0; i < returned; i++) napi_set_element(env, array, static_cast<uint32_t>(i), results[i]);
     return array;
   } catch (...) {
-    ThrowPending(env, op->name);
+    ThrowPending(env, op == nullptr ? "invoke" : op->name);
     return nullptr;
   }
 }
@@ -107,7 +120,7 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void InitDispatch(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "resolve", Resolve, {Want::kString, Want::kString});
+  Export(env, exports, "resolve", Resolve, {{"name", Want::kString}, {"overload", Want::kString}});
   napi_value invoke;
   napi_create_function(env, "invoke", NAPI_AUTO_LENGTH, Invoke, nullptr, &invoke);
   exports.Set("invoke", Napi::Value(env, invoke));

@@ -10,7 +10,7 @@
 namespace {
 constexpr uint64_t kIndexBits = 24;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
-constexpr uint32_t kGenerationMask = (uint32_t{1} << 28) - 1;
+constexpr uint32_t kLastGeneration = (uint32_t{1} << 28) - 1;
 
 struct Slot {
   uint32_t generation = 0;
@@ -65,7 +65,8 @@ double PutHandle(Held value) {
     index = table.free.back();
     table.free.pop_back();
   } else {
-    TORCH_CHECK(table.slots.size() <= kIndexMask, "more than ", kIndexMask, " tensors are alive: something never disposes its tensors");
+    TORCH_CHECK(table.slots.size() <= kIndexMask, "more than ", kIndexMask,
+                " tensors are alive: something never disposes its tensors");
     index = static_cast<uint32_t>(table.slots.size());
     table.slots.emplace_back();
   }
@@ -88,8 +89,9 @@ bool DropHandle(double handle) {
     if (slot == nullptr) return false;
     dropped = std::move(slot->value);
     slot->value = std::monostate{};
-    slot->generation = (slot->generation + 1) & kGenerationMask;
-    table.free.push_back(static_cast<uint32_t>(slot - table.slots.data()));
+    slot->generation++;
+    // A slot that has gone through all generations is given up, so that no stale handle ever names a later tensor.
+    if (slot->generation <= kLastGeneration) table.free.push_back(static_cast<uint32_t>(slot - table.slots.data()));
     table.live--;
   }
   return true;
@@ -99,6 +101,15 @@ bool IsLive(double handle) {
   Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
   return Find(table, handle) != nullptr;
+}
+
+std::string DescribeHandle(double handle) {
+  Table& table = TheTable();
+  std::lock_guard<std::mutex> lock(table.mutex);
+  const Slot* slot = Find(table, handle);
+  if (slot == nullptr) return "a handle that was disposed or never existed";
+  if (std::holds_alternative<at::Tensor>(slot->value)) return "a tensor";
+  return std::holds_alternative<at::Generator>(slot->value) ? "a generator" : "a mapped file";
 }
 
 size_t LiveHandles() {

@@ -29,7 +29,9 @@ double PutHandle(Held value);
 bool GetTensor(double handle, at::Tensor* out);
 bool GetGenerator(double handle, at::Generator* out);
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
-// True when the handle was live; what it held is destroyed outside the lock.
+// True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
 bool DropHandle(double handle);
 bool IsLive(double handle);
+// What an error calls it: "a tensor", "a generator", "a disposed handle" …
+std::string DescribeHandle(double handle);
 size_t LiveHandles();

@@ -9,55 +9,71 @@
 #include <dlfcn.h>
 #include <torch/version.h>
 
-#include "convert.h"
 #include "exports.h"
 #include "handles.h"
 
 namespace {
 
-at::Generator GeneratorOf(const Napi::Value& value) {
+at::Generator GeneratorOf(const Napi::CallbackInfo& info, size_t index) {
   at::Generator generator;
-  if (!GetGenerator(value.As<Napi::Number>(), &generator)) C10_THROW_ERROR(TypeError, "expected a live generator");
+  if (!GetGenerator(HandleOf(info, index), &generator)) Refuse(info, index, "a generator");
   return generator;
 }
 
-c10::Device DeviceNamed(const Napi::Value& value) { return c10::Device(value.As<Napi::String>().Utf8Value()); }
+c10::Device DeviceOf(const Napi::CallbackInfo& info, size_t index) {
+  try {
+    return c10::Device(StringOf(info, index));
+  } catch (const c10::Error&) {
+    Refuse(info, index, "a device such as 'cpu' or 'cuda:0'");
+  }
+}
 
-bool HasCuda() { return at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0; }
+int CudaDevices() { return at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
+
+// An argument that is the index of a GPU LibTorch can use.
+c10::DeviceIndex GpuOf(const Napi::CallbackInfo& info, size_t index) {
+  const int count = CudaDevices();
+  TORCH_CHECK(count > 0, "there is no GPU that LibTorch can use");
+  return static_cast<c10::DeviceIndex>(IntegerOf(info, index, 0, count - 1));
+}
 
 // ---- random generators. Every use is under the generator's own lock, as LibTorch's kernels take it.
 
+// Seeds are 64 bits; a negative one stands for its two's complement, as in Python.
+uint64_t SeedOf(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint64_t>(IntegerOf(info, index)); }
+
 // manualSeed(seed): the default generators of the CPU and of every GPU, as torch.manual_seed.
 Napi::Value ManualSeed(const Napi::CallbackInfo& info) {
-  at::manual_seed(static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value()));
+  at::manual_seed(SeedOf(info, 0));
   return info.Env().Undefined();
 }
 // createGenerator(seed): a CPU generator of its own; defaultGenerator(device): the one operators use when given none.
 Napi::Value CreateGenerator(const Napi::CallbackInfo& info) {
-  const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
-  return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(seed)));
+  return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))));
 }
 Napi::Value DefaultGenerator(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), PutHandle(at::globalContext().defaultGenerator(DeviceNamed(info[0]))));
+  const c10::Device device = DeviceOf(info, 0);
+  TORCH_CHECK(device.is_cpu() || CudaDevices() > 0, "there is no generator of ", device.str(),
+              ": LibTorch can use no GPU here");
+  return Napi::Number::New(info.Env(), PutHandle(at::globalContext().defaultGenerator(device)));
 }
 // generatorState(generator): uint8 tensor, as torch.Generator.get_state; setGeneratorState(generator, tensor).
 Napi::Value GeneratorState(const Napi::CallbackInfo& info) {
-  at::Generator generator = GeneratorOf(info[0]);
+  at::Generator generator = GeneratorOf(info, 0);
   std::lock_guard<std::mutex> lock(generator.mutex());
   return Napi::Number::New(info.Env(), PutHandle(generator.get_state()));
 }
 Napi::Value SetGeneratorState(const Napi::CallbackInfo& info) {
-  at::Generator generator = GeneratorOf(info[0]);
-  at::Tensor state;
-  if (!GetTensor(info[1].As<Napi::Number>(), &state)) C10_THROW_ERROR(TypeError, "expected a live tensor for the state");
+  at::Generator generator = GeneratorOf(info, 0);
+  const at::Tensor state = TensorOf(info, 1);
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_state(state);
   return info.Env().Undefined();
 }
 Napi::Value SeedGenerator(const Napi::CallbackInfo& info) {
-  at::Generator generator = GeneratorOf(info[0]);
+  at::Generator generator = GeneratorOf(info, 0);
   std::lock_guard<std::mutex> lock(generator.mutex());
-  generator.set_current_seed(static_cast<uint64_t>(info[1].As<Napi::Number>().Int64Value()));
+  generator.set_current_seed(SeedOf(info, 1));
   return info.Env().Undefined();
 }
 
@@ -66,22 +82,43 @@ Napi::Value SeedGenerator(const Napi::CallbackInfo& info) {
 // setGradEnabled(flag): the mode before.
 Napi::Value SetGradEnabled(const Napi::CallbackInfo& info) {
   const bool before = c10::GradMode::is_enabled();
-  c10::GradMode::set_enabled(info[0].As<Napi::Boolean>());
+  c10::GradMode::set_enabled(BooleanOf(info, 0));
   return Napi::Boolean::New(info.Env(), before);
 }
-// enterAutocast(deviceType, dtype): like `with torch.autocast(...)`; leaveAutocast(deviceType) ends it.
+
+// What an enterAutocast changed, to be put back by its leaveAutocast.
+struct Autocast {
+  c10::DeviceType type;
+  bool enabled;
+  at::ScalarType dtype;
+};
+thread_local std::vector<Autocast> entered;
+
+// enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() ends the one entered last.
 Napi::Value EnterAutocast(const Napi::CallbackInfo& info) {
-  const c10::DeviceType type = DeviceNamed(info[0]).type();
-  at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(info[1].As<Napi::Number>().Int32Value()));
+  const c10::DeviceType type = DeviceOf(info, 0).type();
+  const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 1));
+  if (dtype != at::kHalf && dtype != at::kBFloat16) Refuse(info, 1, "the code of float16 or bfloat16");
+  Autocast before{type, false, dtype};
+  try {
+    before.enabled = at::autocast::is_autocast_enabled(type);
+    before.dtype = at::autocast::get_autocast_dtype(type);
+  } catch (const c10::Error&) {
+    Refuse(info, 0, "a device that autocast knows");
+  }
   at::autocast::set_autocast_enabled(type, true);
+  at::autocast::set_autocast_dtype(type, dtype);
   at::autocast::increment_nesting();
+  entered.push_back(before);
   return info.Env().Undefined();
 }
 Napi::Value LeaveAutocast(const Napi::CallbackInfo& info) {
-  if (at::autocast::decrement_nesting() == 0) {
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(DeviceNamed(info[0]).type(), false);
-  }
+  TORCH_CHECK(!entered.empty(), "no autocast was entered on this thread");
+  const Autocast before = entered.back();
+  entered.pop_back();
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(before.type, before.enabled);
+  at::autocast::set_autocast_dtype(before.type, before.dtype);
   return info.Env().Undefined();
 }
 
@@ -89,16 +126,16 @@ Napi::Value LeaveAutocast(const Napi::CallbackInfo& info) {
 
 // setTf32(flag): whether float32 matrix products and convolutions on CUDA may use TF32. No effect on the CPU.
 Napi::Value SetTf32(const Napi::CallbackInfo& info) {
-  const bool allowed = info[0].As<Napi::Boolean>();
+  const bool allowed = BooleanOf(info, 0);
   at::globalContext().setAllowTF32CuBLAS(allowed);
   at::globalContext().setAllowTF32CuDNN(allowed);
   return info.Env().Undefined();
 }
+
+constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot have as many as were asked for
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
-  const int threads = info[0].As<Napi::Number>().Int32Value();
-  TORCH_CHECK(threads >= 1, "expected at least one thread but received ", threads);
-  at::set_num_threads(threads);
+  at::set_num_threads(static_cast<int>(IntegerOf(info, 0, 1, kMaxThreads)));
   return info.Env().Undefined();
 }
 // version(): { built, cuda: whether a GPU can be used, cudaLibrary: whether libtorch_cuda is loaded }
@@ -106,42 +143,39 @@ Napi::Value Version(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("built", TORCH_VERSION);
   result.Set("cudaLibrary", at::hasCUDA());
-  result.Set("cuda", HasCuda());
+  result.Set("cuda", CudaDevices() > 0);
   return result;
 }
-Napi::Value ParallelInfo(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), at::get_parallel_info()); }
+Napi::Value ParallelInfo(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), at::get_parallel_info());
+}
 
 // ---- devices. None of these may be called before libtorch_cuda is opened: LibTorch remembers its first answer.
 
 // deviceCount(): GPUs; deviceName(index): as the driver names it.
-Napi::Value DeviceCount(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0);
-}
+Napi::Value DeviceCount(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), CudaDevices()); }
 Napi::Value DeviceName(const Napi::CallbackInfo& info) {
-  const int index = info[0].As<Napi::Number>().Int32Value();
+  const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
   // The driver's own C interface, so that no CUDA header is needed. LibTorch has opened and initialised it by now.
   using GetName = int (*)(char*, int, int);
   void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
   const auto get_name = driver ? reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName")) : nullptr;
   char name[256] = "";
-  const bool known = HasCuda() && get_name != nullptr && get_name(name, sizeof name, index) == 0;
+  const bool known = CudaDevices() > 0 && get_name != nullptr && get_name(name, sizeof name, index) == 0;
   return known ? Napi::Value(Napi::String::New(info.Env(), name)) : info.Env().Null();
 }
 Napi::Value SetDevice(const Napi::CallbackInfo& info) {
-  TORCH_CHECK(HasCuda(), "there is no GPU that LibTorch can use");
-  at::accelerator::setDeviceIndex(static_cast<c10::DeviceIndex>(info[0].As<Napi::Number>().Int32Value()));
+  at::accelerator::setDeviceIndex(GpuOf(info, 0));
   return info.Env().Undefined();
 }
 // synchronize(index): waits until all work queued on the GPU is done.
 Napi::Value Synchronize(const Napi::CallbackInfo& info) {
-  TORCH_CHECK(HasCuda(), "there is no GPU that LibTorch can use");
-  at::accelerator::synchronizeDevice(static_cast<c10::DeviceIndex>(info[0].As<Napi::Number>().Int32Value()));
+  at::accelerator::synchronizeDevice(GpuOf(info, 0));
   return info.Env().Undefined();
 }
 // deviceMemory(index): bytes { free, total, allocated, peakAllocated, peakReserved }.
 Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
-  TORCH_CHECK(HasCuda(), "there is no GPU that LibTorch can use");
-  const auto index = static_cast<c10::DeviceIndex>(info[0].As<Napi::Number>().Int32Value());
+  const auto index = GpuOf(info, 0);
   constexpr size_t kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   const auto stats = at::accelerator::getDeviceStats(index);
   const auto memory = at::accelerator::getMemoryInfo(index);
@@ -154,37 +188,38 @@ Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
   return result;
 }
 Napi::Value ResetPeakMemory(const Napi::CallbackInfo& info) {
-  TORCH_CHECK(HasCuda(), "there is no GPU that LibTorch can use");
-  at::accelerator::resetPeakStats(static_cast<c10::DeviceIndex>(info[0].As<Napi::Number>().Int32Value()));
+  at::accelerator::resetPeakStats(GpuOf(info, 0));
   return info.Env().Undefined();
 }
 Napi::Value EmptyCache(const Napi::CallbackInfo& info) {
-  if (HasCuda()) at::accelerator::emptyCache();
+  if (CudaDevices() > 0) at::accelerator::emptyCache();
   return info.Env().Undefined();
 }
 
 }  // namespace
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "manualSeed", ManualSeed, {Want::kNumber});
-  Export(env, exports, "createGenerator", CreateGenerator, {Want::kNumber});
-  Export(env, exports, "defaultGenerator", DefaultGenerator, {Want::kString});
-  Export(env, exports, "generatorState", GeneratorState, {Want::kHandle});
-  Export(env, exports, "setGeneratorState", SetGeneratorState, {Want::kHandle, Want::kHandle});
-  Export(env, exports, "seedGenerator", SeedGenerator, {Want::kHandle, Want::kNumber});
-  Export(env, exports, "setGradEnabled", SetGradEnabled, {Want::kBoolean});
-  Export(env, exports, "enterAutocast", EnterAutocast, {Want::kString, Want::kNumber});
-  Export(env, exports, "leaveAutocast", LeaveAutocast, {Want::kString});
-  Export(env, exports, "setTf32", SetTf32, {Want::kBoolean});
+  const Parameter seed{"seed", Want::kInteger}, generator{"generator", Want::kHandle}, gpu{"index", Want::kInteger};
+  const Parameter device{"device", Want::kString};
+  Export(env, exports, "manualSeed", ManualSeed, {seed});
+  Export(env, exports, "createGenerator", CreateGenerator, {seed});
+  Export(env, exports, "defaultGenerator", DefaultGenerator, {device});
+  Export(env, exports, "generatorState", GeneratorState, {generator});
+  Export(env, exports, "setGeneratorState", SetGeneratorState, {generator, {"state", Want::kHandle}});
+  Export(env, exports, "seedGenerator", SeedGenerator, {generator, seed});
+  Export(env, exports, "setGradEnabled", SetGradEnabled, {{"flag", Want::kBoolean}});
+  Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", Want::kInteger}});
+  Export(env, exports, "leaveAutocast", LeaveAutocast, {});
+  Export(env, exports, "setTf32", SetTf32, {{"allowed", Want::kBoolean}});
   Export(env, exports, "getThreads", GetThreads, {});
-  Export(env, exports, "setThreads", SetThreads, {Want::kNumber});
+  Export(env, exports, "setThreads", SetThreads, {{"threads", Want::kInteger}});
   Export(env, exports, "version", Version, {});
   Export(env, exports, "parallelInfo", ParallelInfo, {});
   Export(env, exports, "deviceCount", DeviceCount, {});
-  Export(env, exports, "deviceName", DeviceName, {Want::kNumber});
-  Export(env, exports, "setDevice", SetDevice, {Want::kNumber});
-  Export(env, exports, "synchronize", Synchronize, {Want::kNumber});
-  Export(env, exports, "deviceMemory", DeviceMemory, {Want::kNumber});
-  Export(env, exports, "resetPeakMemory", ResetPeakMemory, {Want::kNumber});
+  Export(env, exports, "deviceName", DeviceName, {gpu});
+  Export(env, exports, "setDevice", SetDevice, {gpu});
+  Export(env, exports, "synchronize", Synchronize, {gpu});
+  Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
+  Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
   Export(env, exports, "emptyCache", EmptyCache, {});
 }

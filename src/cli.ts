@@ -6,12 +6,13 @@ import type { InspectOptions } from './commands/inspect.js';
 import {
   addRetrievalOptions,
   collect,
-  processRank,
+  launchFlags,
   retrievalOptions,
   wholeNumber,
 } from './commands/retrieval-options.js';
 import type { SetupOptions } from './commands/setup.js';
 import { nearestName } from './config/nearest.js';
+import { rankFromEnvironment } from './distributed/rank.js';
 import { codeOf, messageOf, UserError } from './errors.js';
 
 const NAME = 'blip-retrieval';
@@ -49,10 +50,19 @@ function program(): Command {
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
     if (unknown !== undefined) throw unknownCommand(unknown, command);
-    if (processRank(command) > 0) return;
     const options = retrievalOptions(command);
+    const flags = launchFlags(command);
+    const place = rankFromEnvironment(process.env, flags);
+    if (place === undefined && (flags.nprocPerNode !== '1' || flags.nnodes > 1)) {
+      process.exitCode = await (await import('./commands/launch.js')).launchRanks(
+        options,
+        flags,
+        process.argv.slice(1),
+      );
+      return;
+    }
     const { runRetrieval } = await import('./commands/retrieval.js');
-    await runRetrieval(options);
+    await runRetrieval(options, place);
   });
 
   const add = (name: string, description: string) =>

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { TrainingSampler } from '../data/sampler.js';
 import { trainingEpoch } from '../data/training-loader.js';
 import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
+import { DataParallel } from '../distributed/data-parallel.js';
+import { exchangeOf } from '../distributed/process-group.js';
 import { download } from '../download.js';
 import { UserError } from '../errors.js';
 import type { SplitReport } from '../evaluation/report.js';
@@ -19,6 +21,7 @@ import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
 import { type Progress, type RunIdentity, startOfRun } from '../training/progress.js';
+import { ranksOf } from '../training/ranks.js';
 import { type EpochBatches, type Outcome, onlyRank, type TrainingRun, train } from '../training/train.js';
 import { restoreRandom, resumeFrom } from '../training/training-checkpoint.js';
 import { type Prepared, pretrainedFile, type RetrievalResult, type SplitName, splitRunOptions } from './retrieval.js';
@@ -90,7 +93,8 @@ function watchSignals(): { caught: () => NodeJS.Signals | undefined; end: () => 
  * stopped before one. A run stopped by a signal sets the exit code a shell expects (130, 143).
  */
 export async function fineTune(prepared: Prepared): Promise<RetrievalResult | undefined> {
-  const { config, options, architecture, device, splits, tokenizer, print } = prepared;
+  const { config, options, architecture, device, splits, tokenizer, print, group } = prepared;
+  const [rank, worldSize] = [group?.rank ?? 0, group?.worldSize ?? 1];
   const settings = config.training;
   if (settings === undefined) throw new UserError(`${options.config} lacks settings that training needs`);
   const { annRoot, imageRoot, dataset } = config;
@@ -101,8 +105,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     download: (url: string, destination: string) => download(url, destination),
   });
   const batchSize = settings.batchSizeTrain;
-  const ranks = onlyRank;
-  const sampler = new TrainingSampler({ length: set.images.length, world: 1, rank: ranks.rank, batchSize });
+  const sampler = new TrainingSampler({ length: set.images.length, world: worldSize, rank, batchSize });
   const tokens = set.captions.map((caption) => Int32Array.from(tokenizer.encode(caption).ids));
 
   // ---- model, optimizer, position
@@ -117,18 +120,23 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     checkpointedBlocks: settings.vitGradCkpt ? settings.vitCkptLayer : 0,
     encToken: tokenizer.encTokenId,
     precision: options.precision,
+    ...(group && { exchange: exchangeOf(group) }),
   });
   for (const tensor of state.values()) tensor.dispose();
-  const optimizer = new AdamW([...model.parameters.values()], { weightDecay: settings.weightDecay });
-  const identity: RunIdentity = { worldSize: 1, batchSize, rows: set.images.length, seed: options.seed };
-  manualSeed(options.seed + ranks.rank);
+  const parameters = [...model.parameters.values()];
+  const optimizer = new AdamW(parameters, { weightDecay: settings.weightDecay });
+  const learned = new Set(parameters);
+  const buffers = [...model.state.values()].filter((tensor) => !learned.has(tensor));
+  const parallel = group && new DataParallel(parameters, buffers, group);
+  const ranks = group && parallel ? ranksOf(group, parallel) : onlyRank;
+  const identity: RunIdentity = { worldSize, batchSize, rows: set.images.length, seed: options.seed };
+  manualSeed(options.seed + rank);
   let start: Progress = startOfRun();
   if (resume !== undefined) {
-    const resumed = await resumeFrom(resume, model, optimizer, identity);
+    const resumed = await resumeFrom(resume, model, optimizer, identity, rank);
     if (resumed.resume !== undefined) {
       start = resumed.resume.progress;
-      const random = resumed.resume.random[ranks.rank];
-      if (random !== undefined) restoreRandom(random, device);
+      restoreRandom(resumed.resume.random, device);
       print(`Resuming ${resume} in epoch ${start.epoch} after step ${start.step}`);
     } else {
       start = { ...start, epoch: resumed.epoch + 1 };
@@ -177,6 +185,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     outcome = await train(run, start);
   } finally {
     signals.end();
+    parallel?.dispose();
     model.dispose();
   }
   const signal = signals.caught();

@@ -62,6 +62,9 @@ interface RetrievalFlags {
   nproc_per_node: string;
   nnodes: string;
   node_rank: number;
+  master_addr: string;
+  master_port?: number;
+  max_restarts: number;
 }
 
 /** Declares the flags of the main command; names have `_`, and the command line may have `-` instead. */
@@ -84,12 +87,16 @@ export function addRetrievalOptions(command: Command): Command {
     .option('--save_every <steps>', 'write checkpoint_last.pth every so many steps', whole(1))
     .option('--max_steps <steps>', 'end after so many steps', whole(1))
     .option('--accumulate <batches>', 'add up the gradients of so many batches', whole(1))
-    .optionsGroup('Several processes (the reference and torchrun; evaluation runs in one):')
+    .optionsGroup('Several processes (as torchrun):')
     .option('--nproc_per_node <n>', 'processes on this machine: a number, auto, cpu or gpu', processCount, '1')
     .option('--nnodes <n>', 'machines: a number or MIN:MAX', nodeCount, '1')
     .option('--node_rank <n>', 'number of this machine, from 0', whole(0), 0)
     .option('--master_addr <host>', 'address of machine 0', '127.0.0.1')
-    .option('--master_port <port>', 'port on machine 0', portNumber, 29500)
+    .option(
+      '--master_port <port>',
+      'port on machine 0 (default: a free one on a single machine, 29500 on several)',
+      portNumber,
+    )
     .option('--max_restarts <n>', 'how often to start the processes again', whole(0), 0)
     .option('--world_size <n>', 'processes in all', whole(1), 1)
     .option('--dist_url <url>', 'how the processes meet', 'env://')
@@ -106,13 +113,6 @@ export function retrievalOptions(command: Command): RetrievalOptions {
   );
   if (evaluate && unused.length > 0) {
     notes.push(`${unused.map((key) => `--${key}`).join(', ')}: of training only, without effect with --evaluate.`);
-  }
-  if (flags.nproc_per_node !== '1' || flags.nnodes !== '1' || flags.world_size !== 1) {
-    notes.push(
-      evaluate
-        ? 'This version evaluates in one process, whatever number is asked for; the recalls are the same.'
-        : 'This version trains in one process, whatever number is asked for; batch_size_train is the whole batch.',
-    );
   }
   return {
     config: flags.config,
@@ -136,21 +136,30 @@ export function retrievalOptions(command: Command): RetrievalOptions {
   };
 }
 
-/**
- * Rank of this process as torchrun or Slurm gives it, 0 when it was started alone; `--node_rank` counts where neither
- * did. Evaluation is the work of rank 0: the others have nothing to do and would write the same files.
- * @throws UserError when RANK or SLURM_PROCID is no whole number
- */
-export function processRank(command: Command, env: NodeJS.ProcessEnv = process.env): number {
-  const name = env.RANK !== undefined && env.WORLD_SIZE !== undefined ? 'RANK' : 'SLURM_PROCID';
-  const text = env[name];
-  if (text === undefined) return command.opts<RetrievalFlags>().node_rank;
-  if (!/^\d+$/.test(text)) {
-    throw new UserError(
-      `Expected a whole number in the environment variable ${name} but received '${text}': unset it, or start with torchrun.`,
-    );
-  }
-  return Number(text);
+/** How many processes are asked for, and how they are started and meet. */
+export interface LaunchFlags {
+  nprocPerNode: string;
+  nnodes: number;
+  nodeRank: number;
+  masterAddr: string;
+  /** Undefined: a free one on a single machine. */
+  masterPort: number | undefined;
+  maxRestarts: number;
+  worldSize: number;
+}
+
+/** What the parsed flags say of processes. */
+export function launchFlags(command: Command): LaunchFlags {
+  const flags = command.opts<RetrievalFlags>();
+  return {
+    nprocPerNode: flags.nproc_per_node,
+    nnodes: Number(flags.nnodes.split(':').at(-1)),
+    nodeRank: flags.node_rank,
+    masterAddr: flags.master_addr,
+    masterPort: flags.master_port,
+    maxRestarts: flags.max_restarts,
+    worldSize: flags.world_size,
+  };
 }
 
 /** What LibTorch says about CUDA on this machine. */

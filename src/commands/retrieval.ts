@@ -2,6 +2,9 @@
 import { loadConfig, type RetrievalConfig } from '../config/load.js';
 import { loadRetrievalSplit, type RetrievalSplit } from '../data/annotations.js';
 import { Tokenizer } from '../data/tokenizer.js';
+import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
+import { ProcessGroup } from '../distributed/process-group.js';
+import type { Rank } from '../distributed/rank.js';
 import { download, fetchPretrained } from '../download.js';
 import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
 import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
@@ -32,17 +35,23 @@ export interface Prepared {
   tokenizer: Tokenizer;
   logger: MetricLoggerOptions;
   print(line: string): void;
+  /** The ranks of the run; undefined for one process. */
+  group: ProcessGroup | undefined;
+  /** Rank 0 writes the files and prints. */
+  isMain: boolean;
 }
 
 // ---- device
 
-/** The device's name for LibTorch; says so where the CPU was chosen for want of a GPU. */
-function chooseDevice(options: RetrievalOptions, print: (line: string) => void): Device {
+/** The device's name for LibTorch; says so where the CPU was chosen for want of a GPU. Ranks take a GPU each. */
+function chooseDevice(options: RetrievalOptions, place: Rank | undefined, print: (line: string) => void): Device {
   if (options.device === 'cpu') {
     native({ cuda: false });
     return 'cpu';
   }
-  const { device, note } = resolveDevice(options.device, cudaState());
+  const cuda = cudaState();
+  const own = place === undefined || place.worldSize === 1 ? undefined : place.localRank % Math.max(1, cuda.count);
+  const { device, note } = resolveDevice(own === undefined || cuda.count === 0 ? options.device : `cuda:${own}`, cuda);
   if (note !== undefined) print(note);
   if (device === 'cpu') return 'cpu';
   native().setDevice(gpuIndex(device) ?? 0);
@@ -65,26 +74,28 @@ async function loadSplits(config: RetrievalConfig): Promise<Record<SplitName, Re
   return { val, test: await load('test') };
 }
 
-async function prepare(options: RetrievalOptions): Promise<Prepared> {
-  const print = options.quiet ? () => {} : (line: string) => console.log(line);
+async function prepare(options: RetrievalOptions, place: Rank | undefined): Promise<Prepared> {
+  const isMain = place === undefined || place.rank === 0;
+  const print = options.quiet || !isMain ? () => {} : (line: string) => console.log(line);
   for (const note of options.notes) print(note);
   const config = loadConfig(options.config, options.set, { training: !options.evaluate });
   const architecture = architectureOf(config);
-  writeConfig(options.outputDir, config.raw);
-  const device = chooseDevice(options, print);
-  manualSeed(options.seed);
+  if (isMain) writeConfig(options.outputDir, config.raw);
+  const device = chooseDevice(options, place, print);
+  manualSeed(options.seed + (place?.rank ?? 0));
   print('Creating retrieval dataset');
   const splits = await loadSplits(config);
   for (const name of SPLITS) for (const note of splits[name].notes) print(note);
   const gpu = gpuIndex(device);
   const logger: MetricLoggerOptions = {
     print,
-    quiet: options.quiet,
+    quiet: options.quiet || !isMain,
     stream: process.stdout,
     ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
-  return { options, config, architecture, device, splits, tokenizer, logger, print };
+  const group = place !== undefined && place.worldSize > 1 ? ProcessGroup.init({ ...place, device }) : undefined;
+  return { options, config, architecture, device, splits, tokenizer, logger, print, group, isMain };
 }
 
 /** The checkpoint that the config names, as a local file. */
@@ -93,8 +104,9 @@ export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise
 }
 
 /** How evaluation runs under these options. */
-export function splitRunOptions({ config, options, logger, print }: Prepared): SplitRunOptions {
+export function splitRunOptions({ config, options, logger, print, group }: Prepared): SplitRunOptions {
   return {
+    ranks: group && evaluationRanksOf(group),
     kTest: config.kTest,
     batchSize: config.batchSizeTest,
     featureMemory: config.featureMemory,
@@ -114,32 +126,34 @@ async function evaluate(prepared: Prepared): Promise<RetrievalResult> {
   const model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
   const run = async (name: SplitName): Promise<SplitReport> => {
     const result = runSplit(model, tokenizer, name, splits[name], splitRunOptions(prepared));
-    if (options.saveScores) await saveScores(options.outputDir, name, result.scores);
+    if (options.saveScores && prepared.isMain) await saveScores(options.outputDir, name, result.scores);
     return result.report;
   };
   const val = await run('val');
   const test = await run('test');
   print(pythonDict({ ...val.metrics }));
   print(pythonDict({ ...test.metrics }));
-  appendEvaluation(options.outputDir, val.metrics, test.metrics);
+  if (prepared.isMain) appendEvaluation(options.outputDir, val.metrics, test.metrics);
   return { val, test };
 }
 
 /**
- * Evaluates (`evaluate`) or fine-tunes; results go to the output folder. Gives the recalls of the evaluated, or of the
- * best trained model; undefined for training that was stopped before its first evaluation.
+ * Evaluates (`evaluate`) or fine-tunes; results go to the output folder. `place` is this process's among the ranks of
+ * the run, undefined for one process; every rank gets the same results. Gives the recalls of the evaluated model, or of
+ * training's last evaluation; undefined for training that was stopped before it.
  * Throws a UserError for whatever a user can mend.
  */
-export async function runRetrieval(options: RetrievalOptions): Promise<RetrievalResult | undefined> {
+export async function runRetrieval(options: RetrievalOptions, place?: Rank): Promise<RetrievalResult | undefined> {
   const started = performance.now();
-  const prepared = await prepare(options);
-  const { print } = prepared;
+  const prepared = await prepare(options, place);
+  const { print, isMain } = prepared;
   const result = options.evaluate
     ? await evaluate(prepared)
     : await (await import('./fine-tune.js')).fineTune(prepared);
-  if (result !== undefined) console.log(recallTable([result.val, result.test]));
+  if (result !== undefined && isMain) console.log(recallTable([result.val, result.test]));
   print(
     `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`,
   );
+  prepared.group?.destroy(); // not after a failure: the other ranks see the connection break
   return result;
 }

@@ -26,10 +26,13 @@ function freeHostMemory(): number {
   return limit > 0 && limit < totalmem() ? Math.min(available, limit - used) : available;
 }
 
-/** The budgets for `model`'s device; `featureMemory` (bytes), when given, is what images and stems share. */
-export function chooseBudgets(model: BlipRetrieval, featureMemory?: number): Budgets {
+/**
+ * The budgets for `model`'s device; `featureMemory` (bytes), when given, is what images and stems of one rank share.
+ * Ranks on CPUs are taken to be on one machine, whose memory they share; each has a GPU of its own otherwise.
+ */
+export function chooseBudgets(model: BlipRetrieval, featureMemory?: number, ranks = 1): Budgets {
   const cuda = /^cuda(?::(\d+))?$/.exec(model.device);
-  const free = cuda ? native().deviceMemory(Number(cuda[1] ?? 0)).free : freeHostMemory();
+  const free = cuda ? native().deviceMemory(Number(cuda[1] ?? 0)).free : freeHostMemory() / ranks;
   const total = featureMemory ?? free * SHARE;
   // Stems are worth more than image tokens: without them layer 0's self-attention is repeated for every pair.
   return { images: total * 0.75, stems: total * 0.25, tokens: cuda ? CUDA_TOKENS : CPU_TOKENS };

@@ -1,7 +1,7 @@
 // The evaluation of one split: features of images and texts, candidates by similarity, re-ranking by the ITM head.
 import { UserError } from '../errors.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { scope } from '../torch/tensor.js';
+import { scope, type Tensor } from '../torch/tensor.js';
 import { type Budgets, chooseBudgets } from './budgets.js';
 import { selectCandidates } from './candidates.js';
 import { type ImageSource, ImageStore, type LoopLog } from './image-store.js';
@@ -18,7 +18,21 @@ export interface EvaluationInput {
   encToken: number;
 }
 
+/** What the ranks of a run exchange in an evaluation; every rank makes the same calls. */
+export interface EvaluationRanks {
+  rank: number;
+  worldSize: number;
+  /** Rows of all ranks in rank order; their numbers may differ. */
+  gatherRows(x: Tensor): Tensor;
+  /** x becomes rank 0's. */
+  broadcast(x: Tensor): void;
+  /** The sums over all ranks, element by element. */
+  sum(values: Float32Array): Float32Array;
+}
+
 export interface EvaluationOptions {
+  /** Undefined for one process. Each rank takes an equal share of the images, and all of them get all scores. */
+  ranks?: EvaluationRanks | undefined;
   kTest: number;
   /** Bytes that image tokens and text stems may take; chosen by the device's free memory when undefined. */
   featureMemory?: number | undefined;
@@ -56,22 +70,29 @@ export function evaluateSplit(
         `${Math.min(kTest, images.count)} images a text are re-ranked`,
     );
   const started = performance.now();
-  const budgets: Budgets = chooseBudgets(model, options.featureMemory);
+  const { ranks } = options;
+  const budgets: Budgets = chooseBudgets(model, options.featureMemory, ranks?.worldSize);
+  const share = (rank: number) => Math.round((images.count * rank) / (ranks?.worldSize ?? 1));
+  const [first, end] = ranks ? [share(ranks.rank), share(ranks.rank + 1)] : [0, images.count];
   const tokenBudget = options.tokenBudget ?? budgets.tokens;
   const unique = uniqueTexts(texts);
   const textStore = TextStore.encode(model, unique, encToken, tokenBudget, budgets.stems);
   let imageStore: ImageStore | undefined;
   try {
-    imageStore = ImageStore.encode(model, images, budgets.images, options.startLoop('Features:', images.count));
-    if (imageStore.keptImages < images.count)
+    ranks?.broadcast(textStore.features); // lest ranks on unlike machines choose unlike candidates
+    const encoding = options.startLoop('Features:', end - first);
+    imageStore = ImageStore.encode(model, images, budgets.images, encoding, [first, end]);
+    if (imageStore.keptImages < end - first)
       print(
-        `image features of ${imageStore.keptImages} of ${images.count} images fit into memory; the others are encoded again (feature_memory raises it)`,
+        `image features of ${imageStore.keptImages} of ${end - first} images fit into memory; the others are encoded again (feature_memory raises it)`,
       );
     const { features } = imageStore;
-    const candidates = scope(() => selectCandidates(features, textStore.features, unique.rowOf, kTest));
+    const candidates = scope(() =>
+      selectCandidates(ranks ? ranks.gatherRows(features) : features, textStore.features, unique.rowOf, kTest),
+    );
     const ranked = performance.now();
-    const loop = options.startLoop('Evaluation:', images.count);
-    const scores = rerank(model, imageStore, textStore, candidates, tokenBudget, loop);
+    const loop = options.startLoop('Evaluation:', end - first);
+    const scores = rerank(model, imageStore, textStore, candidates, tokenBudget, loop, ranks?.sum);
     const seconds = { features: (ranked - started) / 1000, rerank: (performance.now() - ranked) / 1000 };
     return { scores, seconds };
   } finally {

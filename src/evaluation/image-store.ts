@@ -20,10 +20,10 @@ export interface ImagePass {
   close(): void | Promise<void>;
 }
 
-/** The images of a split: how many, and a pass from image `from` to the last. */
+/** The images of a split: how many, and a pass from image `from` to `to` - 1. */
 export interface ImageSource {
   count: number;
-  open(from: number): ImagePass;
+  open(from: number, to: number): ImagePass;
 }
 
 /** Called when input is ready and when images are done: what a progress line is made of. */
@@ -39,9 +39,11 @@ function* pixelBatches(
   model: BlipRetrieval,
   source: ImageSource,
   from: number,
+  to: number,
 ): Generator<[first: number, pixels: Tensor]> {
+  if (from === to) return;
   const size = model.architecture.vision.imageSize;
-  const pass = source.open(from);
+  const pass = source.open(from, to);
   try {
     let first = from;
     for (let batch = pass.next(); batch !== null; batch = pass.next()) {
@@ -53,18 +55,18 @@ function* pixelBatches(
       pixels.dispose();
       first += count;
     }
-    if (first !== source.count)
+    if (first !== to)
       throw new UserError(
-        `the image loader gave ${first} of ${source.count} images; run check-data to find the bad ones`,
+        `the image loader gave ${first - from} of ${to - from} images; run check-data to find the bad ones`,
       );
   } finally {
     void pass.close();
   }
 }
 
-/** Features of all images, and the tokens of the first of them. */
+/** Features of the images `first` to `end` - 1 of a split, and the tokens of the first of them. */
 export class ImageStore {
-  /** Unit features of all images, (N, E) float32 on the device. */
+  /** Unit features of these images, (end - first, E) float32 on the device. */
   readonly features: Tensor;
   readonly #kept: Tensor[]; // batches (B, L, V) of the first images
   readonly #keptCount: number;
@@ -72,6 +74,8 @@ export class ImageStore {
   private constructor(
     readonly model: BlipRetrieval,
     readonly source: ImageSource,
+    readonly first: number,
+    readonly end: number,
     features: Tensor,
     kept: Tensor[],
   ) {
@@ -80,13 +84,23 @@ export class ImageStore {
     this.#keptCount = kept.reduce((total, batch) => total + batch.size(0), 0);
   }
 
-  /** Encodes all images, keeping tokens while they fit into `budget` bytes. Waits for the device once a batch. */
-  static encode(model: BlipRetrieval, source: ImageSource, budget: number, log: LoopLog): ImageStore {
+  /**
+   * Encodes the images of `range` (all, when left out), keeping tokens while they fit into `budget` bytes. Waits for the
+   * device once a batch.
+   */
+  static encode(
+    model: BlipRetrieval,
+    source: ImageSource,
+    budget: number,
+    log: LoopLog,
+    range: readonly [first: number, end: number] = [0, source.count],
+  ): ImageStore {
+    const [begin, end] = range;
     const kept: Tensor[] = [];
     const features: Tensor[] = [];
     let left = budget;
     try {
-      for (const [, pixels] of pixelBatches(model, source, 0)) {
+      for (const [, pixels] of pixelBatches(model, source, begin, end)) {
         log.dataReady();
         scope(() => {
           const encoded = model.encodeImages(normalizeImages(pixels, model.device));
@@ -104,9 +118,10 @@ export class ImageStore {
       throw error;
     }
     log.end();
-    const all = keep(ops.cat(features));
+    const none = () => ops.zeros([0, model.architecture.embedDim], { device: model.device });
+    const all = keep(features.length === 0 ? none() : ops.cat(features));
     for (const batch of features) batch.dispose();
-    return new ImageStore(model, source, all, kept);
+    return new ImageStore(model, source, begin, end, all, kept);
   }
 
   /** Number of images whose tokens are kept; the rest are encoded a second time by `tokens`. */
@@ -116,7 +131,7 @@ export class ImageStore {
 
   /** Every image's tokens (L, V), in order, each valid until the next is asked for. */
   *tokens(): Generator<[image: number, embeds: Tensor]> {
-    let image = 0;
+    let image = this.first;
     const each = function* (batch: Tensor): Generator<[number, Tensor]> {
       for (let b = 0; b < batch.size(0); b++) {
         const embeds = ops.select(batch, 0, b);
@@ -125,8 +140,8 @@ export class ImageStore {
       }
     };
     for (const batch of this.#kept) yield* each(batch);
-    if (this.#keptCount === this.source.count) return;
-    for (const [, pixels] of pixelBatches(this.model, this.source, this.#keptCount)) {
+    const next = this.first + this.#keptCount;
+    for (const [, pixels] of pixelBatches(this.model, this.source, next, this.end)) {
       const { embeds, features } = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
       features.dispose();
       yield* each(embeds);

@@ -69,7 +69,8 @@ function settle(
 
 /**
  * Scores the candidates of both directions. `tokenBudget` is the number of text tokens that go through the encoder at
- * once: memory depends on it, the scores do not. Waits for the device once an image, one image late.
+ * once: memory depends on it, the scores do not. `sum`, where there are several ranks, adds up what they scored: each
+ * image's slots are zero on all ranks but its own. Waits for the device once an image, one image late.
  */
 export function rerank(
   model: BlipRetrieval,
@@ -78,6 +79,7 @@ export function rerank(
   candidates: Candidates,
   tokenBudget: number,
   log: LoopLog,
+  sum: (values: Float32Array) => Float32Array = (values) => values,
 ): SplitScores {
   const { imageToText, textToImage, rowOf } = candidates;
   const pairs = pairsByImage(candidates);
@@ -105,8 +107,8 @@ export function rerank(
   }
   log.end();
   return {
-    imageToText: scoreRows(imageToText, out.i2t, rowOf.length),
-    textToImage: scoreRows(textToImage, out.t2i, candidates.images, rowOf),
+    imageToText: scoreRows(imageToText, sum(out.i2t), rowOf.length),
+    textToImage: scoreRows(textToImage, sum(out.t2i), candidates.images, rowOf),
     pairs: { computed: pairs.total, reference: candidates.images * imageToText.k + rowOf.length * textToImage.k },
   };
 }

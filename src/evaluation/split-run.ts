@@ -6,7 +6,7 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { pythonDuration } from '../python-format.js';
 import { writeSafetensors } from '../torch/safetensors.js';
-import { evaluateSplit } from './evaluate.js';
+import { type EvaluationRanks, evaluateSplit } from './evaluate.js';
 import type { ImageSource, LoopLog } from './image-store.js';
 import { itmEval } from './recall.js';
 import { chanceLevel, type SplitReport } from './report.js';
@@ -20,6 +20,8 @@ export interface SplitRunOptions {
   /** Bytes for kept features; undefined: by the memory there is. */
   featureMemory: number | undefined;
   skipBadImages: boolean;
+  /** Undefined for one process. */
+  ranks?: EvaluationRanks | undefined;
   startLoop(header: string, total: number): LoopLog;
   print(line: string): void;
 }
@@ -39,8 +41,8 @@ function imageSource(
   const size = model.architecture.vision.imageSize;
   return {
     count: split.images.length,
-    open(from) {
-      const loader = new ImageLoader({ paths: split.images.slice(from), size, batchSize, skipBadImages });
+    open(from, to) {
+      const loader = new ImageLoader({ paths: split.images.slice(from, to), size, batchSize, skipBadImages });
       return {
         next() {
           const batch = loader.next();

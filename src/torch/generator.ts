@@ -13,8 +13,8 @@ export class Generator {
     forgotten.register(this, handle);
   }
 
-  /** A CPU generator of its own. */
-  static create(seed: number): Generator {
+  /** A CPU generator of its own. Seeds here and below: integers below 2^52, or bigints of 64 bits, signed. */
+  static create(seed: number | bigint): Generator {
     return new Generator(native().createGenerator(seed));
   }
 
@@ -23,7 +23,7 @@ export class Generator {
     return new Generator(native().defaultGenerator(device));
   }
 
-  seed(seed: number): void {
+  seed(seed: number | bigint): void {
     native().seedGenerator(this.handle, seed);
   }
 
@@ -41,6 +41,6 @@ export class Generator {
 }
 
 /** Seeds the default generators of the CPU and of every GPU, as torch.manual_seed. */
-export function manualSeed(seed: number): void {
+export function manualSeed(seed: number | bigint): void {
   native().manualSeed(seed);
 }

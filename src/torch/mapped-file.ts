@@ -1,9 +1,15 @@
 // A file mapped into memory, and tensors that lie in it without a copy.
-import { closeSync, openSync, readSync } from 'node:fs';
+import { messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { type Handle, native } from './native.js';
-import { asStrided, fromBytes } from './ops.js';
-import { Tensor } from './tensor.js';
+import { operator } from './operator.js';
+import { asStrided } from './ops.js';
+import { scope, Tensor } from './tensor.js';
+
+const clone = operator('aten::clone');
+const viewAs = operator('aten::view.dtype');
+
+const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
 
 /** A file that tensors look into. It must be replaced, never truncated or overwritten, while any of them lives. */
 export class MappedFile {
@@ -15,29 +21,22 @@ export class MappedFile {
     readonly size: number,
   ) {
     this.#handle = handle;
+    forgotten.register(this, handle);
   }
 
   /**
    * The tensor whose first element is at byte `offset`, with `shape` and `stride` in elements. Over the mapping where
-   * the offset is aligned to the element; else (legacy files) its bytes are copied.
+   * the offset is aligned to the element; else (legacy files) its bytes are copied. Throws when it is not in the file.
    */
   tensor(offset: number, dtype: DType, shape: readonly number[], stride: readonly number[]): Tensor {
     const { code, bytes } = DTYPES[dtype];
     if (offset % bytes === 0) return new Tensor(native().fromMapping(this.#handle, offset, code, shape, stride));
     const last = shape.reduce((reach, size, d) => reach + (size - 1) * (stride[d] ?? 0), 0);
     const count = shape.includes(0) ? 0 : last + 1;
-    const copy = new Uint8Array(count * bytes);
-    const descriptor = openSync(this.path, 'r');
-    try {
-      for (let done = 0; done < copy.length; ) {
-        const read = readSync(descriptor, copy, done, copy.length - done, offset + done);
-        if (read === 0) throw new RangeError(`Expected ${copy.length} bytes at ${offset} of ${this.path}`);
-        done += read;
-      }
-    } finally {
-      closeSync(descriptor);
-    }
-    return asStrided(fromBytes(copy, dtype, [count]), shape, stride);
+    return scope(() => {
+      const raw = new Tensor(native().fromMapping(this.#handle, offset, DTYPES.uint8.code, [count * bytes], [1]));
+      return asStrided(viewAs(clone(raw), code), shape, stride);
+    });
   }
 
   /** Gives the mapping up; it stays until the last tensor over it is freed. */
@@ -46,8 +45,13 @@ export class MappedFile {
   }
 }
 
-/** Maps a file privately: writing to its tensors changes no file. Throws when it cannot be opened or is empty. */
+/** Maps a file privately: writing to its tensors changes no file. Throws a UserError when it cannot be had or is empty. */
 export function mapFile(path: string): MappedFile {
-  const { handle, size } = native().mapFile(path);
-  return new MappedFile(path, handle, size);
+  try {
+    const { handle, size } = native().mapFile(path);
+    return new MappedFile(path, handle, size);
+  } catch (error) {
+    const reason = messageOf(error).replace(/^mapFile: /, '');
+    throw new UserError(`${reason}: name a file that is there, has content and may be read`, { cause: error });
+  }
 }

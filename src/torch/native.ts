@@ -8,6 +8,7 @@ export type Handle = number;
 export type NativeResult = number | bigint | boolean | string | null | NativeResult[];
 
 export interface Native {
+  /** `returns`: types of the results that are handed back; not those written into an argument. */
   resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
 
@@ -41,15 +42,15 @@ export interface Native {
   clearGrad(tensor: Handle): void;
   backward(tensor: Handle, retainGraph: boolean): void;
 
-  manualSeed(seed: number): void;
-  createGenerator(seed: number): Handle;
+  manualSeed(seed: number | bigint): void;
+  createGenerator(seed: number | bigint): Handle;
   defaultGenerator(device: string): Handle;
   generatorState(generator: Handle): Handle;
   setGeneratorState(generator: Handle, state: Handle): void;
-  seedGenerator(generator: Handle, seed: number): void;
+  seedGenerator(generator: Handle, seed: number | bigint): void;
   setGradEnabled(flag: boolean): boolean;
-  enterAutocast(deviceType: string, dtype: number): void;
-  leaveAutocast(deviceType: string): void;
+  enterAutocast(device: string, dtype: number): void;
+  leaveAutocast(): void;
   setTf32(allowed: boolean): void;
   getThreads(): number;
   setThreads(threads: number): void;

@@ -22,12 +22,6 @@ export function dtypeCode(dtype: DType): number {
   return DTYPES[dtype].code;
 }
 
-function lower(value: Value): unknown {
-  if (value instanceof Tensor || value instanceof Generator) return value.handle;
-  if (Array.isArray(value)) return value.map((element) => (element instanceof Tensor ? element.handle : element));
-  return value;
-}
-
 // Memory is the one native failure that a user can mend, so it becomes a sentence here.
 function rethrow(error: unknown): never {
   if (codeOf(error) === 'ERR_TORCH_MEMORY')
@@ -38,34 +32,42 @@ function rethrow(error: unknown): never {
   throw error;
 }
 
-interface Resolved {
-  id: number;
-  /** Types of the results, as the schema writes them. */
-  returns: readonly string[];
-}
+/** Overwrites tensors in `values`, an array that nobody else holds, with their handles. */
+type Operator = (values: unknown[]) => NativeResult;
 
-function resolver(fullName: string): () => Resolved {
+/**
+ * The operator's native call, looked up when it is first used; `fits` tells whether the results that its schema hands
+ * back are those `expected`, so that no call need check them.
+ */
+function lookUp(fullName: string, expected: string, fits: (returns: readonly string[]) => boolean): Operator {
   const dot = fullName.indexOf('.');
   const name = dot < 0 ? fullName : fullName.slice(0, dot);
   const overload = dot < 0 ? '' : fullName.slice(dot + 1);
-  let resolved: Resolved | undefined;
-  return () => {
-    resolved ??= native().resolve(name, overload);
-    return resolved;
+  let id: number | undefined;
+  const resolve = () => {
+    const found = native().resolve(name, overload);
+    if (!fits(found.returns))
+      throw new TypeError(`Expected an operator of ${expected} but ${fullName} returns (${found.returns.join(', ')})`);
+    id = found.id;
+    return id;
+  };
+  return (values) => {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (typeof value === 'object' && value !== null) values[i] = lower(value);
+    }
+    try {
+      return native().invoke(id ?? resolve(), ...values);
+    } catch (error) {
+      return rethrow(error);
+    }
   };
 }
 
-function call(id: number, values: readonly Value[]): NativeResult {
-  try {
-    return native().invoke(id, ...values.map(lower));
-  } catch (error) {
-    return rethrow(error);
-  }
-}
-
-function invoker(fullName: string): (values: readonly Value[]) => NativeResult {
-  const resolve = resolver(fullName);
-  return (values) => call(resolve().id, values);
+function lower(value: object): unknown {
+  if (value instanceof Tensor || value instanceof Generator) return value.handle;
+  if (Array.isArray(value)) return value.map((element) => (element instanceof Tensor ? element.handle : element));
+  return value;
 }
 
 /**
@@ -73,38 +75,36 @@ function invoker(fullName: string): (values: readonly Value[]) => NativeResult {
  * keyword-only ones at the end; a missing one takes its default. Looked up at the first call.
  */
 export function operator(name: string): (...values: Value[]) => Tensor {
-  const invoke = invoker(name);
-  return (...values) => tensorOf(invoke(values));
+  const call = lookUp(name, 'one tensor', ([first, second]) => first === 'Tensor' && second === undefined);
+  return (...values) => tensorOf(call(values));
 }
 
 /** An operator that returns several tensors, or a list of them. */
 export function operatorOfMany(name: string): (...values: Value[]) => Tensor[] {
-  const invoke = invoker(name);
-  return (...values) => {
-    const results = invoke(values);
-    if (!Array.isArray(results)) throw new TypeError(`${name} was expected to return several tensors`);
-    return results.map(tensorOf);
-  };
+  const call = lookUp(name, 'several tensors', (returns) =>
+    returns.length === 1 ? returns[0] === 'Tensor[]' : returns.length > 0 && returns.every((type) => type === 'Tensor'),
+  );
+  return (...values) => (call(values) as NativeResult[]).map(tensorOf);
 }
 
 /** An operator of several results of which only the first, a tensor, is wanted. */
 export function operatorOfFirst(name: string): (...values: Value[]) => Tensor {
-  const resolve = resolver(name);
+  let returns: readonly string[] = [];
+  const call = lookUp(name, 'a tensor and more', (types) => {
+    returns = types;
+    return types.length > 1 && types[0] === 'Tensor';
+  });
   return (...values) => {
-    const { id, returns } = resolve();
-    const results = call(id, values);
-    if (!Array.isArray(results)) throw new TypeError(`${name} was expected to return several results`);
-    results.forEach((result, i) => {
-      if (i > 0 && returns[i] === 'Tensor' && typeof result === 'number') native().dispose(result);
+    const [first, ...others] = call(values) as NativeResult[];
+    others.forEach((result, i) => {
+      if (returns[i + 1] === 'Tensor' && typeof result === 'number') native().dispose(result);
     });
-    return tensorOf(results[0] ?? null);
+    return tensorOf(first ?? null);
   };
 }
 
-/** An operator that writes into one of its arguments (`add_`, `copy_`) and returns nothing new. */
+/** An operator that writes into its arguments (`add_`, `copy_`) and returns nothing new. */
 export function operatorInPlace(name: string): (...values: Value[]) => void {
-  const invoke = invoker(name);
-  return (...values) => {
-    if (invoke(values) !== null) throw new TypeError(`${name} was expected to write in place`);
-  };
+  const call = lookUp(name, 'no new result', (returns) => returns.length === 0);
+  return (...values) => void call(values);
 }

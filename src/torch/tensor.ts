@@ -9,7 +9,19 @@ export type Device = string;
 // is never valid again, so disposing one a second time is harmless and nothing need be unregistered.
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
 
-let currentScope: Tensor[] | undefined;
+/** A scope that is running: the tensors it owns, and the scope around it. */
+interface Scope {
+  readonly made: Tensor[];
+  readonly outer: Scope | undefined;
+}
+
+let current: Scope | undefined;
+
+/** Makes the innermost scope the tensor's owner or, outside all scopes, the garbage collector. */
+function own(tensor: Tensor): void {
+  if (current === undefined) forgotten.register(tensor, tensor.handle);
+  else current.made.push(tensor);
+}
 
 /**
  * A tensor: a handle of the addon with what a program asks most. Operators are functions of `ops.ts`.
@@ -22,8 +34,7 @@ export class Tensor {
   /** Takes ownership of a handle that the addon returned. */
   constructor(handle: Handle) {
     this.handle = handle;
-    if (currentScope === undefined) forgotten.register(this, handle);
-    else currentScope.push(this);
+    own(this);
   }
 
   /** Sizes of the dimensions; [] for a single number. In-place operators that resize are not used in this program. */
@@ -132,71 +143,82 @@ export class Tensor {
   }
 }
 
-/** What a scope may return: tensors anywhere in arrays and plain objects survive it. */
-export type ScopeResult = unknown;
+/** Adds the tensors in `value` to `found`: itself, or those in arrays, maps, sets and plain objects. */
+function collect(value: object, found: Set<Tensor>, seen: Set<object>): void {
+  if (value instanceof Tensor) {
+    found.add(value);
+    return;
+  }
+  const prototype = Object.getPrototypeOf(value);
+  const plain = prototype === Object.prototype || prototype === null;
+  const iterable = Array.isArray(value) || value instanceof Set;
+  if (seen.has(value) || !(plain || iterable || value instanceof Map)) return;
+  seen.add(value);
+  const elements: Iterable<unknown> = value instanceof Map ? value.values() : iterable ? value : Object.values(value);
+  for (const element of elements) if (typeof element === 'object' && element !== null) collect(element, found, seen);
+}
 
-function collect(value: ScopeResult, into: Set<Tensor>): void {
-  if (value instanceof Tensor) into.add(value);
-  else if (Array.isArray(value)) for (const element of value) collect(element, into);
-  else if (value instanceof Map) for (const element of value.values()) collect(element, into);
-  else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
-    for (const element of Object.values(value)) collect(element, into);
+/** `result`, unless it is a promise: what it waits for would run when the state that `name` set up is gone. */
+function synchronous<T>(name: string, result: T): T {
+  if (!(result instanceof Promise)) return result;
+  result.catch(() => undefined); // refused already; what becomes of it is nobody's concern
+  throw new TypeError(`Expected a synchronous function for ${name} but received one that returns a promise`);
 }
 
 /**
- * Runs `body` and disposes every tensor made in it, but for those it returns (directly or in arrays, maps and plain
- * objects) and those given to `keep`: they pass to the scope around this one. `body` must be synchronous: a promise
- * would outlive its tensors, so it is refused.
+ * Runs `body` and disposes every tensor made in it, but for those it returns (directly or in arrays, maps, sets and
+ * plain objects; not inside instances of classes) and those given to `keep`: they pass to the scope around this one.
+ * `body` must be synchronous: a promise would outlive its tensors, so it is refused.
  */
-export function scope<T extends ScopeResult>(body: () => T): T {
-  const outer = currentScope;
-  const made: Tensor[] = [];
-  currentScope = made;
-  const survivors = new Set<Tensor>();
+export function scope<T>(body: () => T): T {
+  const here: Scope = { made: [], outer: current };
+  let survivors = new Set<Tensor>();
+  current = here;
   try {
-    const result = body();
-    if (result instanceof Promise)
-      throw new TypeError('Expected a synchronous function for scope but received a promise');
-    collect(result, survivors);
+    const result = synchronous('scope', body());
+    const found = new Set<Tensor>();
+    if (typeof result === 'object' && result !== null) collect(result, found, new Set());
+    survivors = found;
     return result;
   } finally {
-    currentScope = outer;
+    current = here.outer;
     const handles: Handle[] = [];
-    for (const tensor of made) {
-      if (!survivors.has(tensor) && !kept.has(tensor)) handles.push(tensor.handle);
-      else if (outer !== undefined && !kept.has(tensor)) outer.push(tensor);
-      else forgotten.register(tensor, tensor.handle);
-    }
+    for (const tensor of here.made)
+      if (survivors.has(tensor)) own(tensor);
+      else handles.push(tensor.handle);
     native().disposeAll(handles);
   }
 }
 
-const kept = new WeakSet<Tensor>();
-
 /** Takes a tensor out of every scope: its owner disposes it, or the garbage collector in the end. */
 export function keep<T extends Tensor>(tensor: T): T {
-  kept.add(tensor);
-  if (currentScope === undefined) forgotten.register(tensor, tensor.handle);
+  for (let owner = current; owner !== undefined; owner = owner.outer) {
+    const index = owner.made.lastIndexOf(tensor);
+    if (index < 0) continue;
+    owner.made.splice(index, 1);
+    forgotten.register(tensor, tensor.handle);
+    break;
+  }
   return tensor;
 }
 
-/** Runs `body` without recording for autograd on this thread. */
+/** Runs `body`, which must be synchronous, without recording for autograd on this thread. */
 export function noGrad<T>(body: () => T): T {
   const before = native().setGradEnabled(false);
   try {
-    return body();
+    return synchronous('noGrad', body());
   } finally {
     native().setGradEnabled(before);
   }
 }
 
-/** Runs `body` with autocast to `dtype` for the operators PyTorch's autocast lowers on that kind of device. */
+/** Runs a synchronous `body` with autocast to `dtype` for the operators PyTorch's autocast lowers on that kind of device. */
 export function autocast<T>(device: Device, dtype: 'bfloat16' | 'float16', body: () => T): T {
   native().enterAutocast(device, DTYPES[dtype].code);
   try {
-    return body();
+    return synchronous('autocast', body());
   } finally {
-    native().leaveAutocast(device);
+    native().leaveAutocast();
   }
 }
 

@@ -13,7 +13,7 @@ import { scope, type Tensor } from '../torch/tensor.js';
 import { lastValue, MetricLogger, type MetricLoggerOptions, SmoothedValue } from './metric-logger.js';
 import { emptyMeters, METERS, type MeterName, type Progress, type RunIdentity } from './progress.js';
 import { learningRate, softTargetShare } from './schedule.js';
-import { captureRandom, type RandomState, writeBestCheckpoint, writeLastCheckpoint } from './training-checkpoint.js';
+import { captureRandom, type RankState, writeBestCheckpoint, writeLastCheckpoint } from './training-checkpoint.js';
 
 /** One batch as the loop gets it: pixels on the device, token rows, numbers of the images, rows of the file. */
 export interface LoadedBatch {
@@ -32,24 +32,25 @@ export interface EpochBatches {
 /** Ranks of a run as the loop sees them; a run of one process has none to wait for. */
 export interface Ranks {
   rank: number;
-  /** Random states of all ranks, in order; every rank must call it. */
-  gatherRandom(own: RandomState): readonly RandomState[];
+  /** What each rank has for itself, in order; every rank must call it. */
+  gatherStates(own: RankState): readonly RankState[];
   /** The sums over all ranks; every rank must call it. */
   sum(values: readonly number[]): number[];
   /** Whether any rank says so; every rank must call it. */
   any(flag: boolean): boolean;
-  /** Called before a step's forward pass, and between its forward and backward passes. */
+  /** Called before a forward pass whose gradients are to be averaged. */
   beforeForward(): void;
-  beforeBackward(): void;
+  /** Runs the backward pass; with `average` its gradients become the means over all ranks. */
+  backward(body: () => void, average: boolean): void;
 }
 
 export const onlyRank: Ranks = {
   rank: 0,
-  gatherRandom: (own) => [own],
+  gatherStates: (own) => [own],
   sum: (values) => [...values],
   any: (flag) => flag,
   beforeForward: () => {},
-  beforeBackward: () => {},
+  backward: (body) => body(),
 };
 
 export interface TrainingRun {
@@ -100,11 +101,11 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
   let progress = start;
 
   const save = async (lr: number): Promise<void> => {
-    const random = ranks.gatherRandom(captureRandom(run.model.device));
+    const states = ranks.gatherStates({ random: captureRandom(run.model.device), meters: progress.meters });
     if (!isMain) return;
     const { model, optimizer, rawConfig, identity } = run;
     const checkpoint = { model, optimizer, config: rawConfig, epoch: progress.epoch, lr };
-    await writeLastCheckpoint(file('checkpoint_last.pth'), checkpoint, progress, identity, random);
+    await writeLastCheckpoint(file('checkpoint_last.pth'), checkpoint, progress, identity, states);
   };
 
   for (
@@ -205,13 +206,12 @@ async function trainEpoch(
       const updates = (step + 1) % accumulate === 0 || step === stepsPerEpoch - 1;
 
       // ---- one step; forward waits for the device once, for the negatives
-      ranks.beforeForward();
+      if (updates) ranks.beforeForward();
       const losses = scope(() => {
         const result = model.forward(batch, alpha);
         settle(); // the step before: its losses have long been computed
         if (step % accumulate === 0) optimizer.zeroGrad();
-        ranks.beforeBackward();
-        result.backward(1 / accumulate);
+        ranks.backward(() => result.backward(1 / accumulate), updates);
         if (updates) optimizer.step(lr);
         return { ita: result.ita, itm: result.itm, withoutNegative: result.withoutNegative };
       });

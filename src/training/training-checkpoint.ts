@@ -108,15 +108,21 @@ export function writeBestCheckpoint(path: string, checkpoint: TrainingCheckpoint
   return writeCheckpoint(path, content(checkpoint));
 }
 
-/** checkpoint_last.pth: the same, and `resume` with what an exact resume needs; `random` is of each rank. */
+/** What each rank has for itself: its random state, and the losses it has seen in the epoch at hand. */
+export interface RankState {
+  random: RandomState;
+  meters: MeterStates;
+}
+
+/** checkpoint_last.pth: the same, and `resume` with what an exact resume needs; `ranks` is of each rank, in order. */
 export function writeLastCheckpoint(
   path: string,
   checkpoint: TrainingCheckpoint,
   progress: Progress,
   identity: RunIdentity,
-  random: readonly RandomState[],
+  ranks: readonly RankState[],
 ): Promise<void> {
-  const { meters, bestTest } = progress;
+  const { bestTest } = progress;
   const numbers = (values: Readonly<Record<string, number>>) =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, float(value)]));
   const resume = {
@@ -125,14 +131,17 @@ export function writeLastCheckpoint(
     best: float(progress.best),
     best_epoch: progress.bestEpoch,
     best_test: bestTest === undefined ? null : numbers({ ...bestTest }),
-    meters: Object.fromEntries(
-      METERS.map((name) => [name, { total: float(meters[name].total), count: meters[name].count }]),
-    ),
     world_size: identity.worldSize,
     batch_size: identity.batchSize,
     rows: identity.rows,
     seed: identity.seed,
-    random: random.map(({ cpu, cuda }) => ({ cpu: bytesTensor(cpu), ...(cuda && { cuda: bytesTensor(cuda) }) })),
+    ranks: ranks.map(({ random: { cpu, cuda }, meters }) => ({
+      cpu: bytesTensor(cpu),
+      ...(cuda && { cuda: bytesTensor(cuda) }),
+      meters: Object.fromEntries(
+        METERS.map((name) => [name, { total: float(meters[name].total), count: meters[name].count }]),
+      ),
+    })),
   };
   return writeCheckpoint(path, { ...content(checkpoint), resume });
 }
@@ -153,19 +162,21 @@ function at(value: PickleValue | undefined, ...path: (string | number)[]): Pickl
 /** What a checkpoint gives beside weights: the optimizer's state was put in place already. */
 export interface Resumed {
   /** Undefined for a checkpoint_best.pth: it stands at the end of its epoch, without random states. */
-  resume: { progress: Progress; random: RandomState[] } | undefined;
+  resume: { progress: Progress; random: RandomState } | undefined;
   epoch: number;
 }
 
 /**
  * Puts model, optimizer and, of a checkpoint_last.pth, the position back. `model` must have been built from the same
- * file. Throws a UserError when the file holds no optimizer, or belongs to another run than `identity` says.
+ * file. `rank` is
+ * this process's. Throws a UserError when the file holds no optimizer, or belongs to another run than `identity` says.
  */
 export async function resumeFrom(
   path: string,
   model: TrainingModel,
   optimizer: AdamW,
   identity: RunIdentity,
+  rank: number,
 ): Promise<Resumed> {
   const checkpoint = openCheckpoint(path);
   const fail = (what: string): never => {
@@ -223,19 +234,18 @@ export async function resumeFrom(
     if (there !== here)
       fail(`its run had ${name} ${there}, this one has ${here}; resume with the same, or use it as pretrained`);
   }
+  const own = ['resume', 'ranks', rank] as const;
   const meters = Object.fromEntries(
     METERS.map((name) => [
       name,
-      { total: number('resume', 'meters', name, 'total'), count: number('resume', 'meters', name, 'count') },
+      { total: number(...own, 'meters', name, 'total'), count: number(...own, 'meters', name, 'count') },
     ]),
   ) as MeterStates;
   const test = at(checkpoint.root, 'resume', 'best_test');
   const bestTest = test instanceof Map ? (Object.fromEntries(test) as unknown) : undefined;
-  const random = Array.from({ length: identity.worldSize }, (_, rank): RandomState => {
-    const bytes = (name: string) => scope(() => tensor(undefined, 'resume', 'random', rank, name).bytes());
-    const cuda = at(checkpoint.root, 'resume', 'random', rank, 'cuda') === undefined ? {} : { cuda: bytes('cuda') };
-    return { cpu: bytes('cpu'), ...cuda };
-  });
+  const bytes = (name: string) => scope(() => tensor(undefined, ...own, name).bytes());
+  const onGpu = at(checkpoint.root, ...own, 'cuda') !== undefined;
+  const random: RandomState = { cpu: bytes('cpu'), ...(onGpu && { cuda: bytes('cuda') }) };
   file.close();
   const progress: Progress = {
     epoch,

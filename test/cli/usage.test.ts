@@ -80,18 +80,25 @@ test('--version prints the version of the package', async () => {
   assert.equal(stdout, `${version}\n`);
 });
 
-test('ranks above 0 have nothing to do in an evaluation, under torchrun and Slurm', async () => {
+test('the ranks of torchrun and Slurm are read from the environment, and refused when they are nonsense', async () => {
   const args = ['--evaluate', '--config', join(folder, 'absent.yaml')];
-  for (const env of [{ RANK: '3', WORLD_SIZE: '8' }, { SLURM_PROCID: '1' }]) {
-    assert.deepEqual(await runCli(args, env), { code: 0, signal: null, stdout: '', stderr: '' });
+  for (const env of [{ RANK: '3', WORLD_SIZE: '8' }, { SLURM_PROCID: '0' }, { RANK: '3' }]) {
+    assert.equal((await runCli(args, env)).code, 1, 'every rank reads the config');
   }
-  for (const env of [{ RANK: '0', WORLD_SIZE: '8' }, { RANK: '3' }, { SLURM_PROCID: '0' }]) {
-    assert.equal((await runCli(args, env)).code, 1);
+  for (const [env, message] of [
+    [{ RANK: 'x', WORLD_SIZE: '2' }, /environment variable RANK but received 'x'/],
+    [{ RANK: '2', WORLD_SIZE: '2' }, /RANK is 2 but there are only 2 processes/],
+  ] as const) {
+    const { code, stderr } = await runCli(args, env);
+    assert.equal(code, 2);
+    assert.match(stderr, message);
   }
-  assert.match(
-    (await runCli(args, { RANK: 'x', WORLD_SIZE: '2' })).stderr,
-    /environment variable RANK but received 'x'/,
-  );
+});
+
+test('a config that no rank could use is said once, before any rank is started', async () => {
+  const { code, stderr } = await runCli(['--nproc_per_node=2', '--evaluate', '--config', join(folder, 'absent.yaml')]);
+  assert.equal(code, 1);
+  assert.equal(stderr.match(/Cannot read the config/g)?.length, 1);
 });
 
 test('a reader that goes away ends the program quietly', async () => {

@@ -1,0 +1,30 @@
+// Starting the ranks of a run on this machine, where several processes were asked for and nothing else started them.
+import { loadConfig } from '../config/load.js';
+import { launch, processesPerNode } from '../distributed/launcher.js';
+import { cudaState } from '../torch/cuda.js';
+import type { LaunchFlags, RetrievalOptions } from './retrieval-options.js';
+
+/**
+ * Starts `--nproc_per_node` ranks of this program with the same arguments (`argv`: script, then arguments) and waits for
+ * them. Gives the exit code: 0, that of the first rank that failed, or 130 and 143 after a signal.
+ * Throws a UserError for a config that no rank could use: said once, before any is started.
+ */
+export async function launchRanks(
+  options: RetrievalOptions,
+  flags: LaunchFlags,
+  argv: readonly string[],
+): Promise<number> {
+  loadConfig(options.config, options.set, { training: !options.evaluate });
+  const counted = flags.nprocPerNode === 'gpu' || flags.nprocPerNode === 'auto';
+  const nproc = processesPerNode(flags.nprocPerNode, counted ? cudaState().count : 0);
+  const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;
+  return launch({
+    nproc,
+    argv,
+    nnodes,
+    nodeRank,
+    masterAddr,
+    maxRestarts,
+    ...(masterPort === undefined ? {} : { masterPort }),
+  });
+}

@@ -1,0 +1,120 @@
+// State of process and thread: threads, autocast, devices that are not there.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cudaState } from '#blip/torch/cuda.js';
+import { native } from '#blip/torch/native.js';
+import * as ops from '#blip/torch/ops.js';
+import { autocast, type Device, liveHandles, scope } from '#blip/torch/tensor.js';
+
+const addon = native();
+
+test('the number of threads is what was set', () => {
+  const before = addon.getThreads();
+  for (const threads of [1, 2, 1]) {
+    addon.setThreads(threads);
+    assert.equal(addon.getThreads(), threads);
+  }
+  for (const threads of [0, -1, 1025, 2 ** 31, 2 ** 32 + 1])
+    assert.throws(() => addon.setThreads(threads), /setThreads: expected an integer from 1 to 1024 for threads/);
+  assert.equal(addon.getThreads(), 1);
+  addon.setThreads(before);
+});
+
+test('the version and the ways of working in parallel', () => {
+  assert.match(addon.version().built, /^2\.\d+\.\d+/);
+  assert.match(addon.parallelInfo(), /at::get_num_threads/);
+});
+
+const product = () => {
+  const a = ops.float32(
+    [0, 1, 2, 3, 4, 5].map((n) => n / 7),
+    [2, 3],
+  );
+  const b = ops.float32(
+    Array.from({ length: 12 }, (_, n) => n / 5),
+    [4, 3],
+  );
+  return ops.linear(a, b);
+};
+
+test('autocast: linear in bfloat16 with the values of Python, and float32 again afterwards', () => {
+  const before = liveHandles();
+  scope(() => {
+    const half = autocast('cpu', 'bfloat16', product);
+    assert.equal(half.dtype, 'bfloat16');
+    assert.deepEqual(
+      [...ops.to(half, { dtype: 'float32' }).float32()],
+      [0.142578125, 0.3984375, 0.65625, 0.9140625, 0.400390625, 1.4296875, 2.453125, 3.484375],
+    );
+    const whole = product();
+    assert.equal(whole.dtype, 'float32');
+    assert.ok(Math.abs((whole.float32()[5] ?? 0) - 1.4285714626312256) < 1e-6);
+  });
+  assert.equal(liveHandles(), before);
+});
+
+const dtypeOfProduct = () => scope(() => product().dtype);
+
+test('autocasts nest, and each puts back what it found', () => {
+  autocast('cpu', 'bfloat16', () => {
+    assert.equal(dtypeOfProduct(), 'bfloat16');
+    autocast('cpu', 'float16', () => assert.equal(dtypeOfProduct(), 'float16'));
+    assert.equal(dtypeOfProduct(), 'bfloat16');
+    autocast('cuda', 'float16', () => assert.equal(dtypeOfProduct(), 'bfloat16', 'one device does not touch another'));
+    assert.equal(dtypeOfProduct(), 'bfloat16');
+  });
+  assert.equal(dtypeOfProduct(), 'float32');
+  autocast('cuda', 'bfloat16', () => {
+    autocast('cpu', 'bfloat16', () => assert.equal(dtypeOfProduct(), 'bfloat16'));
+    assert.equal(dtypeOfProduct(), 'float32', 'the inner one ends before the outer one does');
+  });
+});
+
+test('autocast ends when its body throws', () => {
+  assert.throws(
+    () =>
+      autocast('cpu', 'bfloat16', () => {
+        throw new Error('inside');
+      }),
+    /inside/,
+  );
+  assert.equal(dtypeOfProduct(), 'float32');
+});
+
+test('autocast that cannot be entered leaves no trace', () => {
+  for (const device of ['gpu', 'meta', '', 'cpu\0'])
+    assert.throws(() => autocast(device, 'bfloat16', () => undefined), /enterAutocast: expected a device/);
+  for (const dtype of [4, 6, 12, 99, -1])
+    assert.throws(() => addon.enterAutocast('cpu', dtype), /enterAutocast: expected the code of float16 or bfloat16/);
+  assert.throws(() => addon.leaveAutocast(), /leaveAutocast: no autocast was entered/);
+  autocast('cpu', 'bfloat16', () => assert.equal(dtypeOfProduct(), 'bfloat16'));
+  assert.equal(dtypeOfProduct(), 'float32');
+});
+
+test('a GPU that is not there', (t) => {
+  if (addon.deviceCount() > 0) return t.skip('this machine has a GPU');
+  assert.match(cudaState().problem ?? '', /./);
+  assert.equal(addon.deviceName(0), null);
+  addon.emptyCache();
+  for (const use of [addon.setDevice, addon.synchronize, addon.deviceMemory, addon.resetPeakMemory])
+    assert.throws(() => use(0), /: there is no GPU that LibTorch can use$/);
+  const devices: Device[] = ['cuda', 'cuda:0', 'xpu', 'mps'];
+  for (const device of devices)
+    assert.throws(
+      () => ops.zeros([1], { device }),
+      (error: Error) => {
+        assert.match(error.message, /^aten::zeros: [^\n]{1,400}$/);
+        return true;
+      },
+    );
+});
+
+test('a GPU that is there', (t) => {
+  const count = addon.deviceCount();
+  if (count === 0) return t.skip(cudaState().problem);
+  for (const use of [addon.setDevice, addon.synchronize, addon.deviceMemory, addon.resetPeakMemory])
+    for (const index of [count, 256, 2 ** 32]) assert.throws(() => use(index), /for index but received the number/);
+  assert.ok(addon.deviceName(0));
+  assert.ok(addon.deviceMemory(0).free > 0);
+  addon.synchronize(0);
+});
