@@ -20,7 +20,6 @@ const char* NameOf(Want want) {
   switch (want) {
     case Want::kHandle: return "a handle";
     case Want::kInteger: return "an integer";
-    case Want::kNumber: return "a number";
     case Want::kString: return "a string";
     case Want::kBoolean: return "a boolean";
     case Want::kBytes: return "a Uint8Array";
@@ -34,7 +33,6 @@ bool Fits(const Napi::Value& value, Want want) {
   switch (want) {
     case Want::kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
     case Want::kInteger: return ReadInt(value.Env(), value, &integer);
-    case Want::kNumber: return value.IsNumber() && !IsHandle(value.As<Napi::Number>());
     case Want::kString: return value.IsString();
     case Want::kBoolean: return value.IsBoolean();
     case Want::kBytes: return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
@@ -81,8 +79,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 
 void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters) {
   auto* exported = new Exported{name, body, std::move(parameters)};
-  for (size_t i = 0; i < exported->parameters.size(); i++)
-    if (exported->parameters[i].name.empty()) exported->parameters[i].name = "argument " + std::to_string(i + 1);
   env.AddCleanupHook([](Exported* e) { delete e; }, exported);
   exports.Set(name, Napi::Function::New(env, Call, name, exported));
 }
@@ -127,10 +123,10 @@ std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
   return list;
 }
 
-Bytes BytesOf(const Napi::Value& value) {
+Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) {
   void* data = nullptr;
   size_t length = 0;
-  napi_get_typedarray_info(value.Env(), value, nullptr, &length, &data, nullptr, nullptr);
+  napi_get_typedarray_info(info.Env(), info[index], nullptr, &length, &data, nullptr, nullptr);
   return {static_cast<uint8_t*>(data), length};
 }
 

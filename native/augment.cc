@@ -1,6 +1,7 @@
-// Augmentation of 8-bit RGB images where JavaScript is too slow: mirroring, histograms, look-up tables, and affine warps
-// with exactly the arithmetic of OpenCV. Knows no tensor and keeps no state, so any thread may call it.
+// Augmentation of 8-bit RGB images where JavaScript is too slow: mirroring, histograms, look-up tables, and affine
+// warps with exactly the arithmetic of OpenCV. Knows no tensor and keeps no state, so any thread may call it.
 #include "exports.h"
+#include "values.h"
 
 #include <algorithm>
 #include <cmath>
@@ -32,9 +33,7 @@ struct Image {
 
 // A pixel's three values in one number, 21 bits apart: room for sums of them whose weights add up to 1024.
 constexpr int kLane = 21;
-inline uint64_t Spread(uint64_t red, uint64_t green, uint64_t blue) {
-  return red | green << kLane | blue << 2 * kLane;
-}
+inline uint64_t Spread(uint64_t red, uint64_t green, uint64_t blue) { return red | green << kLane | blue << 2 * kLane; }
 
 // src, spread, with a ring of `fill` around it: (width + 2) x (height + 2).
 std::unique_ptr<uint64_t[]> SpreadWithRing(const Image& src, uint8_t fill) {
@@ -91,19 +90,24 @@ void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
 }
 
 Image ReadImage(const Napi::CallbackInfo& info, const char* function, size_t index, int width, int height) {
-  const Image image{BytesOf(info[index]).data, width, height};
-  if (width < 1 || height < 1 || width > kMaxSide || height > kMaxSide || BytesOf(info[index]).size != image.bytes()) {
+  const Bytes bytes = BytesOf(info, index);
+  const Image image{bytes.data, width, height};
+  if (bytes.size != image.bytes()) {
     throw Napi::TypeError::New(info.Env(), std::string(function) + ": expected " + std::to_string(width) + "x" +
                                                std::to_string(height) + " RGB pixels but received " +
-                                               std::to_string(BytesOf(info[index]).size) + " bytes");
+                                               std::to_string(bytes.size) + " bytes");
   }
   return image;
 }
 
+int SideOf(const Napi::CallbackInfo& info, size_t index) {
+  return static_cast<int>(IntegerOf(info, index, 1, kMaxSide));
+}
+
 // mirrorRows(pixels, width, height): left to right, in place
 Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
-  const int width = info[1].As<Napi::Number>().Int32Value();
-  const Image image = ReadImage(info, "mirrorRows", 0, width, info[2].As<Napi::Number>().Int32Value());
+  const int width = SideOf(info, 1);
+  const Image image = ReadImage(info, "mirrorRows", 0, width, SideOf(info, 2));
   for (int y = 0; y < image.height; ++y) {
     uint8_t* left = image.pixel(0, y);
     uint8_t* right = image.pixel(width - 1, y);
@@ -119,7 +123,7 @@ Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
 
 // channelHistograms(pixels): how often each value occurs, 256 counts of red, then of green, then of blue
 Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
-  const Bytes pixels = BytesOf(info[0]);
+  const Bytes pixels = BytesOf(info, 0);
   Napi::Uint32Array result = Napi::Uint32Array::New(info.Env(), kChannels * 256);
   // Two sets in turn: neighbours are often equal, and a count cannot be raised before its last raise is stored.
   uint32_t counts[2][kChannels][256] = {};
@@ -132,8 +136,8 @@ Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
 
 // lookUp(pixels, tables): each value replaced, in place, by its channel's entry among 3 x 256
 Napi::Value LookUp(const Napi::CallbackInfo& info) {
-  const Bytes pixels = BytesOf(info[0]);
-  const Bytes tables = BytesOf(info[1]);
+  const Bytes pixels = BytesOf(info, 0);
+  const Bytes tables = BytesOf(info, 1);
   if (tables.size != kChannels * 256) throw Napi::TypeError::New(info.Env(), "lookUp: expected tables of 768 bytes");
   for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
     for (int c = 0; c < kChannels; ++c) pixels.data[i + c] = tables.data[c * 256 + pixels.data[i + c]];
@@ -143,30 +147,36 @@ Napi::Value LookUp(const Napi::CallbackInfo& info) {
 
 // warpAffine(source, destination, width, height, [m0..m5] from destination to source, fill)
 Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
-  const int width = info[2].As<Napi::Number>().Int32Value();
-  const int height = info[3].As<Napi::Number>().Int32Value();
+  const int width = SideOf(info, 2);
+  const int height = SideOf(info, 3);
+  double matrix[6];
+  int count = 0;
+  const int64_t fault = ReadArray(info.Env(), info[4], [&](napi_value element) {
+    return count < 6 && ReadFloat(info.Env(), element, &matrix[count]) && std::isfinite(matrix[count++]);
+  });
+  if (fault != kFits || count < 6) Refuse(info, 4, "six finite numbers", fault);
+  const auto fill = static_cast<uint8_t>(IntegerOf(info, 5, 0, 255));
   const Image src = ReadImage(info, "warpAffine", 0, width, height);
   const Image dst = ReadImage(info, "warpAffine", 1, width, height);
   if (src.data < dst.data + dst.bytes() && dst.data < src.data + src.bytes()) {
     throw Napi::TypeError::New(info.Env(), "warpAffine: source and destination overlap");
   }
-  const Napi::Array list = info[4].As<Napi::Array>();
-  double matrix[6];
-  for (uint32_t i = 0; i < 6; ++i) {
-    const Napi::Value value = list[i];
-    matrix[i] = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-    if (!std::isfinite(matrix[i])) throw Napi::TypeError::New(info.Env(), "warpAffine: expected six finite numbers");
-  }
-  Warp(src, dst, matrix, static_cast<uint8_t>(info[5].As<Napi::Number>().Int32Value()));
+  Warp(src, dst, matrix, fill);
   return info.Env().Undefined();
 }
 
 }  // namespace
 
 void InitAugment(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "mirrorRows", MirrorRows, {Want::kBytes, Want::kNumber, Want::kNumber});
-  Export(env, exports, "channelHistograms", ChannelHistograms, {Want::kBytes});
-  Export(env, exports, "lookUp", LookUp, {Want::kBytes, Want::kBytes});
+  const Parameter pixels{"pixels", Want::kBytes}, width{"width", Want::kInteger}, height{"height", Want::kInteger};
+  Export(env, exports, "mirrorRows", MirrorRows, {pixels, width, height});
+  Export(env, exports, "channelHistograms", ChannelHistograms, {pixels});
+  Export(env, exports, "lookUp", LookUp, {pixels, {"tables", Want::kBytes}});
   Export(env, exports, "warpAffine", WarpAffine,
-         {Want::kBytes, Want::kBytes, Want::kNumber, Want::kNumber, Want::kArray, Want::kNumber});
+         {{"source", Want::kBytes},
+          {"destination", Want::kBytes},
+          width,
+          height,
+          {"matrix", Want::kArray},
+          {"fill", Want::kInteger}});
 }

@@ -10,6 +10,7 @@
 
 #include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/version.h>
 #include <torch/csrc/distributed/c10d/GroupRegistry.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -17,7 +18,6 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
-#include <torch/version.h>
 
 #include <chrono>
 #include <cstring>
@@ -25,10 +25,10 @@
 #include <mutex>
 #include <sstream>
 
-#include "convert.h"
 #include "exports.h"
 #include "handles.h"
 #include "nccl_backend.h"
+#include "values.h"
 
 namespace {
 
@@ -58,7 +58,6 @@ class Registry {
     values_.emplace(++last_, std::move(value));
     return last_;
   }
-  T Get(const Napi::Value& id, const char* what) { return Get(id.As<Napi::Number>().Int64Value(), what); }
   T Get(int64_t id, const char* what) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = values_.find(id);
@@ -66,9 +65,9 @@ class Registry {
     return found->second;
   }
   // The value taken out, so that it is destroyed outside the lock.
-  T Take(const Napi::Value& id) {
+  T Take(int64_t id) {
     std::lock_guard<std::mutex> lock(mutex_);
-    auto node = values_.extract(id.As<Napi::Number>().Int64Value());
+    auto node = values_.extract(id);
     return node.empty() ? T{} : std::move(node.mapped());
   }
 
@@ -87,23 +86,25 @@ Registry<DataParallel>& Models() {
   return *models;
 }
 
-c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::Value& id) { return Groups().Get(id, "process group").group; }
-
-at::Tensor TensorOf(const Napi::Value& value) {
-  at::Tensor tensor;
-  if (!GetTensor(value.As<Napi::Number>(), &tensor)) C10_THROW_ERROR(TypeError, "expected a live tensor");
-  return tensor;
+c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::CallbackInfo& info, size_t index) {
+  return Groups().Get(IntegerOf(info, index), "process group").group;
 }
 
-std::vector<at::Tensor> TensorsOf(const Napi::Value& value) {
-  const Napi::Array array = value.As<Napi::Array>();
+std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
   std::vector<at::Tensor> tensors;
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const Napi::Value element = array[i];
-    if (!element.IsNumber()) C10_THROW_ERROR(TypeError, "expected tensors only");
-    tensors.push_back(TensorOf(element));
-  }
+  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
+    double handle;
+    at::Tensor tensor;
+    if (!ReadNumber(info.Env(), element, &handle) || !GetTensor(handle, &tensor)) return false;
+    tensors.push_back(std::move(tensor));
+    return true;
+  });
+  if (fault != kFits) Refuse(info, index, "an array of tensors", fault);
   return tensors;
+}
+
+milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
+  return milliseconds(IntegerOf(info, index, 0, INT32_MAX));
 }
 
 // ---- meeting
@@ -130,14 +131,18 @@ int ListenOn(const std::string& host, uint16_t port) {
     }
   }
   freeaddrinfo(found);
-  TORCH_CHECK(listening >= 0, error == EADDRINUSE ? "EADDRINUSE: " : "", "cannot listen on ", host, ":", port, ": ", std::strerror(error));
+  TORCH_CHECK(listening >= 0, error == EADDRINUSE ? "EADDRINUSE: " : "", "cannot listen on ", host, ":", port, ": ",
+              std::strerror(error));
   return listening;
 }
 
 // What Python makes in ProcessGroupGloo's place: GLOO_SOCKET_IFNAME chooses interfaces; without it loopback when all
 // ranks are on one machine, else the address of the machine's name.
-c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool loopback, milliseconds timeout) {
-  TORCH_CHECK(kKnownGloo, "several processes need an addon built with LibTorch 2.9 to 2.13, and this one was built with ", TORCH_VERSION);
+c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool loopback,
+                                       milliseconds timeout) {
+  TORCH_CHECK(kKnownGloo,
+              "several processes need an addon built with LibTorch 2.9 to 2.13, and this one was built with ",
+              TORCH_VERSION);
   auto options = c10d::ProcessGroupGloo::Options::create(timeout);
   const char* interfaces = std::getenv("GLOO_SOCKET_IFNAME");
   if (interfaces != nullptr && *interfaces != '\0') {
@@ -166,18 +171,18 @@ c10::intrusive_ptr<c10d::Backend> Nccl(const std::string& library, const NcclReq
 }
 
 // initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, path of
-// libblip_nccl.so or ""): its number. The store's keys are nested as torch.distributed nests them, so ranks of both kinds find each other. `prefix` comes
-// before them where it is not empty.
+// libblip_nccl.so or ""): its number. The store's keys are nested as torch.distributed nests them, so ranks of both
+// kinds find each other. `prefix` comes before them where it is not empty.
 Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
-  const std::string host = info[0].As<Napi::String>();
-  const auto port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
-  const int rank = info[2].As<Napi::Number>().Int32Value();
-  const int size = info[3].As<Napi::Number>().Int32Value();
-  const bool server = info[4].As<Napi::Boolean>();
-  const std::string prefix = info[5].As<Napi::String>();
-  const bool loopback = info[6].As<Napi::Boolean>();
-  const milliseconds join_timeout(info[7].As<Napi::Number>().Int64Value());
-  const milliseconds timeout(info[8].As<Napi::Number>().Int64Value());
+  const std::string host = StringOf(info, 0);
+  const auto port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
+  const auto size = static_cast<int>(IntegerOf(info, 3, 1, INT32_MAX));
+  const auto rank = static_cast<int>(IntegerOf(info, 2, 0, size - 1));
+  const bool server = BooleanOf(info, 4);
+  const std::string prefix = StringOf(info, 5);
+  const bool loopback = BooleanOf(info, 6);
+  const milliseconds join_timeout = MillisecondsOf(info, 7);
+  const milliseconds timeout = MillisecondsOf(info, 8);
 
   // c10d writes every failed attempt to stderr, with C++ frames; what matters comes back as an exception.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;
@@ -201,7 +206,7 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
   made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-  const std::string nccl = info[9].As<Napi::String>();
+  const std::string nccl = StringOf(info, 9);
   if (!nccl.empty()) {
     const NcclRequest request{c10::make_intrusive<c10d::PrefixStore>("cuda/", store), rank, size, timeout};
     made.nccl = Nccl(nccl, request);
@@ -220,16 +225,17 @@ void LeaveTogether(const Group& group, milliseconds patience) {
   if (group.store->add("blip/leaving", 1) == size) group.store->set("blip/left", std::vector<uint8_t>{1});
   group.store->wait({"blip/left"}, patience);
   if (!group.server) group.store->add("blip/gone", 1);
-  while (group.server && group.store->add("blip/gone", 0) < size - 1 && std::chrono::steady_clock::now() - start < patience)
+  while (group.server && group.store->add("blip/gone", 0) < size - 1 &&
+         std::chrono::steady_clock::now() - start < patience)
     usleep(1000);
 }
 
 // destroyProcessGroup(group, patience ms): waits so long for the others to come to their end too, then closes the
 // connections. Harmless when it was done before.
 Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
-  Group taken = Groups().Take(info[0]);
+  Group taken = Groups().Take(IntegerOf(info, 0));
   if (!taken.group) return info.Env().Undefined();
-  const milliseconds patience(info[1].As<Napi::Number>().Int64Value());
+  const milliseconds patience = MillisecondsOf(info, 1);
   try {
     if (patience.count() > 0) LeaveTogether(taken, patience);
   } catch (const std::exception&) {
@@ -244,7 +250,7 @@ Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
 // the parent is no longer `pid`: it ended before.
 Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
   TORCH_CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "prctl: ", std::strerror(errno));
-  return Napi::Boolean::New(info.Env(), getppid() == info[0].As<Napi::Number>().Int32Value());
+  return Napi::Boolean::New(info.Env(), getppid() == IntegerOf(info, 0));
 }
 
 // ---- collectives. All block until this rank's part is done, or throw after the group's timeout.
@@ -282,7 +288,8 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
     context->saved_data["rows"] = x.size(0);
     return GatherRows(Groups().Get(id, "process group").group, x);
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group").group;
     const int64_t rows = context->saved_data["rows"].toInt();
     const at::Tensor all = gradients[0].clone(at::MemoryFormat::Contiguous);
@@ -293,27 +300,27 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
 
 // allReduce(group, t, "sum" | "max" | "min"): in place. broadcast(group, t, root): in place.
 Napi::Value AllReduce(const Napi::CallbackInfo& info) {
-  SumInPlace(GroupOf(info[0]), TensorOf(info[1]).detach(), OpNamed(info[2].As<Napi::String>()));
+  SumInPlace(GroupOf(info, 0), TensorOf(info, 1).detach(), OpNamed(StringOf(info, 2)));
   return info.Env().Undefined();
 }
 Napi::Value Broadcast(const Napi::CallbackInfo& info) {
-  std::vector<at::Tensor> tensors{TensorOf(info[1]).detach()};
+  std::vector<at::Tensor> tensors{TensorOf(info, 1).detach()};
   c10d::BroadcastOptions options;
-  options.rootRank = info[2].As<Napi::Number>().Int64Value();
-  GroupOf(info[0])->broadcast(tensors, options)->wait();
+  options.rootRank = IntegerOf(info, 2, 0, INT32_MAX);
+  GroupOf(info, 0)->broadcast(tensors, options)->wait();
   return info.Env().Undefined();
 }
 // allGather(group, t (n, …), gradient): (world · n, …), in rank order; t must have the same shape on all ranks.
 Napi::Value AllGather(const Napi::CallbackInfo& info) {
-  const auto group = GroupOf(info[0]);
-  const at::Tensor x = TensorOf(info[1]);
-  const bool gradient = info[2].As<Napi::Boolean>();
-  const at::Tensor all = gradient ? GatherWithGradient::apply(x, info[0].As<Napi::Number>().Int64Value()) : GatherRows(group, x);
+  const auto group = GroupOf(info, 0);
+  const at::Tensor x = TensorOf(info, 1);
+  const bool gradient = BooleanOf(info, 2);
+  const at::Tensor all = gradient ? GatherWithGradient::apply(x, IntegerOf(info, 0)) : GatherRows(group, x);
   return Napi::Number::New(info.Env(), PutHandle(all));
 }
 // barrier(group): of the processes; work queued on GPUs is not waited for.
 Napi::Value Barrier(const Napi::CallbackInfo& info) {
-  GroupOf(info[0])->getBackend(c10::DeviceType::CPU)->barrier()->wait();
+  GroupOf(info, 0)->getBackend(c10::DeviceType::CPU)->barrier()->wait();
   return info.Env().Undefined();
 }
 
@@ -324,17 +331,16 @@ template <class Reducer, class... Arguments>
 std::shared_ptr<Reducer> MakeReducer(Arguments... arguments) {
   if constexpr (std::is_constructible_v<Reducer, Arguments..., std::vector<int64_t>>)
     return std::make_shared<Reducer>(std::move(arguments)..., std::vector<int64_t>{});
-  else
-    return std::make_shared<Reducer>(std::move(arguments)...);
+  else return std::make_shared<Reducer>(std::move(arguments)...);
 }
 
 // createReducer(group, parameters, buffers, bucket bytes): checks that all ranks have the same parameters, gives all of
 // them rank 0's values (and the buffers'), and hooks into the parameters' gradients. The number of the reducer.
 Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
-  const auto group = GroupOf(info[0]);
-  const std::vector<at::Tensor> parameters = TensorsOf(info[1]);
-  const std::vector<at::Tensor> buffers = TensorsOf(info[2]);
-  const int64_t bucket_bytes = info[3].As<Napi::Number>().Int64Value();
+  const auto group = GroupOf(info, 0);
+  const std::vector<at::Tensor> parameters = TensorsOf(info, 1);
+  const std::vector<at::Tensor> buffers = TensorsOf(info, 2);
+  const int64_t bucket_bytes = IntegerOf(info, 3, 1);
   TORCH_CHECK(!parameters.empty(), "expected at least one parameter");
 
   c10d::verify_params_across_processes(group, parameters, {});
@@ -349,7 +355,8 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
 
   // One bucket of everything until the first backward has shown the order in which gradients come.
   const std::vector<bool> sparse(parameters.size(), false);
-  auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(parameters, {std::numeric_limits<int64_t>::max()}, sparse);
+  auto [buckets, limits] =
+      c10d::compute_bucket_assignment_by_size(parameters, {std::numeric_limits<int64_t>::max()}, sparse);
   std::reverse(buckets.begin(), buckets.end());
   DataParallel made;
   made.reducer = MakeReducer<c10d::Reducer>(parameters, buckets, group, sparse, bucket_bytes,
@@ -359,23 +366,24 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
                                             /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false);
   made.logger = std::make_shared<c10d::Logger>(made.reducer);
   made.reducer->set_logger(made.logger);
-  made.logger->set_construction_data_and_log("DataParallel", {}, -1, /*broadcast_buffers=*/false, /*has_sync_bn=*/false, /*static_graph=*/false);
+  made.logger->set_construction_data_and_log("DataParallel", {}, -1, /*broadcast_buffers=*/false, /*has_sync_bn=*/false,
+                                             /*static_graph=*/false);
   return Napi::Number::New(info.Env(), Models().Put(std::move(made)));
 }
 // reducerForward(reducer): before a forward pass whose gradients all ranks shall share; reducerBackward: after it.
 Napi::Value ReducerForward(const Napi::CallbackInfo& info) {
-  const DataParallel model = Models().Get(info[0], "reducer");
+  const DataParallel model = Models().Get(IntegerOf(info, 0), "reducer");
   model.logger->set_runtime_stats_and_log();
   model.reducer->prepare_for_forward();
   model.reducer->rebuild_buckets();
   return info.Env().Undefined();
 }
 Napi::Value ReducerBackward(const Napi::CallbackInfo& info) {
-  Models().Get(info[0], "reducer").reducer->prepare_for_backward({});
+  Models().Get(IntegerOf(info, 0), "reducer").reducer->prepare_for_backward({});
   return info.Env().Undefined();
 }
 Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
-  const DataParallel taken = Models().Take(info[0]);
+  const DataParallel taken = Models().Take(IntegerOf(info, 0));
   if (taken.reducer) taken.reducer->remove_autograd_hooks();
   return info.Env().Undefined();
 }
@@ -383,19 +391,27 @@ Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitDistributed(Napi::Env env, Napi::Object exports) {
-  const auto kH = Want::kHandle;
-  const auto kN = Want::kNumber;
-  const auto kS = Want::kString;
-  const auto kB = Want::kBoolean;
-  Export(env, exports, "initProcessGroup", InitProcessGroup, {kS, kN, kN, kN, kB, kS, kB, kN, kN, kS});
-  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {kN, kN});
-  Export(env, exports, "dieWithParent", DieWithParent, {kN});
-  Export(env, exports, "allReduce", AllReduce, {kN, kH, kS});
-  Export(env, exports, "broadcast", Broadcast, {kN, kH, kN});
-  Export(env, exports, "allGather", AllGather, {kN, kH, kB});
-  Export(env, exports, "barrier", Barrier, {kN});
-  Export(env, exports, "createReducer", CreateReducer, {kN, Want::kArray, Want::kArray, kN});
-  Export(env, exports, "reducerForward", ReducerForward, {kN});
-  Export(env, exports, "reducerBackward", ReducerBackward, {kN});
-  Export(env, exports, "destroyReducer", DestroyReducer, {kN});
+  const Parameter group{"group", Want::kInteger}, tensor{"tensor", Want::kHandle}, reducer{"reducer", Want::kInteger};
+  Export(env, exports, "initProcessGroup", InitProcessGroup,
+         {{"host", Want::kString},
+          {"port", Want::kInteger},
+          {"rank", Want::kInteger},
+          {"worldSize", Want::kInteger},
+          {"server", Want::kBoolean},
+          {"prefix", Want::kString},
+          {"loopback", Want::kBoolean},
+          {"joinTimeoutMs", Want::kInteger},
+          {"timeoutMs", Want::kInteger},
+          {"nccl", Want::kString}});
+  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", Want::kInteger}});
+  Export(env, exports, "dieWithParent", DieWithParent, {{"pid", Want::kInteger}});
+  Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", Want::kString}});
+  Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", Want::kInteger}});
+  Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", Want::kBoolean}});
+  Export(env, exports, "barrier", Barrier, {group});
+  Export(env, exports, "createReducer", CreateReducer,
+         {group, {"parameters", Want::kArray}, {"buffers", Want::kArray}, {"bucketBytes", Want::kInteger}});
+  Export(env, exports, "reducerForward", ReducerForward, {reducer});
+  Export(env, exports, "reducerBackward", ReducerBackward, {reducer});
+  Export(env, exports, "destroyReducer", DestroyReducer, {reducer});
 }

@@ -7,12 +7,10 @@
 #include <string>
 #include <vector>
 
-enum class Want { kHandle, kInteger, kNumber, kString, kBoolean, kBytes, kArray };
+enum class Want { kHandle, kInteger, kString, kBoolean, kBytes, kArray };
 
 struct Parameter {
-  Parameter(const char* n, Want w) : name(n), want(w) {}
-  Parameter(Want w) : want(w) {}  // NOLINT: unnamed ones are counted in errors
-  std::string name;
+  const char* name;
   Want want;
 };
 
@@ -39,8 +37,7 @@ struct Bytes {
   uint8_t* data;
   size_t size;
 };
-Bytes BytesOf(const Napi::Value& value);
-inline Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) { return BytesOf(info[index]); }
+Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
 
 void InitDispatch(Napi::Env env, Napi::Object exports);     // dispatch.cc
 void InitTensor(Napi::Env env, Napi::Object exports);       // tensor.cc

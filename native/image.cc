@@ -240,8 +240,6 @@ Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
   const int height = CheckInt(info[2], "height", 1, kMaxSide);
   const int out_width = CheckInt(info[3], "outWidth", 1, kMaxSide);
   const int out_height = CheckInt(info[4], "outHeight", 1, kMaxSide);
-  const uint8_t* src = ReadPixels(info, 0, "source", width, height);
-  uint8_t* dst = ReadPixels(info, 5, "destination", out_width, out_height);
   int left = 0, top = 0, crop_width = width, crop_height = height;
   if (!info[6].IsUndefined()) {
     if (!info[6].IsArray() || info[6].As<Napi::Array>().Length() != 4) {
@@ -253,13 +251,16 @@ Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
     crop_width = CheckInt(box[2u], "the width of box", 1, width - left);
     crop_height = CheckInt(box[3u], "the height of box", 1, height - top);
   }
+  // After the box: reading it can run JavaScript, which could take the buffers away.
+  const uint8_t* src = ReadPixels(info, 0, "source", width, height);
+  uint8_t* dst = ReadPixels(info, 5, "destination", out_width, out_height);
   const size_t stride = static_cast<size_t>(width) * kChannels;
   try {
     Resize(src + top * stride + static_cast<size_t>(left) * kChannels, stride, crop_width, crop_height, out_width,
            out_height, dst);
   } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(info.Env(), "resizeBicubic: no memory for an image of " + std::to_string(out_width) +
-                                           "x" + std::to_string(crop_height) + " between its two passes");
+    throw Napi::Error::New(info.Env(), "resizeBicubic: no memory for an image of " + std::to_string(out_width) + "x" +
+                                           std::to_string(crop_height) + " between its two passes");
   }
   return info.Env().Undefined();
 }

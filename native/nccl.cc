@@ -4,7 +4,8 @@
 
 #include "nccl_backend.h"
 
-extern "C" __attribute__((visibility("default"))) void blip_nccl_backend(const NcclRequest& request, c10::intrusive_ptr<c10d::Backend>* made) {
+extern "C" __attribute__((visibility("default"))) void blip_nccl_backend(const NcclRequest& request,
+                                                                         c10::intrusive_ptr<c10d::Backend>* made) {
   auto options = c10d::ProcessGroupNCCL::Options::create();
   options->timeout = request.timeout;
   auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(request.store, request.rank, request.size, options);

@@ -1,7 +1,9 @@
 // Wrong use of every function of the addon: an Error that names function and argument, never a crash or a guess.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -21,7 +23,17 @@ const mapping = addon.mapFile(file).handle;
 const stale = addon.alias(tensor);
 addon.dispose(stale);
 const state = addon.generatorState(generator);
+
+/** A process group of this process alone, on a port that was free just now. */
+const probe = createServer().listen(0, '127.0.0.1');
+await once(probe, 'listening');
+const address = probe.address();
+const port = typeof address === 'object' && address !== null ? address.port : 0;
+await new Promise((closed) => probe.close(closed));
+const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10_000, 10_000, '');
+
 after(() => {
+  addon.destroyProcessGroup(group, 0);
   addon.disposeAll([tensor, leaf, generator, mapping, state]);
   rmSync(folder, { recursive: true });
 });
@@ -105,14 +117,70 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   deviceMemory: [['index', 'integer', 0]],
   resetPeakMemory: [['index', 'integer', 0]],
   emptyCache: [],
+  mirrorRows: [
+    ['pixels', 'bytes', new Uint8Array(12)],
+    ['width', 'integer', 2],
+    ['height', 'integer', 2],
+  ],
+  channelHistograms: [['pixels', 'bytes', new Uint8Array(12)]],
+  lookUp: [
+    ['pixels', 'bytes', new Uint8Array(12)],
+    ['tables', 'bytes', new Uint8Array(768)],
+  ],
+  warpAffine: [
+    ['source', 'bytes', new Uint8Array(12)],
+    ['destination', 'bytes', new Uint8Array(12)],
+    ['width', 'integer', 2],
+    ['height', 'integer', 2],
+    ['matrix', 'array', [1, 0, 0, 0, 1, 0]],
+    ['fill', 'integer', 0],
+  ],
+  initProcessGroup: [
+    ['host', 'string', '127.0.0.1'],
+    ['port', 'integer', port],
+    ['rank', 'integer', 0],
+    ['worldSize', 'integer', 1],
+    ['server', 'boolean', true],
+    ['prefix', 'string', ''],
+    ['loopback', 'boolean', true],
+    ['joinTimeoutMs', 'integer', 10_000],
+    ['timeoutMs', 'integer', 10_000],
+    ['nccl', 'string', ''],
+  ],
+  destroyProcessGroup: [
+    ['group', 'integer', group],
+    ['patienceMs', 'integer', 0],
+  ],
+  dieWithParent: [['pid', 'integer', 1]],
+  allReduce: [
+    ['group', 'integer', group],
+    ['tensor', 'tensor', tensor],
+    ['op', 'string', 'sum'],
+  ],
+  broadcast: [
+    ['group', 'integer', group],
+    ['tensor', 'tensor', tensor],
+    ['root', 'integer', 0],
+  ],
+  allGather: [
+    ['group', 'integer', group],
+    ['tensor', 'tensor', tensor],
+    ['gradient', 'boolean', false],
+  ],
+  barrier: [['group', 'integer', group]],
+  createReducer: [
+    ['group', 'integer', group],
+    ['parameters', 'array', [leaf]],
+    ['buffers', 'array', []],
+    ['bucketBytes', 'integer', 1024],
+  ],
+  reducerForward: [['reducer', 'integer', 1]],
+  reducerBackward: [['reducer', 'integer', 1]],
+  destroyReducer: [['reducer', 'integer', 1]],
 };
 
-/** Tested where they are used: `invoke` in operator.test.ts, images in test/data, process groups in test/distributed. */
-const ELSEWHERE = [
-  ...['invoke', 'resizeBicubic', 'mirrorRows', 'channelHistograms', 'lookUp', 'warpAffine'],
-  ...['initProcessGroup', 'destroyProcessGroup', 'dieWithParent', 'allReduce', 'broadcast', 'allGather', 'barrier'],
-  ...['createReducer', 'reducerForward', 'reducerBackward', 'destroyReducer'],
-];
+/** Not made by the addon's common door: `invoke` is tested in operator.test.ts, `resizeBicubic` with the images. */
+const ELSEWHERE = ['invoke', 'resizeBicubic'];
 
 class Loud extends Error {}
 const loud = () => {
@@ -217,6 +285,22 @@ test('dtypes without plain elements, and no dtypes at all', () => {
     assert.throws(() => addon.fromBytes(new Uint8Array(8), code, [1]), /fromBytes: .* for dtype/, `code ${code}`);
 });
 
+test('process groups and reducers that are not there, ranks and ports that cannot be', () => {
+  for (const use of [() => addon.barrier(99), () => addon.allReduce(-1, tensor, 'sum')])
+    assert.throws(use, /there is no process group of number -?\d+, or it was destroyed/);
+  assert.throws(() => addon.reducerForward(99), /reducerForward: there is no reducer of number 99/);
+  const start = (port: number, rank: number, size: number) =>
+    addon.initProcessGroup('127.0.0.1', port, rank, size, true, '', true, 10, 10, '');
+  assert.throws(() => start(65536, 0, 1), /for port but received the number 65536/);
+  assert.throws(() => start(-1, 0, 1), /for port but received the number -1/);
+  assert.throws(() => start(port, 1, 1), /from 0 to 0 for rank but received the number 1/);
+  assert.throws(() => start(port, 0, 0), /for worldSize but received the number 0/);
+  assert.throws(
+    () => addon.warpAffine(new Uint8Array(12), new Uint8Array(12), 2, 2, [1, 0, 0, 0, 1, 0], 256),
+    /for fill/,
+  );
+});
+
 test('empty arrays and -0 are no errors', () => {
   const empty = addon.fromBytes(new Uint8Array(0), 0, [-0, 3]);
   assert.deepEqual(addon.sizes(empty), [0, 3]);
@@ -276,6 +360,16 @@ test('what would end or stop the process is refused', async () => {
       'a buffer detached while sizes are read': () => {
         const bytes = new Uint8Array(1 << 24);
         return native.fromBytes(bytes, 0, Object.defineProperty([], 0, { get: () => (detached(bytes), 1 << 24) }));
+      },
+      'pixels detached while a box is read': () => {
+        const [source, out] = [new Uint8Array(3 << 20), new Uint8Array(12)];
+        const box = Object.defineProperty([0, 0, 1024, 1024], 0, { get: () => (detached(source), 0) });
+        native.resizeBicubic(source, 1024, 1024, 2, 2, out, box);
+      },
+      'pixels detached while a matrix is read': () => {
+        const [source, out] = [new Uint8Array(3 << 20), new Uint8Array(3 << 20)];
+        const matrix = Object.defineProperty([1, 0, 0, 0, 1, 0], 0, { get: () => (detached(out), 1) });
+        native.warpAffine(source, out, 1024, 1024, matrix, 0);
       },
       'a detached destination': () => {
         const bytes = new Uint8Array(4);
