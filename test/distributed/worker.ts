@@ -104,6 +104,7 @@ const tasks: Record<string, (group: ProcessGroup) => unknown> = {
     // Ends itself with its own exit code, at a step's boundary, as training does.
     let signal: NodeJS.Signals | undefined;
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => (signal = name));
+    group.barrier(); // a signal that came before another rank's handlers were there would end that rank at once
     process.stdout.write('ready\n');
     const step = () => {
       const stop = ops.float32([signal === undefined ? 0 : 1]);
