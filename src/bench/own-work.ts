@@ -25,6 +25,9 @@ import { writeDrawnCheckpoint } from './drawn-weights.js';
 import { readImages, writeScores } from './matrices.js';
 import type { Command, Hello, Memory, ModelSetting, PhaseSeconds, RerankWork, TransformWork } from './protocol.js';
 
+/** Images at a time on a CPU, as the main command takes them (src/evaluation/split-run.ts). */
+const CPU_BATCH = 8;
+
 const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 
 export class OwnWork {
@@ -71,7 +74,7 @@ export class OwnWork {
   async #rerank({ images, captions, k, batch, scores }: RerankWork): Promise<PhaseSeconds> {
     const [model, tokenizer] = [this.#model, this.#tokenizer];
     if (model === undefined || tokenizer === undefined) throw new UserError('Load a model before re-ranking.');
-    const source = pixelSource(images, batch);
+    const source = pixelSource(images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
     const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
     const options = { kTest: k, startLoop: () => silent, print: () => {} };
     const before = process.cpuUsage();

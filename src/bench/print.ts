@@ -67,6 +67,7 @@ export function printScaling(report: ScalingReport): string {
       short((1e3 * p.feature_seconds) / p.images),
       short(p.rerank_seconds),
       short((1e3 * p.rerank_seconds) / p.pairs),
+      short(p.cpu_seconds),
       bytes(p.peak_bytes),
     ]);
   const names = [
@@ -78,6 +79,7 @@ export function printScaling(report: ScalingReport): string {
     'ms an image',
     're-ranking s',
     'ms a pair',
+    'CPU s',
     'peak memory',
   ];
   return [

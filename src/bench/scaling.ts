@@ -26,6 +26,8 @@ export interface ScalingPoint {
   pairs: number;
   feature_seconds: number;
   rerank_seconds: number;
+  /** Of all threads, features and re-ranking together. */
+  cpu_seconds: number;
   peak_bytes: number;
 }
 
@@ -103,6 +105,7 @@ async function measurePoint(
       pairs: (images + texts) * Math.min(k, images),
       feature_seconds: seconds.features,
       rerank_seconds: seconds.rerank,
+      cpu_seconds: seconds.cpu,
       peak_bytes: memory.device_peak_bytes ?? memory.peak_bytes,
     };
   } finally {

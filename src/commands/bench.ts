@@ -70,8 +70,10 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     const sized = { ...model, ...weights, images: flags.images ?? 64, k: flags.k ?? 16 };
     if (sized.images < 8 || sized.k < 8)
       throw wrong('scaling needs --images and --k of at least 8: it also measures an eighth of them');
-    if (sized.k > sized.images / 2)
-      throw wrong(`--k ${sized.k} is above half of --images ${sized.images}, the number at which k grows`);
+    if (sized.k > sized.images / 4) {
+      const least = `--images of at least four times that, so that the smallest size has enough for it`;
+      throw wrong(`--k ${sized.k} needs ${least}, but --images is ${sized.images}`);
+    }
     const report = await benchScaling(sized, say);
     print(report, printScaling);
     if (flags.curve !== undefined) writeCurve(flags.curve, report);
@@ -114,6 +116,18 @@ async function bench(work: Work, flags: Flags): Promise<void> {
 function writeCurve(file: string, { by_images, by_k }: ScalingReport): void {
   const gibibytes = (value: number) => value / 2 ** 30;
   const svg = curveSvg([
+    {
+      title: 'Evaluation',
+      xLabel: 'images',
+      yLabel: 'CPU seconds',
+      points: by_images.map((p) => [p.images, p.cpu_seconds]),
+    },
+    {
+      title: 'Evaluation',
+      xLabel: 'pairs, k growing',
+      yLabel: 'CPU seconds',
+      points: by_k.map((p) => [p.pairs, p.cpu_seconds]),
+    },
     {
       title: 'Features',
       xLabel: 'images',

@@ -18,7 +18,7 @@ const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['rerank', '--reference', '.', '--texts', '3'], /--texts 3 is fewer than --images 8/],
   [['rerank', '--reference', '.', '--k', '9'], /--k 9 is above the number of images, 8/],
   [['scaling', '--images', '4'], /at least 8/],
-  [['--scaling', '--images', '16', '--k', '16'], /--k 16 is above half of --images 16/],
+  [['--scaling', '--images', '16', '--k', '16'], /--k 16 needs --images of at least four times that/],
 ];
 for (const [args, message] of wrongUse) {
   test(`bench ${args.join(' ')}`, async () => {
