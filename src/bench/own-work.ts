@@ -12,6 +12,7 @@ import { UserError } from '../errors.js';
 import { evaluateSplit } from '../evaluation/evaluate.js';
 import type { ImageBatch, ImageSource, LoopLog } from '../evaluation/image-store.js';
 import { denseScores } from '../evaluation/scores.js';
+import { CPU_BATCH } from '../evaluation/split-run.js';
 import { architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { loadPretrained } from '../model/pretrained.js';
@@ -24,9 +25,6 @@ import { scope } from '../torch/tensor.js';
 import { writeDrawnCheckpoint } from './drawn-weights.js';
 import { readImages, writeScores } from './matrices.js';
 import type { Command, Hello, Memory, ModelSetting, PhaseSeconds, RerankWork, TransformWork } from './protocol.js';
-
-/** Images at a time on a CPU, as the main command takes them (src/evaluation/split-run.ts). */
-const CPU_BATCH = 8;
 
 const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 

@@ -27,7 +27,7 @@ export interface SplitRunOptions {
 }
 
 // On a CPU small batches keep activations in the caches; a GPU takes the config's.
-const CPU_BATCH = 8;
+export const CPU_BATCH = 8;
 
 /** The split's images through loader workers; paths of those that could not be read are added to `bad`. */
 function imageSource(
