@@ -4,6 +4,8 @@ python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin,
 
   {"op": "load", "checkpoint", "vit", "image_size", "queue_size", "device", "precision"}   blip_retrieval(pretrained=…)
   {"op": "rerank", "images", "captions", "k", "batch", "scores"}                           evaluation()
+  {"op": "load_training", as load, "vit_ckpt_layer"}                                       the same, and AdamW
+  {"op": "train", "images", "captions", "batch"}                                           train(), one epoch
   {"op": "open", "checkpoint"}                                                             torch.load(mmap=True)
   {"op": "overhead", "calls"}                                                              torch.add of small tensors
   {"op": "transform", "image_root", "ann_root", "image_size"}                              dataset[i] of the val split
@@ -42,6 +44,23 @@ class Loader:
             yield self.images[start:start + self.batch], None
 
 
+class Batches:
+    """What train() reads of a DataLoader: full batches of (images, captions, numbers of the images)."""
+
+    def __init__(self, images, texts, batch, asked):
+        self.images, self.texts, self.batch, self.asked = images, texts, batch, asked
+
+    def __len__(self):
+        return len(self.images) // self.batch
+
+    def __iter__(self):
+        import torch
+        for start in range(0, len(self) * self.batch, self.batch):
+            self.asked()
+            rows = slice(start, start + self.batch)
+            yield self.images[rows], self.texts[rows], torch.arange(start, start + self.batch)
+
+
 class Runner:
     def __init__(self, checkout, vocab):
         self.blip_retrieval = reference_shims.install(checkout, vocab)
@@ -66,7 +85,7 @@ class Runner:
                     "transformers": transformers.__version__, "timm": timm.__version__}
         return {"versions": versions, "threads": self.torch.get_num_threads()}
 
-    def load(self, checkpoint, vit, image_size, queue_size, device="cpu", precision="fp32"):
+    def load(self, checkpoint, vit, image_size, queue_size, device="cpu", precision="fp32", **options):
         torch = self.torch
         if device == "cuda":
             if not torch.cuda.is_available():
@@ -77,16 +96,22 @@ class Runner:
         self.device, self.precision = torch.device(device), precision
         start = time.perf_counter()
         model = self.blip_retrieval.blip_retrieval(
-            pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size)
+            pretrained=checkpoint, image_size=image_size, vit=vit, queue_size=queue_size, **options)
         self.model = model.to(self.device)
         return {"seconds": self.now() - start}
 
-    def rerank(self, images, captions, k, batch=64, scores=None):
-        from safetensors.torch import load_file, save_file
+    def autocast(self):
+        return self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bf16")
+
+    def normalized(self, images):
+        from safetensors.torch import load_file
         from torchvision.transforms.functional import normalize
         pixels = load_file(images)["images"].permute(0, 3, 1, 2).to(self.torch.float32) / 255
-        normalized = normalize(pixels, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-        loader = Loader(normalized, [self.pre_caption(c, 30) for c in captions], batch)
+        return normalize(pixels, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+    def rerank(self, images, captions, k, batch=64, scores=None):
+        from safetensors.torch import save_file
+        loader = Loader(self.normalized(images), [self.pre_caption(c, 30) for c in captions], batch)
         rerank_begins = []
 
         def log_every(logger, *args):
@@ -95,7 +120,7 @@ class Runner:
 
         self.utils.MetricLogger.log_every = log_every
         try:
-            with self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bf16"):
+            with self.autocast():
                 start, cpu = self.now(), time.process_time()
                 i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
                 end, cpu = self.now(), time.process_time() - cpu
@@ -105,6 +130,42 @@ class Runner:
             save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
         seconds = {"features": rerank_begins[0] - start, "rerank": end - rerank_begins[0], "cpu": cpu}
         return {"seconds": seconds}
+
+    def load_training(self, vit_ckpt_layer, **setting):
+        torch = self.torch
+        if not torch.distributed.is_initialized():  # it gathers features even where there is one process
+            torch.distributed.init_process_group(
+                "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        answer = self.load(vit_grad_ckpt=vit_ckpt_layer > 0, vit_ckpt_layer=vit_ckpt_layer, negative_all_rank=True,
+                           **setting)
+        torch.manual_seed(42)
+        # configs/retrieval_coco.yaml. Not wrapped in DistributedDataParallel, which would only cost it time and memory.
+        self.optimizer = torch.optim.AdamW(params=self.model.parameters(), lr=1e-5, weight_decay=0.05)
+        return answer
+
+    def train(self, images, captions, batch):
+        pixels, marks, losses = self.normalized(images), [], {"loss_itm": [], "loss_ita": []}
+        texts = [self.pre_caption(c, 30) for c in captions]
+        loader = Batches(pixels, texts, batch, lambda: marks.append(self.now()))
+        update = self.utils.MetricLogger.update
+
+        def traced(logger, **values):
+            for name in losses.keys() & values.keys():
+                losses[name].append(values[name])
+            update(logger, **values)
+
+        self.utils.MetricLogger.update = traced
+        # It would add the averages up over the ranks, of which there is one, on a GPU that need not be there.
+        self.utils.MetricLogger.synchronize_between_processes = lambda logger: None
+        try:
+            with self.autocast():
+                cpu = time.process_time()
+                self.reference.train(self.model, loader, self.optimizer, 1, self.device, {"alpha": 0.4})
+                marks.append(self.now())
+                cpu = time.process_time() - cpu
+        finally:
+            self.utils.MetricLogger.update = update
+        return {"seconds": [b - a for a, b in zip(marks, marks[1:])], "cpu": cpu, **losses}
 
     def open(self, checkpoint):
         start = time.perf_counter()

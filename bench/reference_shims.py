@@ -102,11 +102,13 @@ def _with_tiny(checkout):
     published = blip.create_vit
     size = {"vit": "base"}  # the last model asked for: decides the text encoder built after it
 
-    def create_vit(name, image_size, *args, **options):
+    def create_vit(name, image_size, use_grad_checkpointing=False, ckpt_layer=0, drop_path_rate=0):
         size["vit"] = name
         if name != "tiny":
-            return published(name, image_size, *args, **options)
-        return vit.VisionTransformer(img_size=image_size, patch_size=16, **TINY_VIT), TINY_VIT["embed_dim"]
+            return published(name, image_size, use_grad_checkpointing, ckpt_layer, drop_path_rate)
+        encoder = vit.VisionTransformer(img_size=image_size, patch_size=16, use_grad_checkpointing=use_grad_checkpointing,
+                                        ckpt_layer=ckpt_layer, **TINY_VIT)
+        return encoder, TINY_VIT["embed_dim"]
 
     read = blip_retrieval.BertConfig.from_json_file
 

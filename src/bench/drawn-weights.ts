@@ -6,6 +6,15 @@ import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/write.
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
+import type { DrawSetting } from './protocol.js';
+
+/** The architecture that a measurement's flags ask for. */
+export const configOf = ({ vit, image_size, queue_size }: Omit<DrawSetting, 'checkpoint'>): ArchitectureConfig => ({
+  vit,
+  imageSize: image_size,
+  queueSize: queue_size,
+  medConfig: {},
+});
 
 /** Entries that stay as they are at the start of training. */
 const CONSTANT = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|position_ids$/;

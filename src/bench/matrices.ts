@@ -17,9 +17,9 @@ export async function writeImages(path: string, pixels: Uint8Array, count: numbe
 }
 
 /** @throws UserError when the file holds no such images */
-export function readImages(path: string): { count: number; pixels: Uint8Array } {
+export function readImages(path: string): { count: number; size: number; pixels: Uint8Array } {
   const { shape, data } = named(path, 'images', 'uint8');
-  return { count: shape[0] ?? 0, pixels: data };
+  return { count: shape[0] ?? 0, size: shape[1] ?? 0, pixels: data };
 }
 
 export async function writeScores(

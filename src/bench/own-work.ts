@@ -22,8 +22,9 @@ import { mapFile } from '../torch/mapped-file.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
-import { writeDrawnCheckpoint } from './drawn-weights.js';
+import { configOf, writeDrawnCheckpoint } from './drawn-weights.js';
 import { readImages, writeScores } from './matrices.js';
+import { OwnTraining } from './own-train.js';
 import type { Command, Hello, Memory, ModelSetting, PhaseSeconds, RerankWork, TransformWork } from './protocol.js';
 
 const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
@@ -31,6 +32,7 @@ const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 export class OwnWork {
   #model: BlipRetrieval | undefined;
   #tokenizer: Tokenizer | undefined;
+  #training: OwnTraining | undefined;
 
   /** @param cuda open LibTorch's CUDA libraries too */
   constructor(cuda: boolean) {
@@ -48,6 +50,13 @@ export class OwnWork {
         return await timed(() => this.#load(command));
       case 'rerank':
         return { seconds: await this.#rerank(command) };
+      case 'load_training':
+        return await timed(async () => {
+          this.#training = await OwnTraining.load(command);
+        });
+      case 'train':
+        if (this.#training === undefined) throw new UserError('Load a model for training before training.');
+        return await this.#training.train(command);
       case 'open':
         return await timed(() => open(command.checkpoint));
       case 'overhead':
@@ -87,18 +96,11 @@ export class OwnWork {
 
   #memory(): Memory {
     const peak = { peak_bytes: process.resourceUsage().maxRSS * 1024 };
-    return this.#model?.device.startsWith('cuda')
+    return (this.#model ?? this.#training)?.device.startsWith('cuda')
       ? { ...peak, device_peak_bytes: native().deviceMemory(0).peakAllocated }
       : peak;
   }
 }
-
-const configOf = ({ vit, image_size, queue_size }: Pick<ModelSetting, 'vit' | 'image_size' | 'queue_size'>) => ({
-  vit,
-  imageSize: image_size,
-  queueSize: queue_size,
-  medConfig: {},
-});
 
 async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
   const start = performance.now();

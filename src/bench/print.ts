@@ -5,6 +5,7 @@ import type { ProgramReport, RerankReport } from './rerank.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
 import type { SmallReport } from './small.js';
 import { bytes, short, table } from './table.js';
+import type { TrainProgramReport, TrainReport } from './train.js';
 
 export function printRerank(report: RerankReport): string {
   const { options: o, own, reference, scores } = report;
@@ -35,6 +36,39 @@ export function printRerank(report: RerankReport): string {
     '',
     `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
     `recalls ${report.recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${report.recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
+  ].join('\n');
+}
+
+export function printTrain(report: TrainReport): string {
+  const { options: o, own, reference } = report;
+  const row = (name: string, of: (program: TrainProgramReport) => number, show: (value: number) => string) => [
+    name,
+    show(of(own)),
+    show(of(reference)),
+    short(of(own) / of(reference)),
+  ];
+  const rows = [
+    ['', title.own, title.reference, 'ratio'],
+    row('seconds a step, best', (p) => p.step_seconds.min, short),
+    row('seconds a step, median', (p) => p.step_seconds.median, short),
+    row('CPU seconds a step', (p) => p.cpu_seconds.min, short),
+    row('peak memory', (p) => p.peak_bytes, bytes),
+  ];
+  if (own.device_peak_bytes !== undefined && reference.device_peak_bytes !== undefined) {
+    rows.push(row('peak memory of the GPU', (p) => p.device_peak_bytes ?? 0, bytes));
+  }
+  const losses = ({ losses: l }: TrainProgramReport) =>
+    l.loss_itm.map((itm, step) => `${itm.toFixed(4)} ${(l.loss_ita[step] ?? Number.NaN).toFixed(4)}`).join(', ');
+  return [
+    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${o.precision}, ${o.device}, ` +
+      `${o.threads} threads each, ${o.rounds} rounds of ${o.steps} steps by turns`,
+    head(report.machine, own.versions, reference.versions),
+    '',
+    table(rows),
+    '',
+    `steps in the time of one of the reference's: ${short(report.ratio.best)} by the best, ${short(report.ratio.median)} by the median`,
+    `ITM and ITA losses by step, own random numbers: ${title.own} ${losses(own)}`,
+    `  ${title.reference} ${losses(reference)}`,
   ].join('\n');
 }
 

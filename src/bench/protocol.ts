@@ -30,6 +30,20 @@ export interface RerankWork {
   scores?: string;
 }
 
+/** A model to be trained, as train_retrieval.py sets it up. */
+export interface TrainingSetting extends ModelSetting {
+  /** Blocks at the vision encoder's end that recompute their activations; 0 for none. */
+  vit_ckpt_layer: number;
+}
+
+/** Some steps of training, as many as there are full batches. */
+export interface TrainWork {
+  /** As RerankWork has them, one caption each; every image is another. */
+  images: string;
+  captions: string[];
+  batch: number;
+}
+
 /** The images of the val split in COCO's layout, through the evaluation transform. */
 export interface TransformWork {
   image_root: string;
@@ -41,6 +55,8 @@ export type Command =
   | ({ op: 'draw' } & DrawSetting)
   | ({ op: 'load' } & ModelSetting)
   | ({ op: 'rerank' } & RerankWork)
+  | ({ op: 'load_training' } & TrainingSetting)
+  | ({ op: 'train' } & TrainWork)
   | { op: 'open'; checkpoint: string }
   | { op: 'overhead'; calls: number }
   | ({ op: 'transform' } & TransformWork)
@@ -51,7 +67,7 @@ const seconds = z.number().nonnegative();
 /** The first line a program writes: ready, and of which versions. */
 export const Hello = z.object({ versions: z.record(z.string(), z.string()), threads: z.number().int() });
 export type Hello = z.infer<typeof Hello>;
-/** What is answered to everything but an evaluation and the question for memory. */
+/** What is answered to everything but an evaluation, training and the question for memory. */
 export const Timed = z.object({ seconds });
 /**
  * Seconds of the features of texts and images, and of the re-ranking; and the seconds that all threads together
@@ -60,6 +76,14 @@ export const Timed = z.object({ seconds });
 const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds });
 export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
 export const Reranked = z.object({ seconds: PhaseSeconds });
+/** Of each step: seconds from batch to batch and both losses; and the seconds that all threads computed in all of them. */
+export const Trained = z.object({
+  seconds: z.array(seconds),
+  cpu: seconds,
+  loss_itm: z.array(z.number()),
+  loss_ita: z.array(z.number()),
+});
+export type Trained = z.infer<typeof Trained>;
 export const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });
 export type Memory = z.infer<typeof Memory>;
 

@@ -1,18 +1,22 @@
 // `bench`: the same work in this program and in a checkout of salesforce/BLIP, in one run; how cost grows with size.
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { curveSvg } from '../bench/curve.js';
-import { printRerank, printScaling, printSmall } from '../bench/print.js';
+import { printRerank, printScaling, printSmall, printTrain } from '../bench/print.js';
 import { devices, type ModelSetting, precisions, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, type ScalingReport } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, type SmallReport } from '../bench/small.js';
+import { benchTrain } from '../bench/train.js';
 import { benchTrainLoader, printTrainLoader } from '../bench/train-loader.js';
 import { messageOf, UserError } from '../errors.js';
+import { wholeNumber } from './retrieval-options.js';
 
-const works = ['rerank', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
+const works = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof works)[number];
+
+const defaultRounds = { rerank: 2, train: 3, 'train-loader': 5, scaling: 1, open: 10, overhead: 10, loader: 10 };
 
 interface Flags extends Omit<ModelSetting, 'checkpoint'> {
   reference?: string;
@@ -22,7 +26,9 @@ interface Flags extends Omit<ModelSetting, 'checkpoint'> {
   texts?: number;
   k?: number;
   rounds?: number;
-  batch: number;
+  batch?: number;
+  steps: number;
+  vit_ckpt_layer: number;
   threads: number;
   seed: number;
   curve?: string;
@@ -41,11 +47,21 @@ export function benchCommand(): Command {
     .option('--images <n>', 'number of images (rerank: 8, scaling: up to 64, loaders: 64)', count)
     .option('--texts <n>', 'number of captions (5 an image)', count)
     .option('--k <n>', 'k_test (rerank: 6, scaling: up to 16)', count)
-    .option('--rounds <n>', 'how often each program has its turn (rerank: 2, train-loader: 5, others: 10)', count)
+    .option(
+      '--rounds <n>',
+      'how often each program has its turn (rerank: 2, train: 3, train-loader: 5, others: 10)',
+      count,
+    )
     .addOption(new Option('--vit <size>', 'size of the model').choices(sizes).default('base'))
     .option('--image_size <pixels>', 'side of an image, a multiple of 16', count, 384)
     .option('--queue_size <n>', 'length of the queues in the checkpoint', count, 57600)
-    .option('--batch <n>', 'images at a time in the vision encoder', count, 64)
+    .option(
+      '--batch <n>',
+      'images at a time in the vision encoder, or of a training step (train: 4, others: 64)',
+      count,
+    )
+    .option('--steps <n>', 'train: steps that are measured in each turn', count, 3)
+    .option('--vit_ckpt_layer <n>', 'train: blocks of the vision encoder that recompute; 0 for none', countFromZero, 4)
     .option('--threads <n>', 'threads of each program', count, availableParallelism())
     .addOption(new Option('--device <device>', 'where both compute').choices(devices).default('cpu'))
     .addOption(new Option('--precision <precision>', 'arithmetic of both').choices(precisions).default('fp32'))
@@ -62,7 +78,8 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     void process.stdout.write(`${flags.json ? JSON.stringify(report, undefined, 2) : asTable(report)}\n`);
   if (flags.image_size % 16 !== 0)
     throw wrong(`--image_size ${flags.image_size} is no multiple of 16, the side of a patch`);
-  const { vit, image_size, queue_size, device, precision, batch, threads, seed, pretrained } = flags;
+  const { vit, image_size, queue_size, device, precision, threads, seed, pretrained } = flags;
+  const batch = flags.batch ?? (work === 'train' ? 4 : 64);
   const model = { vit, image_size, queue_size, device, precision, batch, threads, seed };
   const weights = pretrained === undefined ? {} : { pretrained };
 
@@ -88,7 +105,7 @@ async function bench(work: Work, flags: Flags): Promise<void> {
   const both = {
     reference: flags.reference,
     python: flags.python,
-    rounds: flags.rounds ?? (work === 'rerank' ? 2 : 10),
+    rounds: flags.rounds ?? defaultRounds[work],
     threads,
   };
   if (work === 'rerank') {
@@ -99,13 +116,18 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     print(await benchRerank({ ...both, ...model, ...weights, images, texts, k }, say), printRerank);
     return;
   }
+  if (work === 'train') {
+    const { steps, vit_ckpt_layer } = flags;
+    print(await benchTrain({ ...both, ...model, ...weights, steps, vit_ckpt_layer }, say), printTrain);
+    return;
+  }
   if (work === 'train-loader') {
-    const { reference, python, rounds } = { ...both, rounds: flags.rounds ?? 5 };
+    const { reference, python, rounds } = both;
     const setting = { reference, python, rounds, workers: threads, images: flags.images ?? 64, image_size, batch };
     print(await benchTrainLoader(setting), printTrainLoader);
     return;
   }
-  const small: Record<Exclude<Work, 'rerank' | 'scaling' | 'train-loader'>, () => Promise<SmallReport>> = {
+  const small: Record<Exclude<Work, 'rerank' | 'train' | 'scaling' | 'train-loader'>, () => Promise<SmallReport>> = {
     open: () => benchOpen({ ...both, ...weights }),
     overhead: () => benchOverhead(both),
     loader: () => benchLoader({ ...both, images: flags.images ?? 64, image_size }),
@@ -163,9 +185,5 @@ function writeCurve(file: string, { by_images, by_k }: ScalingReport): void {
 
 const wrong = (sentence: string) => new UserError(`${sentence}.`, { exitCode: 2 });
 
-function count(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || !Number.isSafeInteger(value))
-    throw new InvalidArgumentError('Expected a whole number of at least 1.');
-  return value;
-}
+const count = (text: string) => wholeNumber(text, 1);
+const countFromZero = (text: string) => wholeNumber(text, 0);

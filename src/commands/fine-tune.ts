@@ -159,7 +159,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     return { val: last.val.metrics, test: last.test.metrics };
   };
   const signals = watchSignals();
-  const { saveEvery, maxSteps, accumulate } = options.training;
+  const { saveEvery, maxSteps, accumulate, logEvery } = options.training;
   const run: TrainingRun = {
     model,
     optimizer,
@@ -175,6 +175,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     saveEvery,
     maxSteps,
     accumulate,
+    logEvery,
     logger: prepared.logger,
     print,
     stopping: () => signals.caught() !== undefined,

@@ -39,6 +39,8 @@ export interface TrainingOptions {
   saveEvery: number | undefined;
   maxSteps: number | undefined;
   accumulate: number;
+  /** Steps from one line of metrics.jsonl to the next. */
+  logEvery: number;
 }
 
 /** The flags as commander gives them, named as on the command line. */
@@ -58,6 +60,7 @@ interface RetrievalFlags {
   save_every?: number;
   max_steps?: number;
   accumulate?: number;
+  log_every?: number;
   world_size: number;
   nproc_per_node: string;
   nnodes: string;
@@ -87,6 +90,11 @@ export function addRetrievalOptions(command: Command): Command {
     .option('--save_every <steps>', 'write checkpoint_last.pth every so many steps', whole(1))
     .option('--max_steps <steps>', 'end after so many steps', whole(1))
     .option('--accumulate <batches>', 'add up the gradients of so many batches', whole(1))
+    .option(
+      '--log_every <steps>',
+      'print losses, and add them to metrics.jsonl, every so many steps (default: 50)',
+      whole(1),
+    )
     .optionsGroup('Several processes (as torchrun):')
     .option('--nproc_per_node <n>', 'processes on this machine: a number, auto, cpu or gpu', processCount, '1')
     .option('--nnodes <n>', 'machines: a number or MIN:MAX', nodeCount, '1')
@@ -108,7 +116,7 @@ export function retrievalOptions(command: Command): RetrievalOptions {
   const flags = command.opts<RetrievalFlags>();
   const evaluate = flags.evaluate === true;
   const notes: string[] = [];
-  const unused = (['resume', 'save_every', 'max_steps', 'accumulate'] as const).filter(
+  const unused = (['resume', 'save_every', 'max_steps', 'accumulate', 'log_every'] as const).filter(
     (key) => flags[key] !== undefined,
   );
   if (evaluate && unused.length > 0) {
@@ -124,6 +132,7 @@ export function retrievalOptions(command: Command): RetrievalOptions {
       saveEvery: flags.save_every,
       maxSteps: flags.max_steps,
       accumulate: flags.accumulate ?? 1,
+      logEvery: flags.log_every ?? 50,
     },
     device: flags.device,
     seed: flags.seed,

@@ -74,6 +74,8 @@ export interface TrainingRun {
   maxSteps?: number | undefined;
   /** Batches whose gradients are added up for one update of the weights. */
   accumulate: number;
+  /** Print a line and add one to metrics.jsonl every so many steps, and at an epoch's last. */
+  logEvery: number;
   logger: MetricLoggerOptions;
   print(line: string): void;
   /** Set by SIGINT or SIGTERM: the loop saves at the next step's end and returns. */
@@ -82,8 +84,6 @@ export interface TrainingRun {
 
 /** How a run ended. */
 export type Outcome = 'finished' | 'stopped';
-
-const PRINT_FREQ = 50;
 
 /** The losses of a step that may still be on the device. */
 interface Pending {
@@ -153,14 +153,19 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
   return 'finished';
 }
 
-/** The steps of one epoch that `progress` has not done yet; advances `progress`. */
-async function trainEpoch(
-  run: TrainingRun,
+/** What one epoch's steps need of a run. */
+export type EpochRun = Omit<TrainingRun, 'rawConfig' | 'identity' | 'evaluate' | 'resuming' | 'settings'> & {
+  settings: Pick<TrainingConfig, 'alpha'>;
+};
+
+/** The steps of one epoch that `progress` has not done yet; advances `progress`. `save` writes what a resume needs. */
+export async function trainEpoch(
+  run: EpochRun,
   progress: Progress,
   lr: number,
   save: () => Promise<void>,
 ): Promise<Outcome> {
-  const { model, optimizer, settings, ranks, stepsPerEpoch, accumulate } = run;
+  const { model, optimizer, settings, ranks, stepsPerEpoch, accumulate, logEvery } = run;
   const { epoch } = progress;
   const first = progress.step;
   if (first >= stepsPerEpoch) return 'finished';
@@ -168,7 +173,7 @@ async function trainEpoch(
   logger.addMeter('lr', new SmoothedValue({ windowSize: 1, format: lastValue(6) }));
   logger.addMeter('loss_itm', new SmoothedValue({ windowSize: 1, format: lastValue(4) }));
   logger.addMeter('loss_ita', new SmoothedValue({ windowSize: 1, format: lastValue(4) }));
-  const loop = logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, PRINT_FREQ, first);
+  const loop = logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, logEvery, first);
   const batches = run.openEpoch(epoch, first);
   let withoutNegative = 0;
   let pending: Pending[] = [];
@@ -190,7 +195,7 @@ async function trainEpoch(
         progress.meters[name].count += 1;
       }
       logger.update({ lr, ...values });
-      if (ranks.rank === 0 && (step % PRINT_FREQ === 0 || step === stepsPerEpoch - 1))
+      if (ranks.rank === 0 && (step % logEvery === 0 || step === stepsPerEpoch - 1))
         appendFileSync(join(run.outputDir, 'metrics.jsonl'), `${JSON.stringify({ epoch, step, lr, ...values })}\n`);
     }
     pending = [];
@@ -217,7 +222,7 @@ async function trainEpoch(
       });
       batch.images.dispose();
       pending.push({ step, losses: { ...losses, backward: () => {} }, rows: batch.rows });
-      if (step % PRINT_FREQ === 0 || step === stepsPerEpoch - 1) settle();
+      if (step % logEvery === 0 || step === stepsPerEpoch - 1) settle();
       loop.step();
       progress.step = step + 1;
 
