@@ -17,7 +17,7 @@ export interface TrainBenchOptions extends Omit<TrainingSetting, 'checkpoint'> {
   pretrained?: string;
   /** Images of a step. */
   batch: number;
-  /** Steps that are measured in a turn. One more comes before them: it meets cold caches and makes the optimizer's state. */
+  /** Steps that are measured in a turn, after WARM_UP others. */
   steps: number;
   rounds: number;
   threads: number;
@@ -28,7 +28,7 @@ export interface TrainProgramReport {
   versions: Record<string, string>;
   /** Of every measured step of all rounds. */
   step_seconds: Summary;
-  /** Of all threads, of a whole turn with its first step, by its number of steps. */
+  /** Of all threads, of a whole turn with its first steps, by its number of steps. */
   cpu_seconds: Summary;
   peak_bytes: number;
   device_peak_bytes?: number;
@@ -45,6 +45,9 @@ export interface TrainReport {
   ratio: { best: number; median: number };
 }
 
+/** The first step makes the optimizer's state, the second still lets the heap grow: neither is what a long run sees. */
+const WARM_UP = 2;
+
 interface Turn extends Trained {
   memory: Memory;
   versions: Record<string, string>;
@@ -60,7 +63,7 @@ interface Turn extends Trained {
 export async function benchTrain(options: TrainBenchOptions, say: (line: string) => void): Promise<TrainReport> {
   const at = machine();
   return await withScratch(async (folder) => {
-    const count = (options.steps + 1) * options.batch;
+    const count = (options.steps + WARM_UP) * options.batch;
     const images = join(folder, 'images.safetensors');
     await writeImages(images, drawImages(count, options.image_size, options.seed), count, options.image_size);
     const work = { images, captions: drawCaptions(count, options.seed), batch: options.batch };
@@ -81,7 +84,7 @@ export async function benchTrain(options: TrainBenchOptions, say: (line: string)
           const trained = await worker.ask({ op: 'train', ...work }, Trained);
           const memory = await worker.ask({ op: 'memory' }, Memory);
           turns[name].push({ ...trained, memory, versions: hello.versions });
-          const seconds = trained.seconds.slice(1).map((step) => step.toFixed(2));
+          const seconds = trained.seconds.slice(WARM_UP).map((step) => step.toFixed(2));
           say(`round ${round} of ${options.rounds}: ${title[name]}, seconds a step: ${seconds.join(' ')}`);
         } finally {
           await worker.close();
@@ -100,7 +103,7 @@ function report(turns: readonly Turn[]): TrainProgramReport {
   const peak = (of: (memory: Memory) => number | undefined) => Math.max(...turns.map(({ memory }) => of(memory) ?? 0));
   return {
     versions: last.versions,
-    step_seconds: summary(turns.flatMap(({ seconds }) => seconds.slice(1))),
+    step_seconds: summary(turns.flatMap(({ seconds }) => seconds.slice(WARM_UP))),
     cpu_seconds: summary(turns.map(({ cpu, seconds }) => cpu / seconds.length)),
     peak_bytes: peak((memory) => memory.peak_bytes),
     ...(last.memory.device_peak_bytes !== undefined && {

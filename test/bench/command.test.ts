@@ -12,6 +12,8 @@ function run(...args: string[]): Promise<unknown> {
 
 const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['rerank'], /needs --reference DIR/],
+  [['train'], /bench train needs --reference DIR/],
+  [['train', '--reference', '.', '--image_size', '40'], /--image_size 40 is no multiple of 16/],
   [['open'], /bench open needs --reference DIR/],
   [['train-loader'], /bench train-loader needs --reference DIR/],
   [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is no multiple of 16/],
@@ -36,6 +38,8 @@ for (const args of [
   ['rerank', '--rounds', '0'],
   ['rerank', '--images', 'many'],
   ['rerank', '--vit', 'huge'],
+  ['train', '--steps', '0'],
+  ['train', '--vit_ckpt_layer', '-1'],
   ['rerank', '--precision', 'fp8'],
 ]) {
   test(`bench ${args.join(' ')} is refused by the parser`, async () => {

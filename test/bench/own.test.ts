@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readScores, writeImages } from '#blip/bench/matrices.js';
 import { drawCheckpoint, startOwn } from '#blip/bench/programs.js';
-import { Memory, Reranked, Timed } from '#blip/bench/protocol.js';
+import { Memory, Reranked, Timed, Trained } from '#blip/bench/protocol.js';
 import type { Worker } from '#blip/bench/worker.js';
 import { drawCaptions, drawImages } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
@@ -57,6 +57,25 @@ test('scores of the k best in both directions, whatever the batch', async () => 
   for (const [i, score] of two.i2t.entries()) assert.ok(Math.abs(score - (five.i2t[i] ?? 0)) < 1e-4);
   const spread = two.t2i.filter((score) => score > -100);
   assert.ok(Math.max(...spread) - Math.min(...spread) > 0.1, 'the drawn weights tell pairs apart');
+});
+
+test('training without a model for it', async () => {
+  await assert.rejects(
+    worker.ask({ op: 'train', images, captions: drawCaptions(6, 3), batch: 2 }, Trained),
+    (error) => error instanceof UserError && /Load a model for training/.test(error.message),
+  );
+});
+
+test('steps of training: as many as there are full batches, from the same weights with the same losses', async () => {
+  const setting = { op: 'load_training', ...model, device: 'cpu', precision: 'fp32', vit_ckpt_layer: 1 } as const;
+  const turn = async () => {
+    await worker.ask(setting, Timed);
+    return await worker.ask({ op: 'train', images, captions: drawCaptions(6, 3), batch: 4 }, Trained);
+  };
+  const [first, again] = [await turn(), await turn()];
+  assert.equal(first.seconds.length, 1);
+  assert.deepEqual([first.loss_itm, first.loss_ita], [again.loss_itm, again.loss_ita]);
+  assert.ok(first.loss_itm.every((loss) => loss > 0.1 && loss < 3) && first.loss_ita.every((loss) => loss > 1));
 });
 
 test('opening, one operator, memory', async () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { readScores, writeImages } from '#blip/bench/matrices.js';
 import { drawCheckpoint, startReference } from '#blip/bench/programs.js';
-import { Memory, Reranked, Timed } from '#blip/bench/protocol.js';
+import { Memory, Reranked, Timed, Trained } from '#blip/bench/protocol.js';
 
 import { drawCaptions, drawImages } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
@@ -65,6 +65,9 @@ test('features, scores, times and memory of a tiny model, and the checkout stays
     assert.deepEqual([i2t.length, t2i.length], [60, 60]);
     assert.equal(i2t.filter((score) => score > -100).length, 5 * 4);
     assert.equal(t2i.filter((score) => score > -100).length, 12 * 4);
+    await worker.ask({ op: 'load_training', ...model, device: 'cpu', precision: 'fp32', vit_ckpt_layer: 1 }, Timed);
+    const trained = await worker.ask({ op: 'train', images, captions: drawCaptions(5, 3), batch: 2 }, Trained);
+    assert.deepEqual([trained.seconds.length, trained.loss_itm.length, trained.loss_ita.length], [2, 2, 2]);
     assert.ok((await worker.ask({ op: 'open', checkpoint: model.checkpoint }, Timed)).seconds > 0);
     assert.ok((await worker.ask({ op: 'overhead', calls: 10 }, Timed)).seconds > 0);
     assert.ok((await worker.ask({ op: 'memory' }, Memory)).peak_bytes > 2 ** 26);
