@@ -53,7 +53,8 @@ function program(): Command {
     const options = retrievalOptions(command);
     const flags = launchFlags(command);
     const place = rankFromEnvironment(process.env, flags);
-    if (place === undefined && (flags.nprocPerNode !== '1' || flags.nnodes > 1)) {
+    const launches = flags.nprocPerNode !== '1' || flags.nnodes > 1 || flags.maxRestarts > 0;
+    if (place === undefined && launches) {
       process.exitCode = await (await import('./commands/launch.js')).launchRanks(
         options,
         flags,

@@ -1,11 +1,12 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Prepares model, data and position, then runs the training loop.
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { TrainingSampler } from '../data/sampler.js';
 import { trainingEpoch } from '../data/training-loader.js';
 import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
 import { DataParallel } from '../distributed/data-parallel.js';
 import { exchangeOf } from '../distributed/process-group.js';
+import { restartedSince } from '../distributed/rank.js';
 import { download } from '../download.js';
 import { UserError } from '../errors.js';
 import type { SplitReport } from '../evaluation/report.js';
@@ -26,13 +27,20 @@ import { type EpochBatches, type Outcome, onlyRank, type TrainingRun, train } fr
 import { restoreRandom, resumeFrom } from '../training/training-checkpoint.js';
 import { type Prepared, pretrainedFile, type RetrievalResult, type SplitName, splitRunOptions } from './retrieval.js';
 
-/** The checkpoint that `--resume` names, or undefined to start anew. */
+/** The checkpoint to go on from: what this run itself has saved before a restart, else what `--resume` names, else none. */
 function resumeFile({ options, print }: Prepared): string | undefined {
   const { resume } = options.training;
-  if (resume === undefined) return undefined;
-  if (resume !== 'latest') return resume;
   const latest = join(options.outputDir, 'checkpoint_last.pth');
-  if (existsSync(latest)) return latest;
+  const saved = statSync(latest, { throwIfNoEntry: false })?.mtimeMs;
+  const launched = restartedSince(process.env);
+  if (saved !== undefined && launched !== undefined && saved >= launched) return latest;
+  if (resume === undefined) {
+    if (saved !== undefined)
+      print(`Starting anew: this will overwrite ${latest} of an earlier run, from which --resume latest would go on`);
+    return undefined;
+  }
+  if (resume !== 'latest') return resume;
+  if (saved !== undefined) return latest;
   print(`There is no ${latest} to resume from yet: starting from the beginning`);
   return undefined;
 }
@@ -171,7 +179,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     openEpoch: epochBatches(prepared, set, tokens, sampler),
     evaluate,
     outputDir: options.outputDir,
-    resuming: options.training.resume !== undefined,
+    resuming: resume !== undefined || options.training.resume !== undefined,
     saveEvery,
     maxSteps,
     accumulate,

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
 import { LOST_RANK } from './failures.js';
 import { passLines } from './lines.js';
-import { DEFAULT_PORT } from './rank.js';
+import { DEFAULT_PORT, LAUNCHED_AT } from './rank.js';
 
 export interface LaunchOptions {
   /** Ranks on this machine. */
@@ -70,7 +70,20 @@ function freePort(): Promise<number> {
   });
 }
 
-function environment(options: LaunchOptions, localRank: number, port: number, restarts: number): NodeJS.ProcessEnv {
+/** One of the times that all ranks of this machine are started. */
+interface Attempt {
+  port: number;
+  /** How often they were started before. */
+  restarts: number;
+  /** When they were started first, in milliseconds since 1970. */
+  launchedAt: number;
+}
+
+function environment(
+  options: LaunchOptions,
+  localRank: number,
+  { port, restarts, launchedAt }: Attempt,
+): NodeJS.ProcessEnv {
   const { nproc, nnodes = 1, nodeRank = 0, masterAddr = '127.0.0.1', maxRestarts = 0 } = options;
   const { TORCHELASTIC_USE_AGENT_STORE: _agent, ...surrounding } = options.env ?? process.env;
   return {
@@ -88,11 +101,12 @@ function environment(options: LaunchOptions, localRank: number, port: number, re
     TORCHELASTIC_RESTART_COUNT: String(restarts),
     TORCHELASTIC_MAX_RESTARTS: String(maxRestarts),
     BLIP_LAUNCHER_PID: String(process.pid),
+    [LAUNCHED_AT]: String(launchedAt),
   };
 }
 
-function start(options: LaunchOptions, localRank: number, port: number, restarts: number): Started {
-  const env = environment(options, localRank, port, restarts);
+function start(options: LaunchOptions, localRank: number, attempt: Attempt): Started {
+  const env = environment(options, localRank, attempt);
   const rank = Number(env.RANK);
   // A process group of its own: what a rank starts ends with it, and Ctrl-C comes once, from the launcher.
   const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
@@ -163,10 +177,10 @@ interface Asked {
 }
 
 /** Runs all ranks once. @returns 0, or the first failure's exit code after all have ended */
-async function attempt(options: LaunchOptions, restarts: number, asked: Asked): Promise<number> {
+async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, asked: Asked): Promise<number> {
   const { nproc, nnodes = 1, graceMs = 30_000 } = options;
   const port = options.masterPort ?? (nnodes > 1 ? DEFAULT_PORT : await freePort());
-  const ranks = Array.from({ length: nproc }, (_, localRank) => start(options, localRank, port, restarts));
+  const ranks = Array.from({ length: nproc }, (_, localRank) => start(options, localRank, { port, ...again }));
   const failures: Started[] = [];
   let endedByUs = 0;
   let killer: NodeJS.Timeout | undefined;
@@ -225,8 +239,9 @@ async function attempt(options: LaunchOptions, restarts: number, asked: Asked): 
 export async function launch(options: LaunchOptions): Promise<number> {
   const { maxRestarts = 0 } = options;
   const asked: Asked = { signal: undefined };
+  const launchedAt = Date.now();
   for (let restarts = 0; ; restarts++) {
-    const code = await attempt(options, restarts, asked);
+    const code = await attempt(options, { restarts, launchedAt }, asked);
     if (code === 0 || code === 2 || asked.signal !== undefined || restarts >= maxRestarts) return code;
     console.error(`Starting the ranks again (${restarts + 1} of at most ${maxRestarts} restarts).`);
   }

@@ -21,6 +21,16 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** torch.distributed's port where none is given. */
 export const DEFAULT_PORT = 29500;
 
+/** The variable in which our launcher says when it started its ranks first, in milliseconds since 1970. */
+export const LAUNCHED_AT = 'BLIP_LAUNCHED_AT';
+
+/** When our launcher started these ranks first, where it has started them again after a failure; else undefined. */
+export function restartedSince(env: Environment): number | undefined {
+  return (whole(env, 'TORCHELASTIC_RESTART_COUNT') ?? 0) > 0
+    ? whole(env, LAUNCHED_AT, 0, Number.MAX_SAFE_INTEGER)
+    : undefined;
+}
+
 /** The first host of Slurm's list, `node[03-05,9],gpu1` for instance: node03. */
 export function firstSlurmHost(list: string): string {
   const [, name = '', ranges, tail = ''] = /^([^,[]*)(?:\[([^\]]*)\])?([^,[]*)/.exec(list.trim()) ?? [];

@@ -92,6 +92,32 @@ test('two processes train; killed with -9 and resumed they end the same, bit for
   }
 });
 
+test('a rank that is killed is started again, and the run goes on from its last save to the same end', async () => {
+  const args = argumentsFor('restarted', '--save_every', '2', '--max_restarts', '1');
+  const run = spawn(process.execPath, [cliPath, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [seen, said, done] = ['', '', false];
+  run.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  const code = await new Promise((resolve) => {
+    run.stdout.setEncoding('utf8').on('data', (text: string) => {
+      seen += text;
+      if (done || !/Train Epoch: \[1\] {2}\[0\/6\]/.test(seen)) return;
+      done = true;
+      const ranks = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8').trim().split(' ').map(Number);
+      process.kill(ranks[1] ?? 0, 'SIGKILL');
+    });
+    run.on('close', resolve);
+  });
+  assert.equal(code, 0, said);
+  assert.match(said, /Starting the ranks again \(1 of at most 1 restarts\)/);
+  assert.match(seen, /^Resuming .*checkpoint_last\.pth in epoch [01] after step [246]$/m);
+  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth']) {
+    const [a, b] = ['whole', 'restarted'].map((output) => readFileSync(join(folder, output, name)));
+    assert.ok(a && b?.equals(a), `${name} differs`);
+  }
+});
+
 test('another number of processes cannot resume a run, and says so', async () => {
   const one = await runCli([
     ...['--config', config, '--output_dir', join(folder, 'whole'), '--device', 'cpu', '--resume', 'latest'],

@@ -1,7 +1,7 @@
 // Ranks from the environment, as torchrun, our launcher and Slurm set it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { firstSlurmHost, rankFromEnvironment } from '#blip/distributed/rank.js';
+import { firstSlurmHost, rankFromEnvironment, restartedSince } from '#blip/distributed/rank.js';
 
 test('nothing set: a process of its own', () => {
   assert.equal(rankFromEnvironment({}), undefined);
@@ -65,4 +65,10 @@ test('what is no number, or too large, is refused', () => {
     () => rankFromEnvironment({ RANK: '0', WORLD_SIZE: '2', MASTER_PORT: '70000' }),
     /from 1 to 65535 in the environment variable MASTER_PORT/,
   );
+});
+
+test('a restart is known only after one, and only from our launcher', () => {
+  assert.equal(restartedSince({ BLIP_LAUNCHED_AT: '1700000000000', TORCHELASTIC_RESTART_COUNT: '0' }), undefined);
+  assert.equal(restartedSince({ TORCHELASTIC_RESTART_COUNT: '2' }), undefined);
+  assert.equal(restartedSince({ BLIP_LAUNCHED_AT: '1700000000000', TORCHELASTIC_RESTART_COUNT: '1' }), 1700000000000);
 });
