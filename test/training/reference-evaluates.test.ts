@@ -1,0 +1,57 @@
+// What fine-tuning leaves behind is the reference's too: it loads checkpoint_best.pth and gives the scores that we give.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { readScores, writeImages } from '#blip/bench/matrices.js';
+import { startOwn, startReference } from '#blip/bench/programs.js';
+import { Reranked, Timed } from '#blip/bench/protocol.js';
+import { compareScores } from '#blip/bench/statistics.js';
+import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { fixture } from '../helpers/fixtures.js';
+import { runCli } from '../helpers/run-cli.js';
+import { tinyCheckpoint, tinyConfig } from '../helpers/tiny-run.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-test-reads-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const { BLIP_REFERENCE: reference, BLIP_PYTHON: python = 'python3' } = process.env;
+
+test('the reference evaluates a checkpoint of this program to the same scores', async (t) => {
+  if (reference === undefined)
+    return t.skip('set BLIP_REFERENCE to a checkout of salesforce/BLIP and BLIP_PYTHON to its Python');
+  const config = join(folder, 'config.yaml');
+  const pretrained = await tinyCheckpoint(folder);
+  writeFileSync(config, tinyConfig({ pretrained, data: fixture('rule_tiny/data') as string }));
+  const trained = await runCli([
+    ...['--config', config, '--output_dir', folder, '--device', 'cpu', '--set', 'max_epoch=1', '--set', 'init_lr=1e-3'],
+  ]);
+  assert.equal(trained.code, 0, trained.stderr);
+
+  const images = join(folder, 'images.safetensors');
+  await writeImages(images, drawImages(12, 96, 5), 12, 96);
+  const captions = drawCaptions(36, 5);
+  const scoresOf = async (checkpoint: string, by: 'own' | 'reference') => {
+    const setting = { reference, python, threads: 1, folder };
+    const { worker } = by === 'own' ? await startOwn(1) : await startReference(setting);
+    const scores = join(folder, `${by}.safetensors`);
+    try {
+      const model = { vit: 'tiny', image_size: 96, queue_size: 64, device: 'cpu', precision: 'fp32' } as const;
+      await worker.ask({ op: 'load', ...model, checkpoint }, Timed);
+      await worker.ask({ op: 'rerank', images, captions, k: 10, batch: 4, scores }, Reranked);
+    } finally {
+      await worker.close();
+    }
+    const { i2t, t2i } = readScores(scores);
+    return Float32Array.from([...i2t, ...t2i]);
+  };
+  const best = join(folder, 'checkpoint_best.pth');
+  const own = await scoresOf(best, 'own');
+  const { both, one, maxDifference } = compareScores(own, await scoresOf(best, 'reference'));
+  assert.deepEqual([both, one], [(12 + 36) * 10, 0]);
+  assert.ok(maxDifference < 1e-4, `scores differ by ${maxDifference}`);
+  // The comparison would mean nothing if both had ignored what was trained.
+  const untrained = compareScores(own, await scoresOf(pretrained, 'own'));
+  assert.ok(untrained.maxDifference > 1e-2, 'training has changed the scores');
+});
