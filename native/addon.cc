@@ -68,6 +68,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 #endif
   InitDispatch(env, exports);
   InitTensor(env, exports);
+  InitLinear(env, exports);
   InitRuntime(env, exports);
   InitImage(env, exports);
   InitDistributed(env, exports);

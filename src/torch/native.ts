@@ -11,6 +11,7 @@ export interface Native {
   /** `returns`: types of the results that are handed back; not those written into an argument. */
   resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
+  linear(x: Handle, weight: Handle, bias: Handle): Handle;
 
   dispose(handle: Handle): boolean;
   disposeAll(handles: readonly Handle[]): number;
