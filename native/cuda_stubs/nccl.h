@@ -53,7 +53,7 @@ struct ncclConfig_t {
   int collnetEnable, CTAPolicy, shrinkShare, nvlsCTAs, nChannelsPerNetPeer, nvlinkCentricSched;
 };
 static_assert(sizeof(ncclConfig_t) == 80);
-#define NCCL_CONFIG_INITIALIZER {}  // LibTorch's own constructor writes the real one
+constexpr ncclConfig_t NCCL_CONFIG_INITIALIZER{};  // LibTorch's own constructor writes the real one
 
 extern "C" ncclResult_t ncclRedOpDestroy(ncclRedOp_t, ncclComm_t);
 
