@@ -24,6 +24,7 @@ export interface Native {
   device(tensor: Handle): string;
   nbytes(tensor: Handle): number;
   dataPointer(tensor: Handle): number;
+  /** A second handle of the tensor, for another thread: a worker's other handles end with it. */
   alias(tensor: Handle): Handle;
   item(tensor: Handle): number | boolean | bigint;
   fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;
