@@ -73,6 +73,11 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
     ['tensor', 'tensor', tensor],
     ['flag', 'boolean', false],
   ],
+  linear: [
+    ['x', 'tensor', tensor],
+    ['weight', 'tensor', tensor],
+    ['bias', 'tensor', tensor],
+  ],
   isLeaf: [['tensor', 'tensor', tensor]],
   grad: [['tensor', 'tensor', tensor]],
   clearGrad: [['tensor', 'tensor', tensor]],
