@@ -1,6 +1,8 @@
 // The addon's entry, and the door that each exported function goes through.
 #include <c10/util/Exception.h>
 #include <malloc.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "exports.h"
 #include "handles.h"
@@ -66,8 +68,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
+  // A worker. The process's first thread has its number; glibc 2.28 has no gettid().
+  if (syscall(SYS_gettid) != getpid()) {
+    BeginThread();
+    env.AddCleanupHook(EndThread);
+  }
   InitDispatch(env, exports);
   InitTensor(env, exports);
+  InitLinear(env, exports);
   InitRuntime(env, exports);
   InitImage(env, exports);
   InitDistributed(env, exports);

@@ -130,7 +130,7 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
   const auto mismatch = [&](int64_t element = kNoArray) { Mismatch(env, value, where, spec.type, spec.name, element); };
   if (spec.kind == Kind::kTensor) {  // first: by far the most frequent
     at::Tensor tensor;
-    if (ReadTensor(env, value, &tensor)) return tensor;
+    if (ReadTensor(env, value, &tensor)) return c10::IValue(std::move(tensor));
   }
   if (IsNullish(env, value)) {
     napi_valuetype type;
@@ -255,10 +255,10 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
   return {};
 }
 
-napi_value FromIValue(napi_env env, const c10::IValue& value) {
+napi_value FromIValue(napi_env env, c10::IValue value) {
   if (value.isTensor()) {
-    const at::Tensor& tensor = value.toTensor();
-    return tensor.defined() ? Number(env, PutHandle(tensor)) : Null(env);
+    at::Tensor tensor = std::move(value).toTensor();
+    return tensor.defined() ? Number(env, PutHandle(std::move(tensor))) : Null(env);
   }
   if (value.isNone()) return Null(env);
   if (value.isInt()) return Integer(env, value.toInt());

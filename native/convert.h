@@ -41,4 +41,4 @@ ArgSpec SpecOf(const c10::Argument& argument);
 // Throws c10::TypeError naming `where` and the argument when the value does not fit.
 c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where);
 // New tensors become handles; undefined ones, and None, null.
-napi_value FromIValue(napi_env env, const c10::IValue& value);
+napi_value FromIValue(napi_env env, c10::IValue value);

@@ -101,7 +101,7 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
     napi_value results[kMaxArguments];
     size_t returned = 0;
     for (size_t i = 0; i < op->returned.size(); i++)
-      if (op->returned[i]) results[returned++] = FromIValue(env, stack[i]);
+      if (op->returned[i]) results[returned++] = FromIValue(env, std::move(stack[i]));
     if (returned == 1) return results[0];
     napi_value array = nullptr;
     if (returned == 0) {

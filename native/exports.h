@@ -41,6 +41,7 @@ Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
 
 void InitDispatch(Napi::Env env, Napi::Object exports);     // dispatch.cc
 void InitTensor(Napi::Env env, Napi::Object exports);       // tensor.cc
+void InitLinear(Napi::Env env, Napi::Object exports);       // linear.cc
 void InitRuntime(Napi::Env env, Napi::Object exports);      // runtime.cc
 void InitImage(Napi::Env env, Napi::Object exports);        // image.cc
 void InitAugment(Napi::Env env, Napi::Object exports);      // augment.cc

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -12,8 +13,12 @@ constexpr uint64_t kIndexBits = 24;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 constexpr uint32_t kLastGeneration = (uint32_t{1} << 28) - 1;
 
+// Of a worker thread; 0 for the main one, whose handles belong to nobody: the process ends with it.
+thread_local uint32_t this_thread = 0;
+
 struct Slot {
   uint32_t generation = 0;
+  uint32_t thread = 0;
   Held value;
 };
 
@@ -40,6 +45,17 @@ Slot* Find(Table& table, double handle) {
   return &slot;
 }
 
+// What the live slot held, which is free from now on. Call with the lock held, destroy the result without it.
+Held Empty(Table& table, Slot& slot) {
+  Held value = std::move(slot.value);
+  slot.value = std::monostate{};
+  slot.generation++;
+  // A slot that has gone through all generations is given up, so that no stale handle ever names a later tensor.
+  if (slot.generation <= kLastGeneration) table.free.push_back(static_cast<uint32_t>(&slot - table.slots.data()));
+  table.live--;
+  return value;
+}
+
 template <class T>
 bool Get(double handle, T* out) {
   Table& table = TheTable();
@@ -57,7 +73,7 @@ MappedFile::~MappedFile() {
   if (data != nullptr) munmap(data, size);
 }
 
-double PutHandle(Held value) {
+double PutHandle(Held value, Ownership ownership) {
   Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
   uint32_t index;
@@ -72,6 +88,7 @@ double PutHandle(Held value) {
   }
   Slot& slot = table.slots[index];
   slot.value = std::move(value);
+  slot.thread = ownership == Ownership::kThread ? this_thread : 0;
   table.live++;
   return kHandleBase + static_cast<double>((uint64_t{slot.generation} << kIndexBits) | index);
 }
@@ -87,14 +104,22 @@ bool DropHandle(double handle) {
     std::lock_guard<std::mutex> lock(table.mutex);
     Slot* slot = Find(table, handle);
     if (slot == nullptr) return false;
-    dropped = std::move(slot->value);
-    slot->value = std::monostate{};
-    slot->generation++;
-    // A slot that has gone through all generations is given up, so that no stale handle ever names a later tensor.
-    if (slot->generation <= kLastGeneration) table.free.push_back(static_cast<uint32_t>(slot - table.slots.data()));
-    table.live--;
+    dropped = Empty(table, *slot);
   }
   return true;
+}
+
+void BeginThread() {
+  static std::atomic<uint32_t> threads{0};
+  if (this_thread == 0) this_thread = ++threads;
+}
+
+void EndThread() {
+  Table& table = TheTable();
+  std::vector<Held> dropped;
+  std::lock_guard<std::mutex> lock(table.mutex);
+  for (Slot& slot : table.slots)
+    if (slot.thread == this_thread && slot.value.index() != 0) dropped.push_back(Empty(table, slot));
 }
 
 bool IsLive(double handle) {

@@ -25,12 +25,18 @@ constexpr double kHandleLimit = 9007199254740992.0;  // 2^53
 inline bool IsHandle(double value) { return value >= kHandleBase && value < kHandleLimit; }
 
 // All functions are safe to call from any thread. Get* return false for anything but a live handle of that kind.
-double PutHandle(Held value);
+// Handles of a worker thread end with it (see BeginThread); those kShared, and the main thread's, live until dropped.
+enum class Ownership { kThread, kShared };
+double PutHandle(Held value, Ownership ownership = Ownership::kThread);
 bool GetTensor(double handle, at::Tensor* out);
 bool GetGenerator(double handle, at::Generator* out);
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
 // True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
 bool DropHandle(double handle);
+// What a worker thread calls when it opens the addon, and when its JavaScript has ended: nothing of it is left then
+// that could dispose what it made.
+void BeginThread();
+void EndThread();
 bool IsLive(double handle);
 // What an error calls it: "a tensor", "a generator", "a disposed handle" …
 std::string DescribeHandle(double handle);

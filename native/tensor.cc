@@ -93,8 +93,11 @@ Napi::Value DataPointer(const Napi::CallbackInfo& info) {
                            static_cast<double>(reinterpret_cast<uintptr_t>(TensorOf(info, 0).const_data_ptr())));
 }
 
-// alias(t): another handle of the same tensor, for an owner of its own.
-Napi::Value Alias(const Napi::CallbackInfo& info) { return Handle(info.Env(), TensorOf(info, 0)); }
+// alias(t): another handle of the same tensor, which no thread owns: it outlives the worker that made it, and so is the
+// one to send to another thread.
+Napi::Value Alias(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), PutHandle(TensorOf(info, 0), Ownership::kShared));
+}
 
 // item(t): the one element as number, boolean or bigint. On CUDA this waits for the device.
 Napi::Value Item(const Napi::CallbackInfo& info) {

@@ -114,14 +114,16 @@ function pixelSource(path: string, batch: number): ImageSource {
   const one = pixels.length / count;
   return {
     count,
-    open(from) {
-      let at = from;
+    open(images) {
+      let at = 0;
       return {
         next(): ImageBatch | null {
-          if (at >= count) return null;
-          const first = at;
-          at = Math.min(count, at + batch);
-          return { count: at - first, data: pixels.subarray(first * one, at * one), release() {} };
+          if (at >= images.length) return null;
+          const first = images[at] ?? 0;
+          let taken = 1; // images that lie one after the other are given as they lie
+          while (taken < batch && images[at + taken] === first + taken) taken++;
+          at += taken;
+          return { count: taken, data: pixels.subarray(first * one, (first + taken) * one), release() {} };
         },
         close() {},
       };

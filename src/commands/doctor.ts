@@ -12,12 +12,15 @@ function rows(report: Report): [title: string, text: string][] {
   const gpuList = gpus.list.map(({ name, memoryMiB, driver }) => `${name}, ${memoryMiB} MiB, driver ${driver}`);
   const gpuText = gpuList.length > 0 ? gpuList.join('; ') : (gpus.driver ?? 'none seen');
   const loading = addon.loads ? 'loads' : `does not load: ${addon.error}`;
+  const whyNoNccl = addon.ncclDefect === null ? '' : `: ${addon.ncclDefect}`;
+  const ncclText = addon.nccl ? 'libblip_nccl.so is built' : `no libblip_nccl.so${whyNoNccl}`;
   const omp = threads.omp === null ? 'OMP_NUM_THREADS not set' : `OMP_NUM_THREADS=${threads.omp}`;
   const used = threads.libtorch === null ? '' : `, LibTorch uses ${threads.libtorch}`;
   return [
     ['Node', `${node.version} (${node.required} or newer)`],
     ['System', `${platform.system}, ${platform.glibc === null ? 'no glibc' : `glibc ${platform.glibc}`}`],
     ['Addon', addon.built ? `${addon.path}: ${loading}` : `not built (${addon.path})`],
+    ['NCCL', `${ncclText} (for several GPUs)`],
     ['LibTorch', libtorch.found ? `${libtorch.version} (${cuda}): ${libtorch.root}` : 'not found'],
     ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `looked at ${place}: ${outcome}`]),
     ['GPU', gpuList.length > 0 && !gpus.usedByLibtorch ? `${gpuText} (not used)` : gpuText],

@@ -104,8 +104,12 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   if (!probe.ok) throw new UserError(`The addon is built but does not load: ${probe.error}`);
   const paths = addonPaths();
   const folder = dirname(paths.torch);
-  const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot));
+  const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot) + bytesBelow(paths.nccl));
   say(`The addon ${built ? 'is built and loads' : 'was current, and loads'}: ${folder} (${size})`);
+  const ncclDefect = readBuildRecord()?.ncclDefect;
+  if (libtorch.hasCuda && ncclDefect !== undefined) {
+    say(`It has no part for NCCL, so several GPUs cannot work together: ${ncclDefect}`);
+  }
   const used =
     libtorch.source === 'cache' ? `, LibTorch in ${libtorch.root} (${formatBytes(bytesBelow(libtorch.root))})` : '';
   say(`Ready: ${packageRoot}${used}. "doctor" shows the whole picture.`);

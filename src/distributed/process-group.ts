@@ -37,12 +37,12 @@ export function endWithLauncher(env: NodeJS.ProcessEnv = process.env): void {
     throw new UserError(`The launcher (pid ${launcher}) that started this rank has ended, so this rank ends too.`);
 }
 
-/** NCCL's part of the addon. @throws UserError when it was not compiled */
-function ncclLibrary(): string {
-  const path = join(addonFolder() ?? '', 'libblip_nccl.so');
+/** NCCL's part of the addon, beside the addon itself. @throws UserError when it was not compiled */
+export function ncclLibrary(folder = addonFolder() ?? ''): string {
+  const path = join(folder, 'libblip_nccl.so');
   if (existsSync(path)) return path;
   throw new UserError(
-    `Several processes on GPUs need NCCL, and ${path} was not built: the headers of CUDA and of LibTorch's NCCL were not found; name their folders in BLIP_CUDA_INCLUDE (separated by ;) and run "setup --force", or use --device cpu.`,
+    `Several processes on GPUs need NCCL's part of the addon, and ${path} is not there: run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process or --device cpu.`,
   );
 }
 

@@ -79,14 +79,17 @@ export function selectCandidates(
 export interface ImagePairs {
   /** Number of pairs of all images. */
   total: number;
+  /** Text tokens of each image's pairs, (N). */
+  tokens: Float64Array;
   /** The distinct texts to be matched with image i, ascending (so shortest first). */
   textsOf(image: number): Int32Array;
   /** Slots of `textToImage` that name image i. */
   slotsOf(image: number): Int32Array;
 }
 
-/** Turns the candidates into lists by image. */
-export function pairsByImage({ images, uniqueTexts, imageToText, textToImage, rowOf }: Candidates): ImagePairs {
+/** Turns the candidates into lists by image; `lengths` are the distinct texts' in tokens. */
+export function pairsByImage(candidates: Candidates, lengths: Int32Array): ImagePairs {
+  const { images, uniqueTexts, imageToText, textToImage, rowOf } = candidates;
   // Slots of textToImage in order of the image they name (a counting sort).
   const starts = new Int32Array(images + 1);
   for (const image of textToImage.index) starts[image + 1] = (starts[image + 1] ?? 0) + 1;
@@ -115,6 +118,11 @@ export function pairsByImage({ images, uniqueTexts, imageToText, textToImage, ro
     return Int32Array.from(texts).sort();
   };
   let total = 0;
-  for (let image = 0; image < images; image++) total += textsOf(image).length;
-  return { total, slotsOf, textsOf };
+  const tokens = new Float64Array(images);
+  for (let image = 0; image < images; image++) {
+    const texts = textsOf(image);
+    total += texts.length;
+    tokens[image] = texts.reduce((sum, text) => sum + (lengths[text] ?? 0), 0);
+  }
+  return { total, tokens, slotsOf, textsOf };
 }

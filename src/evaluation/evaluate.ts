@@ -1,13 +1,15 @@
 // The evaluation of one split: features of images and texts, candidates by similarity, re-ranking by the ITM head.
 import { UserError } from '../errors.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import { type Budgets, chooseBudgets } from './budgets.js';
-import { selectCandidates } from './candidates.js';
+import { type Candidates, pairsByImage, selectCandidates } from './candidates.js';
 import { type ImageSource, ImageStore, type LoopLog } from './image-store.js';
 import { rerank, type SplitScores } from './rerank.js';
 import { TextStore } from './text-store.js';
 import { uniqueTexts } from './unique-texts.js';
+import { rerankWork, splitByWork, stepCosts } from './work-split.js';
 
 /** A split as evaluation sees it. */
 export interface EvaluationInput {
@@ -31,7 +33,10 @@ export interface EvaluationRanks {
 }
 
 export interface EvaluationOptions {
-  /** Undefined for one process. Each rank takes an equal share of the images, and all of them get all scores. */
+  /**
+   * Undefined for one process. Each rank encodes as many images as any other and has as much to re-rank, and all of them
+   * get all scores.
+   */
   ranks?: EvaluationRanks | undefined;
   kTest: number;
   /** Bytes that image tokens and text stems may take; chosen by the device's free memory when undefined. */
@@ -48,6 +53,26 @@ export interface EvaluationOptions {
 export interface PhaseTimes {
   features: number;
   rerank: number;
+}
+
+const onlyRank: EvaluationRanks = {
+  rank: 0,
+  worldSize: 1,
+  gatherRows: (x) => x,
+  broadcast: () => {},
+  sum: (values) => values,
+};
+
+/** Rank 0's candidates on every rank: unlike machines would order near ties differently, and a slot must mean one pair. */
+function shareCandidates(ranks: EvaluationRanks, { imageToText, textToImage }: Candidates): void {
+  for (const { index, similarity } of [imageToText, textToImage])
+    for (const values of [index, similarity])
+      scope(() => {
+        const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+        const shared = ops.fromBytes(bytes, 'uint8', [bytes.length]);
+        ranks.broadcast(shared);
+        bytes.set(shared.bytes());
+      });
 }
 
 /**
@@ -70,16 +95,16 @@ export function evaluateSplit(
         `${Math.min(kTest, images.count)} images a text are re-ranked`,
     );
   const started = performance.now();
-  const { ranks } = options;
-  const budgets: Budgets = chooseBudgets(model, options.featureMemory, ranks?.worldSize);
-  const share = (rank: number) => Math.round((images.count * rank) / (ranks?.worldSize ?? 1));
-  const [first, end] = ranks ? [share(ranks.rank), share(ranks.rank + 1)] : [0, images.count];
+  const { ranks = onlyRank } = options;
+  const { rank, worldSize } = ranks;
+  const budgets: Budgets = chooseBudgets(model, options.featureMemory, worldSize);
+  const bound = (of: number) => Math.round((images.count * of) / worldSize);
+  const [first, end] = [bound(rank), bound(rank + 1)];
   const tokenBudget = options.tokenBudget ?? budgets.tokens;
   const unique = uniqueTexts(texts);
   const textStore = TextStore.encode(model, unique, encToken, tokenBudget, budgets.stems);
   let imageStore: ImageStore | undefined;
   try {
-    ranks?.broadcast(textStore.features); // lest ranks on unlike machines choose unlike candidates
     const encoding = options.startLoop('Features:', end - first);
     imageStore = ImageStore.encode(model, images, budgets.images, encoding, [first, end]);
     if (imageStore.keptImages < end - first)
@@ -88,11 +113,21 @@ export function evaluateSplit(
       );
     const { features } = imageStore;
     const candidates = scope(() =>
-      selectCandidates(ranks ? ranks.gatherRows(features) : features, textStore.features, unique.rowOf, kTest),
+      selectCandidates(ranks.gatherRows(features), textStore.features, unique.rowOf, kTest),
     );
+    if (worldSize > 1) shareCandidates(ranks, candidates);
+
+    // Every rank comes to the same split, from the same candidates.
+    const pairs = pairsByImage(candidates, unique.lengths);
+    const kept = ranks.sum(new Float32Array(worldSize).fill(imageStore.keptImages, rank, rank + 1));
+    const ranges = Array.from(kept, (own, of) => ({ first: bound(of), end: bound(of + 1), kept: own }));
+    const costs = stepCosts(model.architecture);
+    const own = splitByWork(rerankWork(pairs, costs), ranges, costs.encoding)[rank] ?? new Int32Array();
+
     const ranked = performance.now();
-    const loop = options.startLoop('Evaluation:', end - first);
-    const scores = rerank(model, imageStore, textStore, candidates, tokenBudget, loop, ranks?.sum);
+    const log = options.startLoop('Evaluation:', own.length);
+    const work = { candidates, pairs, images: own, tokenBudget, log, sum: ranks.sum };
+    const scores = rerank(model, imageStore, textStore, work);
     const seconds = { features: (ranked - started) / 1000, rerank: (performance.now() - ranked) / 1000 };
     return { scores, seconds };
   } finally {

@@ -20,10 +20,10 @@ export interface ImagePass {
   close(): void | Promise<void>;
 }
 
-/** The images of a split: how many, and a pass from image `from` to `to` - 1. */
+/** The images of a split: how many, and a pass over those with these numbers, in that order. */
 export interface ImageSource {
   count: number;
-  open(from: number, to: number): ImagePass;
+  open(images: Int32Array): ImagePass;
 }
 
 /** Called when input is ready and when images are done: what a progress line is made of. */
@@ -34,30 +34,29 @@ export interface LoopLog {
   abort(): void;
 }
 
-/** The batches of a pass as pixels on the model's device, each with the number of its first image. */
+/** The batches of a pass over `images` as pixels, each with its first image's place in that list. */
 function* pixelBatches(
   model: BlipRetrieval,
   source: ImageSource,
-  from: number,
-  to: number,
-): Generator<[first: number, pixels: Tensor]> {
-  if (from === to) return;
+  images: Int32Array,
+): Generator<[place: number, pixels: Tensor]> {
+  if (images.length === 0) return;
   const size = model.architecture.vision.imageSize;
-  const pass = source.open(from, to);
+  const pass = source.open(images);
   try {
-    let first = from;
+    let place = 0;
     for (let batch = pass.next(); batch !== null; batch = pass.next()) {
       const bytes = batch.data.subarray(0, batch.count * size * size * 3);
       const pixels = ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]);
       const { count } = batch;
       batch.release(); // fromBytes has copied: the workers may fill the slot again
-      yield [first, pixels];
+      yield [place, pixels];
       pixels.dispose();
-      first += count;
+      place += count;
     }
-    if (first !== to)
+    if (place !== images.length)
       throw new UserError(
-        `the image loader gave ${first - from} of ${to - from} images; run check-data to find the bad ones`,
+        `the image loader gave ${place} of ${images.length} images; run check-data to find the bad ones`,
       );
   } finally {
     void pass.close();
@@ -100,7 +99,8 @@ export class ImageStore {
     const features: Tensor[] = [];
     let left = budget;
     try {
-      for (const [, pixels] of pixelBatches(model, source, begin, end)) {
+      const images = Int32Array.from({ length: end - begin }, (_, i) => begin + i);
+      for (const [, pixels] of pixelBatches(model, source, images)) {
         log.dataReady();
         scope(() => {
           const encoded = model.encodeImages(normalizeImages(pixels, model.device));
@@ -124,28 +124,35 @@ export class ImageStore {
     return new ImageStore(model, source, begin, end, all, kept);
   }
 
-  /** Number of images whose tokens are kept; the rest are encoded a second time by `tokens`. */
+  /** How many of the first images have their tokens kept; others are encoded a second time by `tokens`. */
   get keptImages(): number {
     return this.#keptCount;
   }
 
-  /** Every image's tokens (L, V), in order, each valid until the next is asked for. */
-  *tokens(): Generator<[image: number, embeds: Tensor]> {
+  /**
+   * The tokens (L, V) of `images`, any of the split: those that are kept first, then the others, which are encoded for
+   * it. Each is valid until the next is asked for.
+   */
+  *tokens(images: Int32Array): Generator<[image: number, embeds: Tensor]> {
+    const others = new Set(images);
     let image = this.first;
-    const each = function* (batch: Tensor): Generator<[number, Tensor]> {
-      for (let b = 0; b < batch.size(0); b++) {
+    for (const batch of this.#kept)
+      for (let b = 0; b < batch.size(0); b++, image++) {
+        if (!others.delete(image)) continue;
         const embeds = ops.select(batch, 0, b);
-        yield [image++, embeds];
+        yield [image, embeds];
         embeds.dispose();
       }
-    };
-    for (const batch of this.#kept) yield* each(batch);
-    const next = this.first + this.#keptCount;
-    for (const [, pixels] of pixelBatches(this.model, this.source, next, this.end)) {
-      const { embeds, features } = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
-      features.dispose();
-      yield* each(embeds);
-      embeds.dispose();
+    const rest = Int32Array.from(others);
+    for (const [place, pixels] of pixelBatches(this.model, this.source, rest)) {
+      const batch = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
+      batch.features.dispose();
+      for (let b = 0; b < batch.embeds.size(0); b++) {
+        const embeds = ops.select(batch.embeds, 0, b);
+        yield [rest[place + b] ?? 0, embeds];
+        embeds.dispose();
+      }
+      batch.embeds.dispose();
     }
   }
 

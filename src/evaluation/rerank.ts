@@ -2,7 +2,7 @@
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import type { KeysValues } from '../model/text-encoder.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import { type Candidates, type ImagePairs, pairsByImage } from './candidates.js';
+import type { Candidates, ImagePairs } from './candidates.js';
 import type { ImageStore, LoopLog } from './image-store.js';
 import { type ScoreRows, scoreRows } from './scores.js';
 import type { TextStore } from './text-store.js';
@@ -67,22 +67,23 @@ function settle(
     out.t2i[slot] = (logitOf[Math.floor(slot / textToImage.k)] ?? 0) + (textToImage.similarity[slot] ?? 0);
 }
 
-/**
- * Scores the candidates of both directions. `tokenBudget` is the number of text tokens that go through the encoder at
- * once: memory depends on it, the scores do not. `sum`, where there are several ranks, adds up what they scored: each
- * image's slots are zero on all ranks but its own. Waits for the device once an image, one image late.
- */
-export function rerank(
-  model: BlipRetrieval,
-  images: ImageStore,
-  texts: TextStore,
-  candidates: Candidates,
-  tokenBudget: number,
-  log: LoopLog,
-  sum: (values: Float32Array) => Float32Array = (values) => values,
-): SplitScores {
+/** What one rank re-ranks, and how. */
+export interface RerankInput {
+  candidates: Candidates;
+  pairs: ImagePairs;
+  /** The images that are this rank's to match. */
+  images: Int32Array;
+  /** Text tokens that go through the encoder at once: memory depends on it, the scores do not. */
+  tokenBudget: number;
+  log: LoopLog;
+  /** Adds up what the ranks scored, where there are several: each image's slots are zero on all ranks but one. */
+  sum?: ((values: Float32Array) => Float32Array) | undefined;
+}
+
+/** Scores the candidates of both directions. Waits for the device once an image, one image late. */
+export function rerank(model: BlipRetrieval, images: ImageStore, texts: TextStore, work: RerankInput): SplitScores {
+  const { candidates, pairs, tokenBudget, log, sum = (values) => values } = work;
   const { imageToText, textToImage, rowOf } = candidates;
-  const pairs = pairsByImage(candidates);
   const out = { i2t: new Float32Array(imageToText.index.length), t2i: new Float32Array(textToImage.index.length) };
   const logitOf = new Float32Array(texts.texts.count); // of the image at hand, by distinct text
   let pending: Pending | undefined;
@@ -91,7 +92,7 @@ export function rerank(
     pending = undefined;
   };
   try {
-    for (const [image, embeds] of images.tokens()) {
+    for (const [image, embeds] of images.tokens(work.images)) {
       log.dataReady();
       const list = pairs.textsOf(image);
       const logits = matchImage(model, texts, embeds, list, tokenBudget);

@@ -29,24 +29,25 @@ export interface SplitRunOptions {
 // On a CPU small batches keep activations in the caches; a GPU takes the config's.
 export const CPU_BATCH = 8;
 
-/** The split's images through loader workers; paths of those that could not be read are added to `bad`. */
+/** The split's images through loader workers; those that could not be read become 1 in `bad`, (images). */
 function imageSource(
   model: BlipRetrieval,
   split: RetrievalSplit,
   options: SplitRunOptions,
-  bad: Set<string>,
+  bad: Float32Array,
 ): ImageSource {
   const { skipBadImages } = options;
   const batchSize = model.device === 'cpu' ? Math.min(CPU_BATCH, options.batchSize) : options.batchSize;
   const size = model.architecture.vision.imageSize;
   return {
     count: split.images.length,
-    open(from, to) {
-      const loader = new ImageLoader({ paths: split.images.slice(from, to), size, batchSize, skipBadImages });
+    open(images) {
+      const paths = Array.from(images, (image) => split.images[image] ?? '');
+      const loader = new ImageLoader({ paths, size, batchSize, skipBadImages });
       return {
         next() {
           const batch = loader.next();
-          for (const { path } of batch?.bad ?? []) bad.add(path);
+          for (const { index } of batch?.bad ?? []) bad[images[index] ?? 0] = 1;
           return batch;
         },
         close: () => loader.close(),
@@ -64,17 +65,20 @@ export function runSplit(
   options: SplitRunOptions,
 ): { report: SplitReport; scores: SplitScores } {
   const { print } = options;
-  const bad = new Set<string>();
+  const unread = new Float32Array(split.images.length);
   print('Computing features for evaluation...');
   const input = {
-    images: imageSource(model, split, options, bad),
+    images: imageSource(model, split, options, unread),
     texts: split.texts.map((text) => tokenizer.encode(text).ids),
     encToken: tokenizer.encTokenId,
   };
   const { scores, seconds } = evaluateSplit(model, input, options);
-  if (bad.size > 0)
+  // Each rank knows of the images that it decoded, and some are decoded on two.
+  const everywhere = options.ranks?.sum(unread) ?? unread;
+  const bad = split.images.filter((_, image) => (everywhere[image] ?? 0) > 0);
+  if (bad.length > 0)
     print(
-      `${bad.size} of ${split.images.length} images of ${name} could not be read and count as grey: ${[...bad][0]} is the first`,
+      `${bad.length} of ${split.images.length} images of ${name} could not be read and count as grey: ${bad[0]} is the first`,
     );
   print(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
   const report = {

@@ -1,13 +1,12 @@
 // The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
-import { Generator } from '../torch/generator.js';
 import { Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import { autocast, type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
-import { chooseAttention } from './packed-attention.js';
+import { attentionFor } from './packed-attention.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
-import { type Packing, packingOf } from './token-batch.js';
+import type { Packing } from './token-batch.js';
 import { VisionTransformer } from './vision-transformer.js';
 
 /** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */
@@ -60,16 +59,7 @@ export class BlipRetrieval {
     this.#visionProj = Linear.of(onDevice, 'vision_proj');
     this.#textProj = Linear.of(onDevice, 'text_proj');
     this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
-    const attend = scope(() => {
-      const { width, heads } = architecture.text;
-      // Drawn from a generator of its own: making a model must not change a training run's random numbers.
-      const generator = Generator.create(0);
-      const sample = ops.to(ops.randn([8, heads, width / heads], { generator }), {
-        device: this.device,
-        dtype: half ? 'bfloat16' : 'float32',
-      });
-      return chooseAttention(sample, packingOf([1, 3, 4], this.device));
-    });
+    const attend = attentionFor(architecture.text, this.device, half ? 'bfloat16' : 'float32');
     text.mode = { ...text.mode, attend };
   }
 

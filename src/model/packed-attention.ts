@@ -1,9 +1,10 @@
 // Self-attention of packed texts: each token sees the tokens of its own text and no others.
 // Shapes: n texts, T tokens, H heads, d = D/H. Queries are of all T tokens, or of the first token of each text.
+import { Generator } from '../torch/generator.js';
 import { operatorOfFirst } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
-import { scope, type Tensor } from '../torch/tensor.js';
-import type { Packing } from './token-batch.js';
+import { type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { type Packing, packingOf } from './token-batch.js';
 
 /**
  * q (Q, H, d), k and v (T, H, d) → (Q, H, d), where Q is T, or n when there is one query a text. `dropout` is the rate at
@@ -64,22 +65,71 @@ export const attendVariableLength: PackedAttention = (q, k, v, packing, dropout)
   return ops.reshape(out, [q.size(0), q.size(1), q.size(2)]);
 };
 
+/** What an attention gives for the sample as queries, keys and values: its result and, if wanted, the sample's gradient. */
+function probe(attend: PackedAttention, sample: Tensor, packing: Packing, gradients: boolean): Tensor[] {
+  if (!gradients) return [attend(sample, sample, sample, packing, 0)];
+  const leaf = noGrad(() => ops.clone(sample));
+  leaf.requiresGrad = true;
+  const out = attend(leaf, leaf, leaf, packing, 0);
+  // The sum of squares: its gradient, unlike that of a plain sum, differs from place to place.
+  ops.sum(ops.to(ops.mul(out, out), { dtype: 'float32' })).backward();
+  const { grad } = leaf;
+  return grad === null ? [ops.detach(out)] : [ops.detach(out), grad];
+}
+
 /**
- * The packed attention to use on the device of `sample`, an (8, H, d) tensor of random numbers: the variable-length kernels on CUDA,
- * unless this LibTorch or GPU lacks them or they give another result than the plain way on the sample.
+ * Whether two attentions give the same on `sample`, (T, H, d) random numbers, with queries of all tokens and no dropout;
+ * with `gradients` their gradients too, and `fast` must take dropout without an error.
  */
-export function chooseAttention(sample: Tensor, packing: Packing): PackedAttention {
+export function attentionsAgree(
+  fast: PackedAttention,
+  plain: PackedAttention,
+  sample: Tensor,
+  packing: Packing,
+  gradients: boolean,
+): boolean {
+  const tolerance = sample.dtype === 'float32' ? 5e-3 : 5e-2;
+  return scope(() => {
+    const [a, b] = [fast, plain].map((attend) => probe(attend, sample, packing, gradients));
+    if (a === undefined || b === undefined || a.length !== b.length) return false;
+    if (gradients) fast(sample, sample, sample, packing, 0.1);
+    const float = (x: Tensor) => ops.to(x, { dtype: 'float32' });
+    return a.every((x, i) => {
+      const y = b[i] as Tensor;
+      // Gradients are of the size of what they are summed from, so the difference is measured against the largest.
+      const size = Math.max(1, ops.maxAll(ops.abs(float(y))).item());
+      return ops.maxAll(ops.abs(ops.sub(float(x), float(y)))).item() < tolerance * size;
+    });
+  });
+}
+
+/**
+ * The packed attention to use on the device of `sample`, a (T, H, d) tensor of random numbers, T the tokens of `packing`:
+ * the variable-length kernels on CUDA, unless this LibTorch or GPU lacks them or they give another result than the plain
+ * way on the sample. `gradients`: it is to be trained through.
+ */
+export function chooseAttention(sample: Tensor, packing: Packing, { gradients = false } = {}): PackedAttention {
   if (!sample.device.startsWith('cuda')) return attendByLength;
   try {
-    return scope(() => {
-      const plain = attendByLength(sample, sample, sample, packing, 0);
-      const fast = attendVariableLength(sample, sample, sample, packing, 0);
-      const difference = ops
-        .maxAll(ops.abs(ops.sub(ops.to(plain, { dtype: 'float32' }), ops.to(fast, { dtype: 'float32' }))))
-        .item();
-      return difference < (sample.dtype === 'float32' ? 5e-3 : 5e-2) ? attendVariableLength : attendByLength;
-    });
+    return attentionsAgree(attendVariableLength, attendByLength, sample, packing, gradients)
+      ? attendVariableLength
+      : attendByLength;
   } catch {
     return attendByLength; // the kernels are private to LibTorch and differ between its versions and GPUs
   }
+}
+
+/** The choice for a model's heads, on numbers that change no run's random state. `dtype` is what attention will be given. */
+export function attentionFor(
+  { width, heads }: { width: number; heads: number },
+  device: Device,
+  dtype: 'float32' | 'bfloat16',
+  options: { gradients?: boolean } = {},
+): PackedAttention {
+  return scope(() => {
+    const generator = Generator.create(0);
+    const drawn = ops.randn([8, heads, width / heads], { generator });
+    generator.dispose();
+    return chooseAttention(ops.to(drawn, { device, dtype }), packingOf([1, 3, 4], device), options);
+  });
 }

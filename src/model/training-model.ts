@@ -9,7 +9,7 @@ import { isEvaluated, modelEntries } from './entries.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
 import { matchPairs } from './match-pairs.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
-import { attendByLength } from './packed-attention.js';
+import { attentionFor } from './packed-attention.js';
 import { FeatureQueues } from './queues.js';
 import { TextEncoder } from './text-encoder.js';
 import { int32, packingOf } from './token-batch.js';
@@ -112,12 +112,14 @@ export class TrainingModel {
     this.queues = new FeatureQueues(queue('image_queue'), queue('text_queue'), queue('idx_queue'), queue('ptr_queue'));
     this.#temperature = weight(own, 'temp');
     this.#itmHead = Linear.of(own, 'itm_head');
+    const dtype = options.precision === 'bf16' ? 'bfloat16' : 'float32';
+    const attend = attentionFor(architecture.text, this.device, dtype, { gradients: true });
     const encoders = (suffix: '' | '_m'): Encoders => {
       const vision = new VisionTransformer(own, architecture.vision, `visual_encoder${suffix}`);
       const text = new TextEncoder(own, architecture.text, { prefix: `text_encoder${suffix}`, fused: false });
       vision.training = true;
       const { hiddenDropout, attentionDropout } = architecture.text;
-      text.mode = { attend: attendByLength, hiddenDropout, attentionDropout };
+      text.mode = { attend, hiddenDropout, attentionDropout };
       return {
         vision,
         text,

@@ -31,15 +31,22 @@ export interface BuildRecord {
   version: string;
   /** Hash of the native sources, the LibTorch and the Node-API version. */
   stamp: string;
+  /** Why there is no libblip_nccl.so, which several GPUs need; absent where there is one. */
+  ncclDefect?: string;
 }
 
 const nodeApi = 8;
 const memoryPerUnit = 1.2e9;
 
-/** Where the build leaves the addon's two files and its record. */
-export function addonPaths(root = packageRoot): { boot: string; torch: string; record: string } {
-  const folder = join(root, 'build', 'Release');
-  return { boot: join(folder, 'boot.node'), torch: join(folder, 'torch.node'), record: join(folder, 'libtorch.json') };
+/** Where the build leaves the addon's two files, its part for NCCL and its record. */
+export function addonPaths(root = packageRoot): { boot: string; torch: string; nccl: string; record: string } {
+  const path = (name: string) => join(root, 'build', 'Release', name);
+  return {
+    boot: path('boot.node'),
+    torch: path('torch.node'),
+    nccl: path('libblip_nccl.so'),
+    record: path('libtorch.json'),
+  };
 }
 
 /** The record of the build, or undefined if there is none that can be read. */
@@ -47,9 +54,10 @@ export function readBuildRecord(root = packageRoot): BuildRecord | undefined {
   try {
     const value: unknown = JSON.parse(readFileSync(addonPaths(root).record, 'utf8'));
     if (typeof value !== 'object' || value === null) return undefined;
-    const { root: folder, version, stamp } = { root: undefined, version: undefined, stamp: undefined, ...value };
+    const absent = { root: undefined, version: undefined, stamp: undefined, ncclDefect: undefined };
+    const { root: folder, version, stamp, ncclDefect } = { ...absent, ...value };
     if (typeof folder !== 'string' || typeof version !== 'string' || typeof stamp !== 'string') return undefined;
-    return { root: folder, version, stamp };
+    return { root: folder, version, stamp, ...(typeof ncclDefect === 'string' ? { ncclDefect } : {}) };
   } catch {
     return undefined;
   }
@@ -92,11 +100,18 @@ interface Outcome {
   log: string;
 }
 
-function cmakeJs(command: string, libtorch: Libtorch, root: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
+function cmakeJs(
+  command: string,
+  libtorch: Libtorch,
+  root: string,
+  env: NodeJS.ProcessEnv,
+  nccl: boolean,
+): Promise<Outcome> {
   const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json');
   const program = join(dirname(manifest), 'bin', 'cmake-js');
   const units = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / memoryPerUnit)));
-  const args = [program, command, `--CDLIBTORCH_ROOT=${libtorch.root}`, '-d', root, '-O', join(root, 'build')];
+  const variables = [`--CDLIBTORCH_ROOT=${libtorch.root}`, `--CDBLIP_NCCL=${nccl ? 'ON' : 'OFF'}`];
+  const args = [program, command, ...variables, '-d', root, '-O', join(root, 'build')];
   // CMakeLists.txt runs `node`, which must be this one.
   const path = [dirname(process.execPath), env.PATH ?? ''].join(delimiter);
   return new Promise((settle, reject) => {
@@ -116,29 +131,53 @@ function cmakeJs(command: string, libtorch: Libtorch, root: string, env: NodeJS.
   });
 }
 
-async function compile(libtorch: Libtorch, root: string, env: NodeJS.ProcessEnv, logFile: string): Promise<void> {
-  // `configure` takes over a changed LIBTORCH_ROOT, which `build` alone would not; a cache that was made elsewhere
-  // (a moved checkout, another generator) makes it fail, and then everything is built anew.
-  const configured = await cmakeJs('configure', libtorch, root, env);
-  const built = await cmakeJs(configured.code === 0 ? 'build' : 'rebuild', libtorch, root, env);
-  const log = configured.log + built.log;
-  mkdirSync(dirname(logFile), { recursive: true });
-  writeFileSync(logFile, log);
-  if (built.code === 0) return;
+/** The lines of a build's log that tell why it failed: from the first error on, else the last ones. */
+function tellingLines(log: string, count: number): string[] {
   const lines = log.trimEnd().split('\n');
   const first = lines.findIndex((line) => /\berror\b[: ]|CMake Error|Killed/i.test(line));
-  const shown = first >= 0 ? lines.slice(first, first + 12) : lines.slice(-12);
+  return first >= 0 ? lines.slice(first, first + count) : lines.slice(-count);
+}
+
+/** Compiles everything; returns why NCCL's part was left away, or undefined where it is there. */
+async function compile(
+  libtorch: Libtorch,
+  root: string,
+  env: NodeJS.ProcessEnv,
+  logFile: string,
+): Promise<string | undefined> {
+  let log = '';
+  const attempt = async (nccl: boolean): Promise<Outcome> => {
+    // `configure` takes over a changed LIBTORCH_ROOT, which `build` alone would not; a cache that was made elsewhere
+    // (a moved checkout, another generator) makes it fail, and then everything is built anew.
+    const configured = await cmakeJs('configure', libtorch, root, env, nccl);
+    const built = await cmakeJs(configured.code === 0 ? 'build' : 'rebuild', libtorch, root, env, nccl);
+    const outcome = { code: built.code, log: configured.log + built.log };
+    log += outcome.log;
+    return outcome;
+  };
+  let built = await attempt(true);
+  let ncclDefect = existsSync(addonPaths(root).nccl) ? undefined : 'this LibTorch has no headers of its CUDA part';
+  if (built.code !== 0 && /\bnccl\.(cc|h)\b/.test(tellingLines(built.log, 12).join('\n'))) {
+    ncclDefect = `it did not compile (${tellingLines(built.log, 1)[0]?.trim()}; the full log is ${logFile})`;
+    built = await attempt(false);
+  }
+  mkdirSync(dirname(logFile), { recursive: true });
+  writeFileSync(logFile, log);
+  if (built.code === 0) return ncclDefect;
   const memory = /Killed|cannot allocate memory/i.test(log)
     ? ' (memory ran short: 1.2 GB a source file are needed)'
     : '';
   throw new UserError(
     `The addon could not be compiled against LibTorch ${libtorch.build} in ${libtorch.root}${memory}; the full log is ${logFile}; it says:\n` +
-      shown.map((line) => `  ${line}`).join('\n'),
+      tellingLines(built.log, 12)
+        .map((line) => `  ${line}`)
+        .join('\n'),
   );
 }
 
 /**
- * Builds build/Release/boot.node and torch.node unless they are current, and records what they were built from.
+ * Builds build/Release/boot.node, torch.node and libblip_nccl.so (NCCL's part, left away where it does not compile)
+ * unless they are current, and records what they were built from.
  * @returns whether a build was needed
  * @throws UserError naming the missing tool, the missing headers, or the compiler's first error
  */
@@ -172,12 +211,14 @@ export async function buildAddon(
     // The other process may have built just this.
     if (!options.force && isCurrent()) return false;
     say(`Compiling the addon against LibTorch ${libtorch.build} in ${libtorch.root} (a minute or two)`);
-    rmSync(paths.record, { force: true });
-    await compile(libtorch, root, env, join(cache, `build-${id}.log`));
+    // A libblip_nccl.so of an earlier build would not fit this one.
+    for (const path of [paths.record, paths.nccl]) rmSync(path, { force: true });
+    const ncclDefect = await compile(libtorch, root, env, join(cache, `build-${id}.log`));
     const lacking = [paths.boot, paths.torch].filter((path) => !existsSync(path));
     if (lacking.length > 0)
       throw new UserError(`The build ended well, but left no ${lacking.join(', ')}: run setup --force.`);
     const record: BuildRecord = { root: libtorch.root, version: libtorch.build, stamp };
+    if (ncclDefect !== undefined) record.ncclDefect = ncclDefect;
     writeFileSync(paths.record, `${JSON.stringify(record, undefined, 2)}\n`);
     return true;
   });

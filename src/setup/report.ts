@@ -28,7 +28,16 @@ export interface Report {
   usable: boolean;
   node: { version: string; required: string; ok: boolean };
   platform: { system: string; glibc: string | null };
-  addon: { path: string; built: boolean; outdated: string | null; loads: boolean; error: string | null };
+  addon: {
+    path: string;
+    built: boolean;
+    outdated: string | null;
+    loads: boolean;
+    error: string | null;
+    /** libblip_nccl.so, which several GPUs need, and why it is not there (null where that is not known, or it is). */
+    nccl: boolean;
+    ncclDefect: string | null;
+  };
   libtorch: {
     found: boolean;
     root: string | null;
@@ -101,6 +110,21 @@ function addonDefects(report: Omit<Report, 'defects' | 'usable'>, env: NodeJS.Pr
   return defects;
 }
 
+/** What of a report bears on NCCL. */
+export interface NcclParts {
+  gpus: Pick<Report['gpus'], 'list'>;
+  libtorch: Pick<Report['libtorch'], 'cuda'>;
+  addon: Pick<Report['addon'], 'built' | 'nccl' | 'ncclDefect'>;
+}
+
+/** What several GPUs lack; one GPU does without NCCL. */
+export function ncclDefects({ gpus, libtorch, addon }: NcclParts, setup: string): Defect[] {
+  if (gpus.list.length < 2 || !libtorch.cuda || !addon.built || addon.nccl) return [];
+  const why = addon.ncclDefect === null ? '' : `: ${addon.ncclDefect}`;
+  const what = `the ${gpus.list.length} GPUs cannot work together: the addon has no part for NCCL${why}`;
+  return [{ what, todo: `run "${setup} --cuda --force"; one process on one GPU works without`, fatal: false }];
+}
+
 function gpuDefects(report: Omit<Report, 'defects' | 'usable'>, setup: string): Defect[] {
   const { gpus, libtorch, addon } = report;
   if (gpus.driver === null || !libtorch.found || gpus.usedByLibtorch) return [];
@@ -129,7 +153,7 @@ function collectDefects(report: Omit<Report, 'defects' | 'usable'>, env: NodeJS.
       fatal: true,
     });
   }
-  defects.push(...addonDefects(report, env, setup), ...gpuDefects(report, setup));
+  defects.push(...addonDefects(report, env, setup), ...gpuDefects(report, setup), ...ncclDefects(report, setup));
   if ('error' in sharp) {
     const todo = 'run "npm install sharp" beside this package (not with --omit=optional or --no-optional)';
     defects.push({ what: `sharp does not load: ${sharp.error.split('\n')[0]}`, todo, fatal: true });
@@ -160,6 +184,7 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Rep
   ]);
   const driver = nvidiaDriver();
   const record = readBuildRecord();
+  const nccl = existsSync(paths.nccl);
   const mismatch =
     record && libtorch && !sameMinor(record.version, libtorch.version)
       ? `it was built for LibTorch ${record.version}, and ${libtorch.version} was found`
@@ -173,6 +198,8 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Rep
       outdated: built ? (buildDefect(packageRoot, env) ?? mismatch) : null,
       loads: addon.ok,
       error: addon.ok ? null : addon.error,
+      nccl,
+      ncclDefect: nccl ? null : (record?.ncclDefect ?? null),
     },
     libtorch: {
       found: libtorch !== undefined,

@@ -11,6 +11,7 @@ export interface Native {
   /** `returns`: types of the results that are handed back; not those written into an argument. */
   resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
+  linear(x: Handle, weight: Handle, bias: Handle): Handle;
 
   dispose(handle: Handle): boolean;
   disposeAll(handles: readonly Handle[]): number;
@@ -23,6 +24,7 @@ export interface Native {
   device(tensor: Handle): string;
   nbytes(tensor: Handle): number;
   dataPointer(tensor: Handle): number;
+  /** A second handle of the tensor, for another thread: a worker's other handles end with it. */
   alias(tensor: Handle): Handle;
   item(tensor: Handle): number | boolean | bigint;
   fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;

@@ -22,8 +22,8 @@ export function dtypeCode(dtype: DType): number {
   return DTYPES[dtype].code;
 }
 
-// Memory is the one native failure that a user can mend, so it becomes a sentence here.
-function rethrow(error: unknown): never {
+/** Throws a native failure on. Memory is the one that a user can mend, so it becomes a sentence here. */
+export function rethrow(error: unknown): never {
   if (codeOf(error) === 'ERR_TORCH_MEMORY')
     throw new UserError(
       `memory is short: ${messageOf(error)}; lower batch_size_test, or feature_memory, or use a machine with more memory`,

@@ -2,8 +2,8 @@
 import { DTYPES, type DType } from './dtype.js';
 import type { Generator } from './generator.js';
 import { native } from './native.js';
-import { dtypeCode, operator, operatorInPlace, operatorOfMany } from './operator.js';
-import { type Device, Tensor } from './tensor.js';
+import { dtypeCode, operator, operatorInPlace, operatorOfMany, rethrow } from './operator.js';
+import { type Device, Tensor, tensorOf } from './tensor.js';
 
 // ---- creation
 
@@ -134,8 +134,14 @@ export const indexCopyInPlace = operatorInPlace('aten::index_copy_');
 
 // ---- neural network
 
-/** x·weightᵀ + bias: (…, in) → (…, out); weight (out, in). */
-export const linear = operator('aten::linear');
+/** x·weightᵀ + bias: (…, in) → (…, out); weight (out, in). Not aten::linear, which is slower on many CPUs: see native/linear.cc. */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
+  try {
+    return tensorOf(native().linear(x.handle, weight.handle, bias.handle));
+  } catch (error) {
+    return rethrow(error);
+  }
+}
 export const matmul = operator('aten::matmul');
 export const gelu = operator('aten::gelu');
 export const conv2d = operator('aten::conv2d');

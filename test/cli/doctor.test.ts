@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Report } from '#blip/setup/report.js';
+import { type NcclParts, ncclDefects, type Report } from '#blip/setup/report.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { fakeTorch, temporary } from '../setup/fake-libtorch.js';
 
@@ -41,6 +41,8 @@ test('a sound installation: everything is told, and the exit code is 0', () => {
   assert.deepEqual([status, found.usable], [0, true]);
   assert.equal(found.node.version, process.versions.node);
   assert.deepEqual([found.addon.built, found.addon.loads, found.addon.error], [true, true, null]);
+  // Compiled where LibTorch has its CUDA headers, else it is said why not.
+  assert.equal(found.addon.nccl, found.addon.ncclDefect === null);
   assert.ok(found.libtorch.found && found.libtorch.root !== null);
   assert.match(found.libtorch.version ?? '', /^2\.\d+\.\d+/);
   assert.ok('formats' in found.sharp && found.sharp.formats.includes('jpeg') && found.sharp.formats.includes('png'));
@@ -56,7 +58,7 @@ test('the table has the same parts, and ends with a verdict', () => {
   const { status, stdout } = doctor([]);
   assert.equal(status, 0);
   const titles = stdout.split('\n').map((line) => /^[A-Za-z]+(?= {2,})/.exec(line)?.[0]);
-  for (const title of ['Node', 'System', 'Addon', 'LibTorch', 'GPU', 'Threads', 'sharp', 'Cache', 'torchrun']) {
+  for (const title of ['Node', 'System', 'Addon', 'NCCL', 'LibTorch', 'GPU', 'Threads', 'sharp', 'Cache', 'torchrun']) {
     assert.ok(titles.includes(title), `no line ${title}`);
   }
   assert.match(stdout, /\n(Everything is in order\.|Usable, but:\n[\s\S]*)\n$/);
@@ -81,6 +83,29 @@ test('libraries that cannot be opened are seen without doctor going down with th
   assert.deepEqual([status, found.libtorch.found, found.addon.loads], [1, true, false]);
   assert.ok((found.addon.error ?? '').length > 0);
   assert.ok(found.defects.some(({ what, fatal }) => fatal && what.startsWith('the addon does not load: ')));
+});
+
+test("several GPUs without NCCL's part of the addon: what is amiss, and the command that mends it", () => {
+  const gpu = { name: 'NVIDIA H100', memoryMiB: 81559, driver: '580.65' };
+  const lacking: NcclParts = {
+    gpus: { list: [gpu, gpu] },
+    libtorch: { cuda: true },
+    addon: { built: true, nccl: false, ncclDefect: 'it did not compile' },
+  };
+  assert.deepEqual(ncclDefects(lacking, 'npx blip-retrieval setup'), [
+    {
+      what: 'the 2 GPUs cannot work together: the addon has no part for NCCL: it did not compile',
+      todo: 'run "npx blip-retrieval setup --cuda --force"; one process on one GPU works without',
+      fatal: false,
+    },
+  ]);
+  for (const sound of [
+    { ...lacking, gpus: { list: [gpu] } },
+    { ...lacking, libtorch: { cuda: false } },
+    { ...lacking, addon: { ...lacking.addon, nccl: true } },
+    { ...lacking, addon: { ...lacking.addon, built: false } },
+  ])
+    assert.deepEqual(ncclDefects(sound, 'npx blip-retrieval setup'), []);
 });
 
 test('a number of threads that is none is pointed out, and is not fatal', () => {

@@ -58,11 +58,12 @@ test('each pair is listed once for its image, whichever direction wants it', () 
     const candidates = selectCandidates(images, texts, rowOf, 2);
     assert.deepEqual([...candidates.imageToText.index.slice(0, 2)].sort(), [0, 3], 'equal texts take a slot each');
     assert.deepEqual([...candidates.textToImage.index], [0, 1, 1, 2, 2, 1]);
-    const pairs = pairsByImage(candidates);
+    const pairs = pairsByImage(candidates, Int32Array.from([3, 4, 6]));
     const lists = [0, 1, 2].map((image) => [...pairs.textsOf(image)]);
     assert.deepEqual(lists, [[0], [0, 1, 2], [1, 2]]);
     assert.deepEqual([...pairs.textsOf(1)], [0, 1, 2], 'asking twice gives the same list');
     assert.equal(pairs.total, 6);
+    assert.deepEqual([...pairs.tokens], [3, 13, 10]);
     assert.deepEqual([...pairs.slotsOf(1)], [1, 2, 5]);
   });
 });

@@ -24,7 +24,10 @@ const defaults: EvaluationOptions = { kTest: 8, startLoop: () => silent, print: 
 function loaderSource(images: string[]): ImageSource {
   return {
     count: images.length,
-    open: (from) => new ImageLoader({ paths: images.slice(from), size: 96, batchSize: 5, workers: 1 }),
+    open: (wanted) => {
+      const paths = Array.from(wanted, (image) => images[image] ?? '');
+      return new ImageLoader({ paths, size: 96, batchSize: 5, workers: 1 });
+    },
   };
 }
 

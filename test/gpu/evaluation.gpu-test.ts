@@ -40,7 +40,10 @@ async function evaluateRuleTiny(model: BlipRetrieval, split: 'val' | 'test') {
   const tokenizer = Tokenizer.load();
   const images = {
     count: loaded.images.length,
-    open: (from: number) => new ImageLoader({ paths: loaded.images.slice(from), size: 96, batchSize: 8 }),
+    open: (wanted: Int32Array) => {
+      const paths = Array.from(wanted, (image) => loaded.images[image] ?? '');
+      return new ImageLoader({ paths, size: 96, batchSize: 8 });
+    },
   };
   const texts = loaded.texts.map((text) => tokenizer.encode(text).ids);
   const { scores } = evaluateSplit(

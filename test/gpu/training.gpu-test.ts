@@ -1,6 +1,8 @@
 // Twelve training steps on a GPU against the reference's, with dropout 0.
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { modelEntries } from '#blip/model/entries.js';
+import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { fixture } from '../helpers/fixtures.js';
@@ -20,4 +22,22 @@ for (const checkpointedBlocks of [0, 2])
       },
       { checkpointedBlocks, device: 'cuda:0', tolerance: { loss: 1e-3, norm: 2e-2, value: 1e-3 } },
     );
+  });
+
+test('rule_tiny on a GPU in bf16: twelve steps stay on the curve of the losses', { skip }, async () => {
+  await checkTraining(
+    ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+    {
+      json: fixture('rule_tiny/train_nodrop.json') as string,
+      tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,
+      images: fixture('rule_tiny/data/images') as string,
+    },
+    { device: 'cuda:0', precision: 'bf16', tolerance: { loss: 0.05, norm: 0, value: 0 } },
+  );
+});
+
+for (const dtype of ['float32', 'bfloat16'] as const)
+  test(`training has chosen the variable-length attention in ${dtype}`, { skip }, () => {
+    const attend = attentionFor(trainingArchitecture.text, 'cuda:0', dtype, { gradients: true });
+    assert.equal(attend, attendVariableLength);
   });

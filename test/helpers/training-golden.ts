@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { evaluationTransform } from '#blip/data/image.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { architectureOf } from '#blip/model/architecture.js';
+import type { Precision } from '#blip/model/blip-retrieval.js';
 import { normalizeImages } from '#blip/model/normalize-images.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
@@ -62,19 +63,25 @@ export interface TrainingTolerance {
   value: number;
 }
 
-/** Repeats the recorded steps from `state`, recorded negatives put in, and fails where anything differs by more. */
+/**
+ * Repeats the recorded steps from `state`, recorded negatives put in, and fails where anything differs by more. In bf16,
+ * whose gradients are rounded to three digits, only the losses are compared: they must stay on the recorded curve.
+ */
 export async function checkTraining(
   state: ReadonlyMap<string, Tensor>,
   golden: { json: string; tensors: string; images: string },
-  options: { checkpointedBlocks?: number; device?: Device; tolerance?: TrainingTolerance } = {},
+  options: { checkpointedBlocks?: number; device?: Device; precision?: Precision; tolerance?: TrainingTolerance } = {},
 ): Promise<void> {
-  const { checkpointedBlocks = 0, device = 'cpu', tolerance = { loss: 1e-5, norm: 1e-3, value: 2e-5 } } = options;
+  const { checkpointedBlocks = 0, device = 'cpu', precision = 'fp32' } = options;
+  const { tolerance = { loss: 1e-5, norm: 1e-3, value: 2e-5 } } = options;
+  const lossesOnly = precision === 'bf16';
   const { steps, final_norms } = readJson<{ steps: Step[]; final_norms: Record<string, number> }>(golden.json);
   const tensors = readSafetensors(golden.tensors);
   const tokenizer = Tokenizer.load();
   let recorded: Step['negatives'] = [];
   const model = new TrainingModel(state, trainingArchitecture, {
     device,
+    precision,
     negativeAllRank: false,
     checkpointedBlocks,
     encToken: tokenizer.encTokenId,
@@ -110,7 +117,7 @@ export async function checkTraining(
           .sort(),
         Object.keys(step.grad_norms).sort(),
       );
-      for (const [name, parameter] of named) {
+      for (const [name, parameter] of lossesOnly ? [] : named) {
         const grad = parameter.grad as Tensor;
         const norm = Math.sqrt(
           ops.sum(ops.mul(ops.to(grad, { dtype: 'float64' }), ops.to(grad, { dtype: 'float64' }))).item(),
@@ -132,7 +139,8 @@ export async function checkTraining(
           );
       }
       optimizer.step(step.lr);
-      assert.ok(Math.abs(Number(model.parameters.get('temp')?.item()) - step.temp) < tolerance.value);
+      const temperature = Number(model.parameters.get('temp')?.item());
+      assert.ok(lossesOnly || Math.abs(temperature - step.temp) < tolerance.value, `temperature ${temperature}`);
     });
     images.dispose();
     if (number === 1) leaked = liveHandles();
@@ -140,7 +148,7 @@ export async function checkTraining(
   }
   const keyBias = 2 * steps.reduce((sum, { lr }) => sum + lr, 0);
   scope(() => {
-    for (const [name, tensor] of model.state) {
+    for (const [name, tensor] of lossesOnly ? [] : model.state) {
       const full = tensors.get(`final/${name}`);
       if (full && full.dtype === 'float32')
         compare(name, tensor, ops.fromBytes(full.data, 'float32', full.shape), tolerance.value, keyBias);

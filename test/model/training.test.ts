@@ -19,6 +19,18 @@ for (const checkpointedBlocks of [0, 2])
     );
   });
 
+test('rule_tiny in bf16: twelve steps stay on the curve of the losses', async () => {
+  await checkTraining(
+    ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+    {
+      json: fixture('rule_tiny/train_nodrop.json') as string,
+      tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,
+      images: fixture('rule_tiny/data/images') as string,
+    },
+    { precision: 'bf16', checkpointedBlocks: 1, tolerance: { loss: 0.05, norm: 0, value: 0 } },
+  );
+});
+
 test('tiny.pth: twelve steps', async (t) => {
   const [checkpoint, json, tensors, images] = [
     'tiny.pth',

@@ -153,6 +153,33 @@ describe('the build itself', () => {
     assert.equal(said.filter((line) => line.includes(`(process ${process.pid}) is building`)).length, 1);
   });
 
+  test("NCCL's part that does not compile is left away, and the reason recorded", async (t) => {
+    const folder = temporary(t);
+    const failing = 'if(BLIP_NCCL)\n  message(FATAL_ERROR "native/nccl.cc:3: error: no such NCCL")\nendif()';
+    const root = fakePackage(folder, `${failing}\n${writing}`);
+    put(addonPaths(root).nccl, 'of an earlier build');
+    const libtorch = libtorchIn(folder);
+    assert.equal(await buildAddon(libtorch, { root, env: environment(folder), say: silent }), true);
+    assert.equal(existsSync(addonPaths(root).nccl), false);
+    assert.match(readBuildRecord(root)?.ncclDefect ?? '', /^it did not compile \(.*; the full log is .*\.log\)$/);
+    assert.equal(buildDefect(root, {}), undefined);
+  });
+
+  test('a LibTorch without its CUDA part has none for NCCL; with one, no defect is recorded', async (t) => {
+    const folder = temporary(t);
+    const root = fakePackage(folder, writing);
+    const options = { root, env: environment(folder), say: silent };
+    await buildAddon(libtorchIn(folder), options);
+    assert.equal(readBuildRecord(root)?.ncclDefect, 'this LibTorch has no headers of its CUDA part');
+    put(
+      join(root, 'CMakeLists.txt'),
+      `${readFileSync(join(root, 'CMakeLists.txt'), 'utf8')}
+      file(WRITE "\${CMAKE_BINARY_DIR}/Release/libblip_nccl.so" "nccl")\n`,
+    );
+    await buildAddon(libtorchIn(folder), options);
+    assert.deepEqual(Object.keys(readBuildRecord(root) ?? {}), ['root', 'version', 'stamp']);
+  });
+
   test('a failure shows the first error, names the log, and leaves no record', async (t) => {
     const folder = temporary(t);
     const root = fakePackage(folder, 'message(FATAL_ERROR "the moon is full")');

@@ -34,7 +34,7 @@ const product = () => {
     Array.from({ length: 12 }, (_, n) => n / 5),
     [4, 3],
   );
-  return ops.linear(a, b);
+  return ops.linear(a, b, ops.zeros([4]));
 };
 
 test('autocast: linear in bfloat16 with the values of Python, and float32 again afterwards', () => {

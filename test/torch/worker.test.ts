@@ -110,6 +110,31 @@ test('workers that are terminated in the middle of their work', async () => {
   );
 });
 
+for (const [name, forever] of [
+  ['is terminated', true],
+  ['ends by itself', false],
+] as const)
+  test(`a worker that ${name} leaves nothing behind but what it made for other threads`, async () => {
+    await expectOutput(
+      `
+      const worker = start(\`
+        const [x, y] = [ops.zeros([100]), ops.full([3], 1)];
+        const generator = native.createGenerator(1);
+        scope(() => {
+          for (let i = 0; i < 500; i++) ops.add(x, i);
+          port.postMessage([native.alias(y.handle), x.handle, generator, native.liveHandles()]);
+          if (data) for (;;) ops.add(x, 1).dispose();
+        });\`, ${forever});
+      const end = once(worker, 'exit');
+      const [[shared, own, generator, during]] = await once(worker, 'message');
+      if (${forever}) worker.terminate();
+      await end;
+      console.log(during, native.isLive(shared), native.isLive(own), native.isLive(generator), liveHandles());
+      console.log(...new Tensor(shared).float32());`,
+      '504 true false false 1\n1 1 1',
+    );
+  });
+
 test('process.exit while workers compute', async () => {
   const work = 'const x = ops.zeros([200, 200]); port.postMessage(1); for (;;) scope(() => ops.matmul(x, x));';
   const { code, signal, stderr } = await runNode(`${WORKERS}

@@ -1,0 +1,100 @@
+// Evaluation by several processes: the scores of one, also where images change ranks, cannot be read, or are too few.
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { NOT_RERANKED } from '#blip/evaluation/scores.js';
+import { readSafetensors } from '#blip/torch/safetensors.js';
+import { fixture } from '../helpers/fixtures.js';
+import { runCli } from '../helpers/run-cli.js';
+import { readJson } from '../helpers/tensors.js';
+import { tinyCheckpoint, tinyConfig } from '../helpers/tiny-run.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-evaluate-ranks-'));
+const config = join(folder, 'config.yaml');
+const data = fixture('rule_tiny/data') as string;
+
+before(async () => {
+  const pretrained = await tinyCheckpoint(folder);
+  writeFileSync(config, tinyConfig({ pretrained, data }));
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const evaluate = (output: string, ranks: number, ...more: string[]) =>
+  runCli([
+    ...['--nproc_per_node', String(ranks), '--config', config, '--output_dir', join(folder, output)],
+    ...['--device', 'cpu', '--evaluate', '--save_scores', ...more],
+  ]);
+
+function scoresOf(output: string, split: 'val' | 'test'): Map<string, Float32Array> {
+  const tensors = readSafetensors(join(folder, output, `scores_${split}.safetensors`));
+  return new Map(
+    [...tensors].map(([name, { data: bytes }]) => [name, new Float32Array(bytes.slice().buffer)] as const),
+  );
+}
+
+test('two and three processes give the scores and recalls of one', async () => {
+  // With few candidates a few images are in most texts' lists: an equal number of images is far from equal work.
+  const one = await evaluate('one', 1, '--set', 'k_test=3');
+  assert.equal(one.code, 0, one.stderr);
+  for (const ranks of [2, 3]) {
+    const several = await evaluate(`by${ranks}`, ranks, '--set', 'k_test=3');
+    assert.equal(several.code, 0, several.stderr);
+    for (const split of ['val', 'test'] as const) {
+      const expected = scoresOf('one', split);
+      for (const [direction, scores] of scoresOf(`by${ranks}`, split)) {
+        const wanted = expected.get(direction);
+        assert.equal(scores.length, wanted?.length);
+        scores.forEach((score, i) => {
+          const other = wanted?.[i] ?? Number.NaN;
+          assert.equal(score === NOT_RERANKED, other === NOT_RERANKED, `${split} ${direction} ${i}`);
+          assert.ok(Math.abs(score - other) < 1e-5, `${split} ${direction} ${i}: ${score} instead of ${other}`);
+        });
+      }
+    }
+    assert.deepEqual(
+      readJson(join(folder, `by${ranks}`, 'evaluate.txt')),
+      readJson(join(folder, 'one', 'evaluate.txt')),
+    );
+    // 10 images of val: rank 0 encodes its equal share, and re-ranks what makes the work equal.
+    const [encoded, reranked] = ['Features', 'Evaluation'].map((loop) =>
+      Number(new RegExp(`^${loop}: {2}\\[ *0/(\\d+)\\]`, 'm').exec(several.stdout)?.[1]),
+    );
+    assert.equal(encoded, Math.round(10 / ranks));
+    assert.notEqual(reranked, encoded, 'this data set is one in which images change ranks');
+  }
+});
+
+test('images that cannot be read are counted over all ranks, each once', async () => {
+  const broken = join(folder, 'broken');
+  mkdirSync(join(broken, 'annotation'), { recursive: true });
+  const splits = ['val', 'test'].map((split) => {
+    const file = `coco_karpathy_${split}.json`;
+    const rows = readJson<{ image: string }[]>(join(data, 'annotation', file));
+    const absent = rows.map((row, i) => (i % 3 === 1 ? { ...row, image: `absent_${i}.jpg` } : row));
+    writeFileSync(join(broken, 'annotation', file), JSON.stringify(absent));
+    return { split, images: rows.length, bad: absent.filter(({ image }) => image.startsWith('absent')).length };
+  });
+  const annotations = ['--skip_bad_images', '--set', `ann_root=${join(broken, 'annotation')}`, '--set', 'k_test=3'];
+  const run = await evaluate('counted', 2, ...annotations);
+  assert.equal(run.code, 0, run.stderr);
+  for (const { split, images, bad } of splits)
+    assert.match(
+      run.stdout,
+      new RegExp(`^${bad} of ${images} images of ${split} could not be read .*absent_1\\.jpg is the first$`, 'm'),
+    );
+});
+
+test('more processes than images', async () => {
+  const annotations = join(folder, 'single');
+  mkdirSync(annotations);
+  for (const split of ['val', 'test']) {
+    const file = `coco_karpathy_${split}.json`;
+    const [first] = readJson<object[]>(join(data, 'annotation', file));
+    writeFileSync(join(annotations, file), JSON.stringify([first]));
+  }
+  const run = await evaluate('single_out', 2, '--set', `ann_root=${annotations}`);
+  assert.equal(run.code, 0, run.stderr);
+  assert.equal(readJson<Record<string, number>>(join(folder, 'single_out', 'evaluate.txt')).val_r_mean, 100);
+});

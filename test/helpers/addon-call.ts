@@ -1,0 +1,21 @@
+// Calls of the addon's functions as JavaScript may make them, past their types.
+import assert from 'node:assert/strict';
+import { native } from '#blip/torch/native.js';
+
+function call(name: string, args: readonly unknown[]): unknown {
+  const found: unknown = Object.entries(native()).find(([key]) => key === name)?.[1];
+  assert.ok(typeof found === 'function', `the addon exports ${name}`);
+  return Reflect.apply(found, undefined, args);
+}
+
+/** The error of a call that must fail: one line, that begins with the function's name. */
+export function failure(name: string, args: readonly unknown[], what: string): Error {
+  try {
+    call(name, args);
+  } catch (error) {
+    assert.ok(error instanceof Error, what);
+    assert.ok(error.message.startsWith(`${name}: `) && !error.message.includes('\n'), `${what}: ${error.message}`);
+    return error;
+  }
+  return assert.fail(`${what} was accepted`);
+}

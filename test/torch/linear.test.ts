@@ -1,0 +1,85 @@
+// Linear layers: oneDNN's products for large weights, ATen's for small ones, and the same values and gradients from both.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { manualSeed } from '#blip/torch/generator.js';
+import * as ops from '#blip/torch/ops.js';
+import { autocast, liveHandles, noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
+import { assertClose } from '../helpers/tensors.js';
+
+/** Inputs and outputs of the layer that goes through oneDNN (2^18 weights), and of one that does not. */
+const sizes = [
+  { name: 'large', inputs: 384, outputs: 768 },
+  { name: 'small', inputs: 24, outputs: 40 },
+];
+
+const leaf = (shape: readonly number[]): Tensor => {
+  const tensor = ops.randn(shape);
+  tensor.requiresGrad = true;
+  return tensor;
+};
+
+const float64 = (x: Tensor) => ops.to(x, { dtype: 'float64' });
+const float32 = (x: Tensor) => ops.to(x, { dtype: 'float32' });
+
+/** The same in float64 and out of other operators. */
+const exact = (x: Tensor, weight: Tensor, bias: Tensor) =>
+  float32(ops.add(ops.matmul(float64(x), ops.transpose(float64(weight), 0, 1)), float64(bias)));
+
+for (const { name, inputs, outputs } of sizes) {
+  for (const rows of [[7], [3, 5], [2, 3, 4]]) {
+    test(`${name}, (${rows}, ${inputs}): values and all three gradients`, () => {
+      const before = liveHandles();
+      scope(() => {
+        manualSeed(1);
+        const [x, weight, bias] = [leaf([...rows, inputs]), leaf([outputs, inputs]), leaf([outputs])];
+        const factor = ops.randn([...rows, outputs]); // another gradient for every output
+        const gradients = (layer: typeof ops.linear) => {
+          const out = layer(x, weight, bias);
+          ops.sum(ops.mul(out, factor)).backward();
+          const grads = [x, weight, bias].map((tensor) => ops.clone(tensor.grad as Tensor));
+          for (const tensor of [x, weight, bias]) tensor.clearGrad();
+          return [ops.detach(out), ...grads];
+        };
+        const [ours, expected] = [gradients(ops.linear), gradients(exact)];
+        for (const [i, what] of ['output', 'of x', 'of weight', 'of bias'].entries())
+          assertClose(ours[i] as Tensor, expected[i] as Tensor, 2e-4, what);
+      });
+      assert.equal(liveHandles(), before);
+    });
+  }
+
+  test(`${name}: only what requires a gradient gets one`, () => {
+    scope(() => {
+      const [x, weight, bias] = [ops.randn([5, inputs]), ops.randn([outputs, inputs]), ops.randn([outputs])];
+      weight.requiresGrad = true;
+      ops.sum(ops.linear(x, weight, bias)).backward();
+      assert.deepEqual(
+        [x, weight, bias].map(({ grad }) => grad !== null),
+        [false, true, false],
+      );
+      assert.equal(noGrad(() => ops.linear(x, weight, bias)).requiresGrad, false);
+    });
+  });
+
+  test(`${name}: views, no rows at all, bfloat16, and sizes that do not fit`, () => {
+    scope(() => {
+      const [weight, bias] = [ops.randn([outputs, inputs]), ops.randn([outputs])];
+      const wide = ops.randn([inputs, 6]);
+      const view = ops.transpose(wide, 0, 1);
+      assertClose(ops.linear(view, weight, bias), exact(view, weight, bias), 2e-4, 'of a transposed view');
+      assert.deepEqual(ops.linear(ops.randn([0, inputs]), weight, bias).shape, [0, outputs]);
+      const half = autocast('cpu', 'bfloat16', () => ops.linear(view, weight, bias));
+      assert.equal(half.dtype, 'bfloat16');
+      assert.throws(() => ops.linear(ops.randn([2, inputs + 1]), weight, bias), /shapes|size/);
+    });
+  });
+}
+
+test('equal rows give equal results, wherever they stand and however many there are', () => {
+  // Equal captions must tie exactly: they are scored once, but in batches that differ from run to run.
+  scope(() => {
+    const [weight, bias, row] = [ops.randn([768, 768]), ops.randn([768]), ops.randn([1, 768])];
+    const one = ops.linear(ops.cat([row, row, row, row]), weight, bias);
+    assert.deepEqual(ops.slice(one, 0, 0, 1).bytes(), ops.slice(one, 0, 3, 4).bytes());
+  });
+});
