@@ -2,10 +2,8 @@
 // gradient, and c10d's Reducer, which is what DistributedDataParallel is made of. All of c10d is in this file: its
 // headers cost more to compile than everything else here.
 #include <dlfcn.h>
-#include <netdb.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <c10/util/Logging.h>
@@ -28,6 +26,7 @@
 #include "exports.h"
 #include "handles.h"
 #include "nccl_backend.h"
+#include "sockets.h"
 #include "values.h"
 
 namespace {
@@ -109,37 +108,11 @@ milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
 
 // ---- meeting
 
-// A socket that listens on `host` alone. The store has no authentication, and left to itself it listens on every
-// address of the machine; a group of one machine's processes needs loopback only.
-int ListenOn(const std::string& host, uint16_t port) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int failed = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
-  TORCH_CHECK(failed == 0, "the host ", host, " is not known: ", gai_strerror(failed));
-  int error = 0;
-  int listening = -1;
-  for (const addrinfo* address = found; address != nullptr && listening < 0; address = address->ai_next) {
-    const int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int yes = 1;
-    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (fd >= 0 && bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, 2048) == 0) {
-      listening = fd;
-    } else {
-      error = errno;
-      if (fd >= 0) close(fd);
-    }
-  }
-  freeaddrinfo(found);
-  TORCH_CHECK(listening >= 0, error == EADDRINUSE ? "EADDRINUSE: " : "", "cannot listen on ", host, ":", port, ": ",
-              std::strerror(error));
-  return listening;
-}
-
 // What Python makes in ProcessGroupGloo's place: GLOO_SOCKET_IFNAME chooses interfaces; without it loopback when all
-// ranks are on one machine, else the address of the machine's name.
-c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, bool loopback,
-                                       milliseconds timeout) {
+// ranks are on one machine, else the address that packets to rank 0 have, where Python takes the address of the
+// machine's name: on Debian that is a loopback address too, which other machines cannot reach.
+c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                       const std::string& host, bool loopback, milliseconds timeout) {
   TORCH_CHECK(kKnownGloo,
               "several processes need an addon built with LibTorch 2.9 to 2.13, and this one was built with ",
               TORCH_VERSION);
@@ -150,8 +123,9 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
     for (std::string name; std::getline(names, name, ',');)
       options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(name));
   } else {
-    options->devices.push_back(loopback ? c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1")
-                                        : c10d::ProcessGroupGloo::createDefaultDevice());
+    const std::string own = loopback ? "127.0.0.1" : OwnAddressTowards(host);
+    options->devices.push_back(own.empty() ? c10d::ProcessGroupGloo::createDefaultDevice()
+                                           : c10d::ProcessGroupGloo::createDeviceForHostname(own));
   }
   options->threads = static_cast<int>(options->devices.size()) * 2;
   auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
@@ -203,7 +177,7 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   made.store = store;
   made.server = server;
   made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
-  const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, loopback, timeout);
+  const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, host, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
   made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
   const std::string nccl = StringOf(info, 9);

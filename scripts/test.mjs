@@ -1,5 +1,5 @@
 // Runs the tests, after everything they need is in place.
-// Usage: node scripts/test.mjs [--gpu] [--test-…] [part of a file's path]…
+// Usage: node scripts/test.mjs [--gpu | --trials] [--test-…] [part of a file's path]…
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,15 +7,17 @@ import { join, relative } from 'node:path';
 import { bootstrap, ensureTests, root } from './bootstrap.mjs';
 
 const args = process.argv.slice(2);
-const gpu = args.includes('--gpu');
-const forNode = args.filter((arg) => arg.startsWith('--') && arg !== '--gpu');
+// What needs a GPU, and the long fault trials, are no part of the usual run.
+const kinds = { '--gpu': '.gpu-test.ts', '--trials': '.trial-test.ts' };
+const kind = Object.keys(kinds).find((flag) => args.includes(flag));
+const forNode = args.filter((arg) => arg.startsWith('--') && !(arg in kinds));
 const filters = args.filter((arg) => !arg.startsWith('--'));
 
 await bootstrap();
 ensureTests();
 
 // From the sources, not from .build: what is left there of a test that was removed must not run.
-const ending = gpu ? '.gpu-test.ts' : '.test.ts';
+const ending = kind === undefined ? '.test.ts' : kinds[kind];
 const sources = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: true })
   .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
   .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
@@ -36,8 +38,8 @@ const reporters = [
   '--test-reporter=tap',
   `--test-reporter-destination=${tap}`,
 ];
-// On one GPU, tests that share its memory run one at a time.
-const concurrency = `--test-concurrency=${gpu ? 1 : 2}`;
+// Tests that share one GPU's memory, and trials that take time, run one at a time.
+const concurrency = `--test-concurrency=${kind === undefined ? 2 : 1}`;
 const { status, signal, error } = spawnSync(
   process.execPath,
   ['--test', concurrency, ...reporters, ...forNode, ...files],

@@ -14,6 +14,7 @@ import type { SetupOptions } from './commands/setup.js';
 import { nearestName } from './config/nearest.js';
 import { rankFromEnvironment } from './distributed/rank.js';
 import { codeOf, messageOf, UserError } from './errors.js';
+import { cannotWrite } from './files.js';
 
 const NAME = 'blip-retrieval';
 /** What a shell sees of a program that SIGPIPE ended. */
@@ -171,8 +172,12 @@ async function main(): Promise<void> {
   const end = (error: unknown) => process.exit(report(error, debug));
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
-  // `… | head` closes the pipe: end quietly, like a program that SIGPIPE ends.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', end);
+  // `… | head` closes the pipe: end quietly, like a program that SIGPIPE ends. A file may be on a disk that is full.
+  for (const [stream, name] of [
+    [process.stdout, 'Standard output'],
+    [process.stderr, 'Standard error'],
+  ] as const)
+    stream.on('error', (error) => end(codeOf(error) === 'EPIPE' ? error : cannotWrite(name, error)));
   try {
     await program().parseAsync(args, { from: 'user' });
   } catch (error) {

@@ -1,8 +1,8 @@
 // Files that are there wholly or not at all: written aside, synced, renamed.
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { codeOf, messageOf, UserError } from './errors.js';
+import { removeStale, temporaryBeside } from './stale-files.js';
 
 const BUFFER = 1024 * 1024;
 
@@ -16,7 +16,8 @@ export interface AtomicFile {
 /**
  * Writes `path` so that a reader, a crash or a full disk never meets half a file: `writer` fills a temporary file in the
  * same folder, which is synced to disk and renamed over `path`; then the folder is synced. A symbolic link stays one:
- * what it points to is replaced. When anything fails the temporary file is removed and `path` is as it was.
+ * what it points to is replaced. When anything fails the temporary file is removed and `path` is as it was; that of a
+ * writer that was killed is removed by the next one, before it needs room itself.
  * Gives what `writer` gives. Throws a UserError for what the file system refuses (folder absent, no permission, disk
  * full); what `writer` throws passes through.
  */
@@ -25,7 +26,8 @@ export async function writeFileAtomically<T>(path: string, writer: (file: Atomic
   if ((await stat(target).catch(() => undefined))?.isDirectory() === true) {
     throw new UserError(`${path} cannot be written: it is a folder; name a file`);
   }
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+  await removeStale(target);
+  const temporary = temporaryBeside(target);
   const handle = await open(temporary, 'wx').catch((error: unknown) => {
     throw cannotWrite(path, error);
   });
@@ -60,6 +62,10 @@ export function cannotWrite(path: string, error: unknown): UserError {
       return sentence('the disk is full; free some space or choose another folder');
     case 'EDQUOT':
       return sentence("this user's disk quota is used up; free some space or choose another folder");
+    case 'EFBIG':
+      return sentence(
+        'it is larger than a file may be here; raise the limit (ulimit -f) or choose another file system',
+      );
     case 'EACCES':
     case 'EPERM':
       return sentence('this user may not write there; change the permissions or choose another folder');

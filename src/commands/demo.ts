@@ -65,6 +65,7 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
     skipBadImages: false,
     allowPartial: false,
     quiet: false,
+    collectiveTimeoutMs: 1_800_000, // of no meaning to one process
     notes: [],
   };
   console.log('\nBefore training');

@@ -28,6 +28,8 @@ export interface RetrievalOptions {
   /** Go on when the checkpoint leaves weights of the vision encoder random. */
   allowPartial: boolean;
   quiet: boolean;
+  /** How long a rank waits for the others in an exchange. */
+  collectiveTimeoutMs: number;
   /** Lines to print first: what was asked for and has no effect here. */
   notes: string[];
 }
@@ -68,6 +70,7 @@ interface RetrievalFlags {
   master_addr: string;
   master_port?: number;
   max_restarts: number;
+  collective_timeout: number;
 }
 
 /** Declares the flags of the main command; names have `_`, and the command line may have `-` instead. */
@@ -106,6 +109,7 @@ export function addRetrievalOptions(command: Command): Command {
       portNumber,
     )
     .option('--max_restarts <n>', 'how often to start the processes again', whole(0), 0)
+    .option('--collective_timeout <seconds>', 'how long processes wait for each other in an exchange', seconds, 1800)
     .option('--world_size <n>', 'processes in all', whole(1), 1)
     .option('--dist_url <url>', 'how the processes meet', 'env://')
     .option('--distributed <bool>', 'whether to use several processes', 'True');
@@ -141,6 +145,7 @@ export function retrievalOptions(command: Command): RetrievalOptions {
     skipBadImages: flags.skip_bad_images === true,
     allowPartial: flags.allow_partial === true,
     quiet: flags.quiet === true,
+    collectiveTimeoutMs: flags.collective_timeout * 1000,
     notes,
   };
 }
@@ -230,6 +235,13 @@ function nodeCount(text: string): string {
     throw new InvalidArgumentError('Expected a number of machines, or MIN:MAX.');
   }
   return text;
+}
+
+/** Up to a week, which fits the milliseconds of timers. */
+function seconds(text: string): number {
+  const value = wholeNumber(text, 1);
+  if (value <= 7 * 86_400) return value;
+  throw new InvalidArgumentError('Expected at most 604800 seconds, a week.');
 }
 
 function portNumber(text: string): number {

@@ -3,7 +3,7 @@ import { loadConfig, type RetrievalConfig } from '../config/load.js';
 import { loadRetrievalSplit, type RetrievalSplit } from '../data/annotations.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
-import { ProcessGroup } from '../distributed/process-group.js';
+import { endWithLauncher, ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
 import { download, fetchPretrained } from '../download.js';
 import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
@@ -82,6 +82,7 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
   const architecture = architectureOf(config);
   if (isMain) writeConfig(options.outputDir, config.raw);
   const device = chooseDevice(options, place, print);
+  if (place !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
   manualSeed(options.seed + (place?.rank ?? 0));
   print('Creating retrieval dataset');
   const splits = await loadSplits(config);
@@ -94,7 +95,9 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
     ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
-  const group = place !== undefined && place.worldSize > 1 ? ProcessGroup.init({ ...place, device }) : undefined;
+  const timeoutMs = options.collectiveTimeoutMs;
+  const group =
+    place !== undefined && place.worldSize > 1 ? ProcessGroup.init({ ...place, device, timeoutMs }) : undefined;
   return { options, config, architecture, device, splits, tokenizer, logger, print, group, isMain };
 }
 

@@ -5,6 +5,9 @@ import type { Rank } from './rank.js';
 /** Part of the sentence of a rank that failed only because another one did; the launcher looks for the other. */
 export const LOST_RANK = 'lost the connection to another rank';
 
+/** Part of the sentence of a rank that waited in vain; the launcher looks whether another one was stopped. */
+export const WAITED = 'waited longer than';
+
 const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
 
 /** Why the ranks did not meet. */
@@ -42,7 +45,7 @@ export function collectiveFailure(error: unknown, operation: string, rank: numbe
   const said = messageOf(error);
   if (/time(d)? ?out/i.test(said))
     return new UserError(
-      `Rank ${rank} waited longer than ${seconds(timeoutMs)} for the other ranks in ${operation}: one of them hangs or is far behind; look for what it printed, or give it more time with a longer timeout.`,
+      `Rank ${rank} ${WAITED} ${seconds(timeoutMs)} for the other ranks in ${operation}: one of them hangs or is far behind; look for what it printed, or give it more time with a longer --collective_timeout.`,
       { cause: error },
     );
   if (/connection (closed|reset|refused)|broken pipe|socket closed|closed by (remote )?peer/i.test(said))

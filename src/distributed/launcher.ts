@@ -1,49 +1,28 @@
 // Starts the ranks of this machine, as torchrun does, and ends them all when one fails or the user asks for it.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { availableParallelism, constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
-import { LOST_RANK } from './failures.js';
-import { passLines } from './lines.js';
-import { DEFAULT_PORT, LAUNCHED_AT } from './rank.js';
+import { LOST_RANK, WAITED } from './failures.js';
+import { DEFAULT_PORT } from './rank.js';
+import {
+  type Attempt,
+  failed,
+  isStopped,
+  type LaunchOptions,
+  type Started,
+  signalRank,
+  start,
+  wordsOf,
+} from './rank-process.js';
 
-export interface LaunchOptions {
-  /** Ranks on this machine. */
-  nproc: number;
-  /** What Node runs in each: a script and its arguments. */
-  argv: readonly string[];
-  nnodes?: number;
-  /** Number of this machine, from 0. */
-  nodeRank?: number;
-  masterAddr?: string;
-  /** When left out, a free one on a single machine and 29500 on several. */
-  masterPort?: number;
-  /** How often all ranks of this machine are started again after a failure. */
-  maxRestarts?: number;
-  env?: NodeJS.ProcessEnv;
-  /** How long ranks have to end by themselves, after SIGTERM or the user's signal, before SIGKILL. */
-  graceMs?: number;
-}
+export type { LaunchOptions } from './rank-process.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** How long to wait for the last lines of a rank that has ended. */
-const PIPE_MS = 2_000;
 /** How long to wait for the failure that made another rank lose its connection. */
 const CAUSE_MS = 1_000;
 /** A signal that comes twice within this time is one: a terminal and npm both send it. */
 const SAME_SIGNAL_MS = 1_000;
-
-interface Started {
-  rank: number;
-  child: ChildProcess;
-  ended: Promise<void>;
-  running: boolean;
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  /** The last line on stderr that says something. */
-  lastLine: () => string;
-}
 
 /** What `--nproc_per_node` means on a machine with `gpus` GPUs. @throws UserError (exit code 2) for gpu without one */
 export function processesPerNode(text: string, gpus: number): number {
@@ -70,105 +49,38 @@ function freePort(): Promise<number> {
   });
 }
 
-/** One of the times that all ranks of this machine are started. */
-interface Attempt {
-  port: number;
-  /** How often they were started before. */
-  restarts: number;
-  /** When they were started first, in milliseconds since 1970. */
-  launchedAt: number;
+/** The failure that is no consequence of another. */
+function causeOf(failures: readonly Started[]): Started | undefined {
+  return failures.find((rank) => !rank.lastLine().includes(LOST_RANK)) ?? failures[0];
 }
 
-function environment(
-  options: LaunchOptions,
-  localRank: number,
-  { port, restarts, launchedAt }: Attempt,
-): NodeJS.ProcessEnv {
-  const { nproc, nnodes = 1, nodeRank = 0, masterAddr = '127.0.0.1', maxRestarts = 0 } = options;
-  const { TORCHELASTIC_USE_AGENT_STORE: _agent, ...surrounding } = options.env ?? process.env;
-  return {
-    // One thread a rank, as torchrun has it: more would fight for the cores. libuv's pool reads files and decodes.
-    ...(nproc > 1 ? { OMP_NUM_THREADS: '1' } : {}),
-    UV_THREADPOOL_SIZE: String(Math.max(4, Math.ceil(availableParallelism() / nproc))),
-    ...surrounding,
-    RANK: String(nodeRank * nproc + localRank),
-    WORLD_SIZE: String(nnodes * nproc),
-    LOCAL_RANK: String(localRank),
-    LOCAL_WORLD_SIZE: String(nproc),
-    GROUP_RANK: String(nodeRank),
-    MASTER_ADDR: masterAddr,
-    MASTER_PORT: String(port),
-    TORCHELASTIC_RESTART_COUNT: String(restarts),
-    TORCHELASTIC_MAX_RESTARTS: String(maxRestarts),
-    BLIP_LAUNCHER_PID: String(process.pid),
-    [LAUNCHED_AT]: String(launchedAt),
-  };
+/** Who was still there, and who of them stood still, when the rest of a run was ended. */
+interface Rest {
+  running: readonly Started[];
+  stopped: readonly Started[];
 }
 
-function start(options: LaunchOptions, localRank: number, attempt: Attempt): Started {
-  const env = environment(options, localRank, attempt);
-  const rank = Number(env.RANK);
-  // A process group of its own: what a rank starts ends with it, and Ctrl-C comes once, from the launcher.
-  const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
-    env,
-    detached: true,
-    stdio: ['ignore', rank === 0 ? 'inherit' : 'pipe', 'pipe'],
-  });
-  // Rank 0 is the run's voice; what others print goes to stderr, marked.
-  const mark = rank === 0 ? '' : `[rank ${rank}] `;
-  if (child.stdout) passLines(child.stdout, process.stderr, mark);
-  const lastLine = child.stderr ? passLines(child.stderr, process.stderr, mark) : () => '';
-  const started: Started = {
-    rank,
-    child,
-    running: true,
-    code: null,
-    signal: null,
-    lastLine,
-    ended: new Promise((resolve) => {
-      child.on('error', (error) => {
-        if (child.pid !== undefined) return;
-        started.running = false;
-        started.lastLine = () => `it could not be started: ${error.message}`;
-        resolve();
-      });
-      child.on('exit', (code, signal) => {
-        started.running = false;
-        started.code = code;
-        started.signal = signal;
-        // Its last lines are still in the pipe; what it started may hold that open for ever.
-        signalRank(started, 'SIGKILL');
-        child.once('close', () => resolve());
-        setTimeout(resolve, PIPE_MS).unref();
-      });
-    }),
-  };
-  return started;
-}
-
-/** Sends `signal` to a rank and to all that it started. */
-function signalRank({ child }: Started, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch {
-    // It has ended.
-  }
-}
-
-const failed = (rank: Started) => !rank.running && rank.code !== 0;
-
-function describe(cause: Started, others: number): string {
-  const { rank, child, code, signal } = cause;
+/** The last lines of a run that failed; without a `cause`, some ranks did not end when others had done their work. */
+function describe(cause: Started | undefined, { running, stopped }: Rest): string {
+  const name = ({ rank, child }: Started) => `rank ${rank} (pid ${child.pid ?? 'none'})`;
+  const still = stopped[0];
+  const waited = cause === undefined ? 'the others had done their work' : wordsOf(cause);
+  if (still !== undefined && (cause === undefined || waited.includes(WAITED)))
+    return (
+      `error: ${name(still)} was stopped (by SIGSTOP, or a debugger) and did not go on; all ranks were ended` +
+      `\nerror: first cause, rank ${still.rank}: it stood still when ${waited}`
+    );
+  if (cause === undefined) return `error: ${running.map(name).join(', ')} did not end when ${waited}, and was ended.`;
+  const others = running.length;
+  const ended = others > 0 ? `; the other ${others === 1 ? 'rank was' : `${others} ranks were`} ended` : '';
+  const { code, signal } = cause;
   const how =
     signal === null
       ? code === null
         ? 'did not start'
         : `ended with exit code ${code}`
       : `was killed by ${signal}${signal === 'SIGKILL' ? ' (the kernel does that when memory is short)' : ''}`;
-  const said = cause.lastLine().replace(/^error: /, '');
-  const rest = others > 0 ? `; the other ${others === 1 ? 'rank was' : `${others} ranks were`} ended` : '';
-  return `error: rank ${rank} (pid ${child.pid ?? 'none'}) ${how}${rest}${said === '' ? '.' : `\nerror: first cause, rank ${rank}: ${said}`}`;
+  return `error: ${name(cause)} ${how}${ended}${waited === '' ? '.' : `\nerror: first cause, rank ${cause.rank}: ${waited}`}`;
 }
 
 /** What the user asked for by a signal, over all attempts. */
@@ -182,7 +94,7 @@ async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, ask
   const port = options.masterPort ?? (nnodes > 1 ? DEFAULT_PORT : await freePort());
   const ranks = Array.from({ length: nproc }, (_, localRank) => start(options, localRank, { port, ...again }));
   const failures: Started[] = [];
-  let endedByUs = 0;
+  let rest: Rest | undefined; // undefined while all is well
   let killer: NodeJS.Timeout | undefined;
   const killAll = () => {
     for (const rank of ranks) if (rank.running) signalRank(rank, 'SIGKILL');
@@ -195,6 +107,12 @@ async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, ask
       }
     killer ??= setTimeout(killAll, graceMs);
   };
+  const endRest = () => {
+    const running = ranks.filter((rank) => rank.running);
+    if (running.length === 0 && failures.length === 0) return; // all have done their work
+    rest = { running, stopped: running.filter(isStopped) };
+    end('SIGTERM');
+  };
   let last = 0;
   const onSignal = (signal: NodeJS.Signals) => {
     if (asked.signal === signal && Date.now() - last < SAME_SIGNAL_MS) return;
@@ -205,29 +123,34 @@ async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, ask
   for (const signal of SIGNALS) process.on(signal, onSignal);
   process.on('exit', killAll);
   let ending: Promise<void> | undefined;
+  let lagging: NodeJS.Timeout | undefined;
   await Promise.all(
     ranks.map(async (rank) => {
       await rank.ended;
-      if (!failed(rank) || killer !== undefined) return;
+      if (killer !== undefined) return;
+      if (!failed(rank)) {
+        lagging ??= setTimeout(endRest, graceMs);
+        return;
+      }
       failures.push(rank);
       // A rank that lost its peer is a consequence: the peer's own failure is about to be seen.
       ending ??= (async () => {
         if (rank.lastLine().includes(LOST_RANK)) await sleep(CAUSE_MS);
-        endedByUs = ranks.filter(({ running }) => running).length;
-        end('SIGTERM');
+        endRest();
       })();
     }),
   );
   await ending;
+  clearTimeout(lagging);
   clearTimeout(killer);
   process.off('exit', killAll);
   for (const signal of SIGNALS) process.off(signal, onSignal);
   if (asked.signal !== undefined)
     return ranks.every(({ code }) => code === 0) ? 0 : 128 + constants.signals[asked.signal];
-  const cause = failures.find((rank) => !rank.lastLine().includes(LOST_RANK)) ?? failures[0];
-  if (cause === undefined) return 0;
-  console.error(describe(cause, endedByUs));
-  return cause.code === 2 ? 2 : 1;
+  if (rest === undefined) return 0;
+  const cause = causeOf(failures);
+  console.error(describe(cause, rest));
+  return cause?.code === 2 ? 2 : 1;
 }
 
 /**

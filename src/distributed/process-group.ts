@@ -13,7 +13,7 @@ import type { Rank } from './rank.js';
 export interface GroupOptions extends Rank {
   /** How long the ranks wait for each other at the start; torch.distributed's 5 minutes when left out. */
   joinTimeoutMs?: number;
-  /** How long a collective may take; torch.distributed's 30 minutes when left out. */
+  /** How long a collective may take (--collective_timeout); torch.distributed's 30 minutes when left out. */
   timeoutMs?: number;
   /** Where the tensors are; a GPU adds NCCL. 'cpu' when left out. */
   device?: Device;

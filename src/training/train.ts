@@ -1,6 +1,5 @@
 // The training loop, from the first step to the last epoch's evaluation: reads top to bottom.
 // Source: train and main of BLIP's train_retrieval.py. One step: losses, backward, AdamW; see TrainingModel.forward.
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { TrainingConfig } from '../config/load.js';
@@ -12,6 +11,7 @@ import type { AdamW } from '../torch/adamw.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import { lastValue, MetricLogger, type MetricLoggerOptions, SmoothedValue } from './metric-logger.js';
 import { emptyMeters, METERS, type MeterName, type Progress, type RunIdentity } from './progress.js';
+import { addLine, forgetLater } from './run-logs.js';
 import { learningRate, softTargetShare } from './schedule.js';
 import { captureRandom, type RankState, writeBestCheckpoint, writeLastCheckpoint } from './training-checkpoint.js';
 
@@ -97,7 +97,7 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
   const { settings, ranks, outputDir } = run;
   const isMain = ranks.rank === 0;
   const file = (name: string) => join(outputDir, name);
-  if (isMain && run.resuming) forgetLater(outputDir, start, run.stepsPerEpoch);
+  if (isMain && run.resuming) await forgetLater(outputDir, start, run.stepsPerEpoch);
   let progress = start;
 
   const save = async (lr: number): Promise<void> => {
@@ -147,7 +147,7 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
         Object.entries(values).map(([key, value]) => `"${prefix}_${key}": ${pythonFloat(value)}`);
       const fields = [...stats, ...metrics('val', val), ...metrics('test', progress.bestTest ?? test)];
       fields.push(`"epoch": ${progress.epoch}`, `"best_epoch": ${progress.bestEpoch}`);
-      appendFileSync(file('log.txt'), `{${fields.join(', ')}}\n`);
+      addLine(outputDir, 'log.txt', `{${fields.join(', ')}}`);
     }
   }
   return 'finished';
@@ -196,7 +196,7 @@ export async function trainEpoch(
       }
       logger.update({ lr, ...values });
       if (ranks.rank === 0 && (step % logEvery === 0 || step === stepsPerEpoch - 1))
-        appendFileSync(join(run.outputDir, 'metrics.jsonl'), `${JSON.stringify({ epoch, step, lr, ...values })}\n`);
+        addLine(run.outputDir, 'metrics.jsonl', JSON.stringify({ epoch, step, lr, ...values }));
     }
     pending = [];
   };
@@ -253,22 +253,4 @@ export async function trainEpoch(
       `${withoutNegative} rows of this epoch had no other image or text in their batch to be told from, and went without that negative`,
     );
   return 'finished';
-}
-
-/** Takes lines of log.txt and metrics.jsonl away that the resumed run will write again. */
-function forgetLater(outputDir: string, start: Progress, stepsPerEpoch: number): void {
-  const keepLines = (name: string, wanted: (epoch: number, step: number) => boolean) => {
-    const path = join(outputDir, name);
-    if (!existsSync(path)) return;
-    const lines = readFileSync(path, 'utf8')
-      .split('\n')
-      .filter((line) => line !== '');
-    const kept = lines.filter((line) => {
-      const [epoch, step] = ['epoch', 'step'].map((key) => Number(RegExp(`"${key}": ?(\\d+)`).exec(line)?.[1] ?? 0));
-      return wanted(epoch ?? 0, step ?? 0);
-    });
-    if (kept.length < lines.length) writeFileSync(path, kept.map((line) => `${line}\n`).join(''));
-  };
-  keepLines('log.txt', (epoch) => epoch < start.epoch);
-  keepLines('metrics.jsonl', (epoch, step) => epoch * stepsPerEpoch + step < start.epoch * stepsPerEpoch + start.step);
 }

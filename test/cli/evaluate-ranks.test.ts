@@ -6,18 +6,15 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NOT_RERANKED } from '#blip/evaluation/scores.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
-import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';
-import { tinyCheckpoint, tinyConfig } from '../helpers/tiny-run.js';
+import { tinyData, tinyRun } from '../helpers/tiny-run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-evaluate-ranks-'));
-const config = join(folder, 'config.yaml');
-const data = fixture('rule_tiny/data') as string;
+const config = join(folder, 'train.yaml');
 
 before(async () => {
-  const pretrained = await tinyCheckpoint(folder);
-  writeFileSync(config, tinyConfig({ pretrained, data }));
+  await tinyRun(folder);
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -71,7 +68,7 @@ test('images that cannot be read are counted over all ranks, each once', async (
   mkdirSync(join(broken, 'annotation'), { recursive: true });
   const splits = ['val', 'test'].map((split) => {
     const file = `coco_karpathy_${split}.json`;
-    const rows = readJson<{ image: string }[]>(join(data, 'annotation', file));
+    const rows = readJson<{ image: string }[]>(join(tinyData, 'annotation', file));
     const absent = rows.map((row, i) => (i % 3 === 1 ? { ...row, image: `absent_${i}.jpg` } : row));
     writeFileSync(join(broken, 'annotation', file), JSON.stringify(absent));
     return { split, images: rows.length, bad: absent.filter(({ image }) => image.startsWith('absent')).length };
@@ -91,7 +88,7 @@ test('more processes than images', async () => {
   mkdirSync(annotations);
   for (const split of ['val', 'test']) {
     const file = `coco_karpathy_${split}.json`;
-    const [first] = readJson<object[]>(join(data, 'annotation', file));
+    const [first] = readJson<object[]>(join(tinyData, 'annotation', file));
     writeFileSync(join(annotations, file), JSON.stringify([first]));
   }
   const run = await evaluate('single_out', 2, '--set', `ann_root=${annotations}`);

@@ -1,53 +1,26 @@
 // The main command as a user runs it: config, checkpoint and data in; evaluate.txt, config.yaml, scores and a table out.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { architectureOf } from '#blip/model/architecture.js';
-import { modelEntries } from '#blip/model/entries.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { writeCheckpoint } from '#blip/torch/checkpoint/write.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';
+import { type ConfigValues, evaluationValues, tinyCheckpoint, tinyData, writeConfigFile } from '../helpers/tiny-run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-evaluate-'));
 const checkpoint = join(folder, 'rule_tiny.pth');
-const data = fixture('rule_tiny/data') as string;
 
 before(async () => {
-  const entries = modelEntries(architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} }));
-  const state = ruleWeights(entries, { scale: 0.15 });
-  const tensors = new Map(
-    entries.map(([name, shape, dtype]) => [name, { dtype, shape, data: state.get(name)?.bytes() ?? new Uint8Array() }]),
-  );
-  await writeCheckpoint(checkpoint, { model: tensors });
+  await tinyCheckpoint(folder);
 });
 after(() => rmSync(folder, { recursive: true }));
 
 /** Writes a config and gives its path. */
-function config(name: string, changes: Record<string, string | number> = {}): string {
-  const values = {
-    image_root: join(data, 'images'),
-    ann_root: join(data, 'annotation'),
-    dataset: 'coco',
-    pretrained: checkpoint,
-    vit: 'tiny',
-    batch_size_test: 8,
-    image_size: 96,
-    k_test: 8,
-    ...changes,
-  };
-  const path = join(folder, `${name}.yaml`);
-  writeFileSync(
-    path,
-    Object.entries(values)
-      .map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`)
-      .join(''),
-  );
-  return path;
+function config(name: string, changes: ConfigValues = {}): string {
+  return writeConfigFile(join(folder, `${name}.yaml`), { ...evaluationValues(checkpoint), ...changes });
 }
 
 test('evaluates to the recalls of the reference', async () => {
@@ -84,11 +57,11 @@ test('evaluates to the recalls of the reference', async () => {
   assert.equal(lines[0], lines[1]);
 });
 
-const wrong: [what: string, changes: Record<string, string | number>, message: RegExp][] = [
+const wrong: [what: string, changes: ConfigValues, message: RegExp][] = [
   ['a checkpoint that is absent', { pretrained: join(folder, 'absent.pth') }, /absent\.pth/],
   [
     'a checkpoint that is no checkpoint',
-    { pretrained: join(data, 'annotation/coco_karpathy_val.json') },
+    { pretrained: join(tinyData, 'annotation/coco_karpathy_val.json') },
     /coco_karpathy_val\.json/,
   ],
   ['another vit', { vit: 'base', image_size: 384 }, /check vit/],

@@ -40,6 +40,7 @@ const frozen: Record<string, string[]> = {
     '--master_addr <host>',
     '--master_port <port>',
     '--max_restarts <n>',
+    '--collective_timeout <seconds>',
     '--world_size <n>',
     '--dist_url <url>',
     '--distributed <bool>',

@@ -26,6 +26,8 @@ test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and 
     [['--nproc_per_node', '0'], /Expected a whole number, 1 or more/],
     [['--nnodes', '4:2'], /Expected a number of machines/],
     [['--master_port', '65536'], /Expected a port/],
+    [['--collective_timeout', '0'], /Expected a whole number, 1 or more/],
+    [['--collective_timeout', '604801'], /Expected at most 604800 seconds, a week/],
     [['inspect'], /missing required argument 'file'/],
     [['inspect', 'a', 'b'], /too many arguments/],
     [['demo', '--images', '3'], /Expected a whole number, 10 or more/],

@@ -60,13 +60,34 @@ test('a rank that hangs ends with the others after the timeout of the collective
   assert.match(stderr, /first cause, rank 0: Rank 0 waited longer than 1 s/);
 });
 
-test('a stopped rank ends too', async () => {
+test('a stopped rank ends too, and is named as the cause of what the other one waited for', async () => {
   const launcher = startLauncher(2, 'exchange', {}, { COLLECTIVE_MS: '1000' });
-  const { code } = await endAfter(launcher, 'exchanging', (ranks) => {
-    process.kill(Math.max(...ranks), 'SIGSTOP');
+  let pid = 0;
+  const { code, stderr } = await endAfter(launcher, 'exchanging', (ranks) => {
+    pid = Math.max(...ranks);
+    process.kill(pid, 'SIGSTOP');
   });
   assert.equal(code, 1);
+  const lines = stderr.trim().split('\n');
+  assert.equal(
+    lines.at(-2),
+    `error: rank 1 (pid ${pid}) was stopped (by SIGSTOP, or a debugger) and did not go on; all ranks were ended`,
+  );
+  assert.match(lines.at(-1) ?? '', /^error: first cause, rank 1: it stood still when Rank 0 waited longer than 1 s /);
 });
+
+for (const stopped of [false, true])
+  test(`a rank that ${stopped ? 'is stopped' : 'stays'} when the other has done its work is ended`, async () => {
+    const launcher = startLauncher(2, 'lastStays', { graceMs: 500 }, { PATIENCE_MS: '300' });
+    const { code, stderr } = await endAfter(launcher, 'done', (ranks) => {
+      if (stopped) process.kill(Math.max(...ranks), 'SIGSTOP');
+    });
+    assert.equal(code, 1);
+    const sentence = stopped
+      ? /^error: first cause, rank 1: it stood still when the others had done their work$/m
+      : /^error: rank 1 \(pid \d+\) did not end when the others had done their work, and was ended\.$/m;
+    assert.match(stderr, sentence);
+  });
 
 for (const [signal, expected] of [
   ['SIGINT', 130],

@@ -131,6 +131,11 @@ const tasks: Record<string, (group: ProcessGroup) => unknown> = {
     if (group.rank === group.worldSize - 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     exchangeForEver(group);
   },
+  lastStays(group) {
+    group.barrier();
+    process.stdout.write('done\n');
+    if (group.rank === group.worldSize - 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  },
   deaf(group) {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => {});
     group.barrier();

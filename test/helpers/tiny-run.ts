@@ -1,14 +1,25 @@
 // A run of the tiny model with the weights of rule_tiny: its checkpoint and its config, for tests of the command line.
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
 import { modelEntries } from '#blip/model/entries.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/write.js';
+import { fixture } from './fixtures.js';
+
+/** Keys of a config with their values. */
+export type ConfigValues = Readonly<Record<string, string | number | boolean>>;
+
+/** The folder with the images and annotations of rule_tiny: 48 captions of 24 images to train on. */
+export const tinyData = fixture('rule_tiny/data') as string;
+
+/** What the model is built from. */
+export const tinyArchitecture = architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} });
 
 /** Writes the weights to a file in `folder` and gives its path. */
 export async function tinyCheckpoint(folder: string): Promise<string> {
   const path = join(folder, 'rule_tiny.pth');
-  const entries = modelEntries(architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} }));
+  const entries = modelEntries(tinyArchitecture);
   const state = ruleWeights(entries, { scale: 0.15 });
   const tensors = new Map(
     entries.map(([name, shape, dtype]) => [name, { dtype, shape, data: state.get(name)?.bytes() ?? new Uint8Array() }]),
@@ -17,25 +28,46 @@ export async function tinyCheckpoint(folder: string): Promise<string> {
   return path;
 }
 
-/** A config that trains and evaluates; `data` has the folders images and annotation. */
-export function tinyConfig({ pretrained, data }: { pretrained: string; data: string }): string {
-  return `image_root: ${JSON.stringify(join(data, 'images'))}
-ann_root: ${JSON.stringify(join(data, 'annotation'))}
-dataset: coco
-pretrained: ${JSON.stringify(pretrained)}
-vit: tiny
-image_size: 96
-batch_size_train: 4
-batch_size_test: 8
-vit_grad_ckpt: True
-vit_ckpt_layer: 1
-queue_size: 64
-alpha: 0.4
-k_test: 8
-negative_all_rank: True
-init_lr: 1e-4
-weight_decay: 0.05
-min_lr: 0
-max_epoch: 2
-`;
+/** What an evaluation needs. */
+export function evaluationValues(pretrained: string): ConfigValues {
+  return {
+    image_root: join(tinyData, 'images'),
+    ann_root: join(tinyData, 'annotation'),
+    dataset: 'coco',
+    pretrained,
+    vit: 'tiny',
+    image_size: 96,
+    batch_size_test: 8,
+    k_test: 8,
+  };
+}
+
+/** What training needs: two epochs of twelve steps in one process. */
+export function trainingValues(pretrained: string): ConfigValues {
+  return {
+    ...evaluationValues(pretrained),
+    batch_size_train: 4,
+    vit_grad_ckpt: true,
+    vit_ckpt_layer: 1,
+    queue_size: 64,
+    alpha: 0.4,
+    negative_all_rank: true,
+    init_lr: 1e-4,
+    weight_decay: 0.05,
+    min_lr: 0,
+    max_epoch: 2,
+  };
+}
+
+/** Writes a config file and gives its path. */
+export function writeConfigFile(path: string, values: ConfigValues): string {
+  const lines = Object.entries(values).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
+  writeFileSync(path, lines.join(''));
+  return path;
+}
+
+/** Writes weights and a training config with `changes` into `folder`; gives the config's path. */
+export async function tinyRun(folder: string, changes: ConfigValues = {}): Promise<string> {
+  const pretrained = await tinyCheckpoint(folder);
+  return writeConfigFile(join(folder, 'train.yaml'), { ...trainingValues(pretrained), ...changes });
 }

@@ -1,6 +1,6 @@
 // What fine-tuning leaves behind is the reference's too: it loads checkpoint_best.pth and gives the scores that we give.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -9,9 +9,8 @@ import { startOwn, startReference } from '#blip/bench/programs.js';
 import { Reranked, Timed } from '#blip/bench/protocol.js';
 import { compareScores } from '#blip/bench/statistics.js';
 import { drawCaptions, drawImages } from '#blip/bench/workload.js';
-import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
-import { tinyCheckpoint, tinyConfig } from '../helpers/tiny-run.js';
+import { tinyRun } from '../helpers/tiny-run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-test-reads-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -21,9 +20,7 @@ const { BLIP_REFERENCE: reference, BLIP_PYTHON: python = 'python3' } = process.e
 test('the reference evaluates a checkpoint of this program to the same scores', async (t) => {
   if (reference === undefined)
     return t.skip('set BLIP_REFERENCE to a checkout of salesforce/BLIP and BLIP_PYTHON to its Python');
-  const config = join(folder, 'config.yaml');
-  const pretrained = await tinyCheckpoint(folder);
-  writeFileSync(config, tinyConfig({ pretrained, data: fixture('rule_tiny/data') as string }));
+  const config = await tinyRun(folder);
   const trained = await runCli([
     ...['--config', config, '--output_dir', folder, '--device', 'cpu', '--set', 'max_epoch=1', '--set', 'init_lr=1e-3'],
   ]);
@@ -52,6 +49,6 @@ test('the reference evaluates a checkpoint of this program to the same scores', 
   assert.deepEqual([both, one], [(12 + 36) * 10, 0]);
   assert.ok(maxDifference < 1e-4, `scores differ by ${maxDifference}`);
   // The comparison would mean nothing if both had ignored what was trained.
-  const untrained = compareScores(own, await scoresOf(pretrained, 'own'));
+  const untrained = compareScores(own, await scoresOf(join(folder, 'rule_tiny.pth'), 'own'));
   assert.ok(untrained.maxDifference > 1e-2, 'training has changed the scores');
 });
