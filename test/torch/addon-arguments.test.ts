@@ -39,6 +39,7 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
     ['name', 'string', 'aten::add'],
     ['overload', 'string', 'Tensor'],
   ],
+  entrust: [['handle', 'handle', tensor]],
   dispose: [['handle', 'handle', stale]],
   disposeAll: [['handles', 'array', [stale]]],
   liveHandles: [],
