@@ -1,4 +1,4 @@
-// The fault trials in full, one line each and a sum of every kind: what docs/faults.md records. About half an hour.
+// The fault trials in full, one line each and a sum of every kind: what docs/faults.md records. About ten minutes.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

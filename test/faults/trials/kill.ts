@@ -83,22 +83,25 @@ export async function runKillTrials(options: TrialOptions): Promise<Trial[]> {
         startCommand(
           runArguments(config, output, world, ['--save_every', every, ...(resume ? ['--resume', 'latest'] : [])]),
         );
-      const positions: string[] = [];
-      for (const [index, { victim, at }] of kills.entries()) {
+      let killed = 0;
+      for (const { victim, at } of kills) {
         // A run that is quicker than the one that was measured must be killed all the same: earlier, in another one.
-        for (let instant = at; !(await strike(start(index > 0), victim, instant)); instant /= 2) {
-          if (index > 0) break; // what is left after a resume may be too short to be killed in
+        // What is left after a resume may be too short to be killed in.
+        for (let instant = at; ; instant /= 2) {
+          const struck = await strike(start(killed > 0), victim, instant);
+          if (struck) killed++;
+          if (killed > 0) break;
           rmSync(output, { recursive: true });
         }
       }
       const last = start(true);
       const { code, stdout, stderr } = await last.ended;
       assert.equal(code, 0, stderr);
-      positions.push(/^Resuming .* in (epoch \d+ after step \d+)$/m.exec(stdout)?.[1] ?? 'the beginning');
+      const position = /^Resuming .* in (epoch \d+ after step \d+)$/m.exec(stdout)?.[1] ?? 'the beginning';
       await last.gone(0);
       assertSameResults(whole, output);
       rmSync(output, { recursive: true });
-      return `resumed in ${positions.join(', ')}; bit-equal`;
+      return `killed ${killed === 1 ? 'once' : 'twice'}, then resumed in ${position}; bit-equal`;
     });
     done.push(trial);
   }
