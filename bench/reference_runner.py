@@ -115,7 +115,7 @@ class Runner:
         rerank_begins = []
 
         def log_every(logger, *args):
-            rerank_begins.append(self.now())
+            rerank_begins.append((self.now(), time.process_time()))
             return self.log_every(logger, *args)
 
         self.utils.MetricLogger.log_every = log_every
@@ -123,13 +123,14 @@ class Runner:
             with self.autocast():
                 start, cpu = self.now(), time.process_time()
                 i2t, t2i = self.reference.evaluation(self.model, loader, self.device, {"k_test": k})
-                end, cpu = self.now(), time.process_time() - cpu
+                end, cpu_end = self.now(), time.process_time()
         finally:
             self.utils.MetricLogger.log_every = self.log_every
         if scores:
             save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
-        seconds = {"features": rerank_begins[0] - start, "rerank": end - rerank_begins[0], "cpu": cpu}
-        return {"seconds": seconds}
+        begin, cpu_begin = rerank_begins[0]
+        return {"seconds": {"features": begin - start, "rerank": end - begin, "cpu": cpu_end - cpu,
+                            "rerank_cpu": cpu_end - cpu_begin}}
 
     def load_training(self, vit_ckpt_layer, **setting):
         torch = self.torch

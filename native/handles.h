@@ -32,7 +32,10 @@ bool GetTensor(double handle, at::Tensor* out);
 bool GetGenerator(double handle, at::Generator* out);
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
 // True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
-bool DropHandle(double handle);
+// `untold` grows by what TellMemory answered for the handle, if that was on this thread: each has its own V8.
+bool DropHandle(double handle, int64_t* untold = nullptr);
+// The bytes to tell this thread's V8 of, where disposing of the tensor frees many and V8 was not told before; else 0.
+int64_t TellMemory(double handle);
 // What a worker thread calls when it opens the addon, and when its JavaScript has ended: nothing of it is left then
 // that could dispose what it made.
 void BeginThread();

@@ -1,5 +1,5 @@
-// x·Wᵀ + b with gradients; in float32 on the CPU through oneDNN. aten::linear goes through MKL there, which uses AVX-512
-// on Intel's processors alone: on AMD's that is half the speed.
+// x·Wᵀ + b with gradients; in float32 on the CPU through oneDNN. aten::linear goes through MKL there, which uses
+// AVX-512 on Intel's processors alone: on AMD's that is half the speed.
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
@@ -18,8 +18,8 @@ constexpr int64_t kLeastWeights = 1 << 18;
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   static const c10::OperatorHandle linear =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "");
-  torch::jit::Stack stack{x, w, bias.defined() ? c10::IValue(bias) : c10::IValue(), "none",
-                          c10::List<std::optional<at::Scalar>>(), ""};
+  torch::jit::Stack stack{
+      x, w, bias.defined() ? c10::IValue(bias) : c10::IValue(), "none", c10::List<std::optional<at::Scalar>>(), ""};
   linear.callBoxed(stack);
   return stack.front().toTensor();
 }
@@ -46,9 +46,8 @@ class OnednnLinear : public torch::autograd::Function<OnednnLinear> {
 };
 
 bool SuitsOnednn(const at::Tensor& x, const at::Tensor& w) {
-  static const bool there = at::hasMKLDNN() && c10::Dispatcher::singleton()
-                                                   .findSchema({"mkldnn::_linear_pointwise", ""})
-                                                   .has_value();
+  static const bool there =
+      at::hasMKLDNN() && c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""}).has_value();
   return there && x.is_cpu() && x.scalar_type() == at::kFloat && w.scalar_type() == at::kFloat &&
          w.numel() >= kLeastWeights && x.dim() >= 2 && x.numel() > 0 && x.size(-1) == w.size(1) &&
          at::globalContext().userEnabledMkldnn() && !at::autocast::is_autocast_enabled(at::kCPU);

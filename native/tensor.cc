@@ -49,20 +49,39 @@ Napi::Value IntArray(Napi::Env env, at::IntArrayRef list) {
   return array;
 }
 
+// V8 collects garbage by what it knows to be in use, and a tensor is a few bytes of JavaScript to it. Returns all bytes
+// that it knows of by now.
+int64_t Tell(Napi::Env env, int64_t bytes) {
+  int64_t total = 0;
+  napi_adjust_external_memory(env, bytes, &total);
+  return total;
+}
+
+// entrust(handle): the garbage collector is to dispose of it, and is told of its memory. All bytes that it was told of.
+Napi::Value Entrust(const Napi::CallbackInfo& info) {
+  const int64_t total = Tell(info.Env(), TellMemory(HandleOf(info, 0)));
+  return Napi::Number::New(info.Env(), static_cast<double>(total));
+}
+
 // dispose(handle): whether it was live. Disposing twice is harmless.
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), DropHandle(HandleOf(info, 0)));
+  int64_t untold = 0;
+  const bool live = DropHandle(HandleOf(info, 0), &untold);
+  if (untold > 0) Tell(info.Env(), -untold);
+  return Napi::Boolean::New(info.Env(), live);
 }
 
 // disposeAll(handles): how many were live.
 Napi::Value DisposeAll(const Napi::CallbackInfo& info) {
   double dropped = 0;
+  int64_t untold = 0;
   const int64_t fault = ReadArray(info.Env(), info[0], [&](napi_value element) {
     double handle;
     if (!ReadNumber(info.Env(), element, &handle) || !IsHandle(handle)) return false;
-    if (DropHandle(handle)) dropped++;
+    if (DropHandle(handle, &untold)) dropped++;
     return true;
   });
+  if (untold > 0) Tell(info.Env(), -untold);
   if (fault != kFits) Refuse(info, 0, "an array of handles", fault);
   return Napi::Number::New(info.Env(), dropped);
 }
@@ -219,6 +238,7 @@ Napi::Value Backward(const Napi::CallbackInfo& info) {
 void InitTensor(Napi::Env env, Napi::Object exports) {
   const Parameter handle{"handle", Want::kHandle}, tensor{"tensor", Want::kHandle}, dtype{"dtype", Want::kInteger};
   const Parameter sizes{"sizes", Want::kArray};
+  Export(env, exports, "entrust", Entrust, {handle});
   Export(env, exports, "dispose", Dispose, {handle});
   Export(env, exports, "disposeAll", DisposeAll, {{"handles", Want::kArray}});
   Export(env, exports, "liveHandles", LiveCount, {});

@@ -1,7 +1,7 @@
 // Checks what would be published: publint, the tarball's size and contents, its types, and that it works where it is
 // installed into an empty folder. Usage: node scripts/check-package.mjs
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
@@ -47,6 +47,8 @@ try {
   const report = JSON.parse(run('npx', ['--no-install', 'blip-retrieval', 'doctor', '--json'], folder));
   demand(report.usable, `The installed package is not usable: ${JSON.stringify(report.defects)}`);
   demand(report.addon.path.startsWith(folder), `The installed package uses the addon ${report.addon.path}.`);
+  const nccl = existsSync(join(root, 'build/Release/libblip_nccl.so'));
+  demand(report.addon.nccl || !nccl, `The installed package has no part for NCCL: ${report.addon.ncclDefect}`);
   run(process.execPath, ['--input-type=module', '-e', "await import('blip-retrieval')"], folder);
   console.log(`The package works where it is installed (${version}, LibTorch ${report.libtorch.version}).`);
 } catch (error) {

@@ -27,3 +27,8 @@ export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
+
+/** Whether LibTorch found no memory, on the device or in the machine; as it said it, or in a UserError. */
+export function isMemoryShort(error: unknown): boolean {
+  return [error, error instanceof Error ? error.cause : undefined].some((e) => codeOf(e) === 'ERR_TORCH_MEMORY');
+}

@@ -89,7 +89,7 @@ export class OwnTraining {
             const images = batches[step];
             if (images === undefined) return null;
             const rows = Array.from({ length: batch }, (_, i) => step * batch + i);
-            return { images, rows, idx: rows, texts: rows.map((row) => texts[row] ?? new Int32Array()) };
+            return { images, rows, idx: rows, texts: rows.map((row) => texts[row] ?? new Int32Array()), unread: [] };
           },
           close: () => {},
         }),

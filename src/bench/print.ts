@@ -19,6 +19,7 @@ export function printRerank(report: RerankReport): string {
     ['', title.own, title.reference, 'ratio'],
     row('pairs a second, best', (p) => p.pairs_per_second.best, short),
     row('pairs a second, median', (p) => p.pairs_per_second.median, short),
+    row('pairs a CPU second, best', (p) => p.pairs_per_cpu_second.best, short),
     row('features, seconds, best', (p) => p.feature_seconds.min, short),
     row('whole evaluation, seconds, best', (p) => p.total_seconds.min, short),
     row('whole evaluation, CPU seconds', (p) => p.cpu_seconds.min, short),

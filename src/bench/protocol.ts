@@ -71,9 +71,9 @@ export type Hello = z.infer<typeof Hello>;
 export const Timed = z.object({ seconds });
 /**
  * Seconds of the features of texts and images, and of the re-ranking; and the seconds that all threads together
- * computed in both, which say something even where other programs share the machine.
+ * computed in both, and in the re-ranking, which say something even where other programs share the machine.
  */
-const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds });
+const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds, rerank_cpu: seconds });
 export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
 export const Reranked = z.object({ seconds: PhaseSeconds });
 /** Of each step: seconds from batch to batch and both losses; and the seconds that all threads computed in all of them. */

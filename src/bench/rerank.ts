@@ -34,6 +34,8 @@ export interface ProgramReport {
   rounds: PhaseSeconds[];
   /** Pairs that the reference scores, divided by the seconds of re-ranking: the shortest and the median. */
   pairs_per_second: { best: number; median: number };
+  /** The same by the seconds that all threads together computed. */
+  pairs_per_cpu_second: { best: number; median: number };
   feature_seconds: Summary;
   total_seconds: Summary;
   /** Of all threads, in the whole evaluation. */
@@ -153,12 +155,14 @@ async function report(
 ): Promise<ProgramReport> {
   const memory = await program.worker.ask({ op: 'memory' }, Memory);
   const rerank = summary(program.rounds.map((seconds) => seconds.rerank));
+  const cpu = summary(program.rounds.map((seconds) => seconds.rerank_cpu));
   const { i2t, t2i } = readScores(scoresOf(folder, program.name));
   const img2txt = Array.from({ length: images }, (_, i) => [...imageOfText.keys()].filter((t) => imageOfText[t] === i));
   return {
     versions: program.versions,
     rounds: program.rounds,
     pairs_per_second: { best: pairs / rerank.min, median: pairs / rerank.median },
+    pairs_per_cpu_second: { best: pairs / cpu.min, median: pairs / cpu.median },
     feature_seconds: summary(program.rounds.map((seconds) => seconds.features)),
     total_seconds: summary(program.rounds.map(total)),
     cpu_seconds: summary(program.rounds.map((seconds) => seconds.cpu)),

@@ -1,9 +1,9 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Prepares model, data and position, then runs the training loop.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { requireImages } from '../data/present.js';
 import { TrainingSampler } from '../data/sampler.js';
-import { trainingEpoch } from '../data/training-loader.js';
-import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
+import { loadTrainingSet } from '../data/training-set.js';
 import { DataParallel } from '../distributed/data-parallel.js';
 import { exchangeOf } from '../distributed/process-group.js';
 import { restartedSince } from '../distributed/rank.js';
@@ -13,19 +13,28 @@ import type { SplitReport } from '../evaluation/report.js';
 import { runSplit } from '../evaluation/split-run.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { isEvaluated } from '../model/entries.js';
-import { normalizeImages } from '../model/normalize-images.js';
 import { describeLoad, loadTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
 import { pythonDict } from '../python-format.js';
 import { AdamW } from '../torch/adamw.js';
 import { manualSeed } from '../torch/generator.js';
-import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
-import { type Progress, type RunIdentity, startOfRun } from '../training/progress.js';
+import { type EpochOptions, epochBatches } from '../training/epoch-batches.js';
+import { type RunIdentity, startOfRun } from '../training/progress.js';
 import { ranksOf } from '../training/ranks.js';
-import { type EpochBatches, type Outcome, onlyRank, type TrainingRun, train } from '../training/train.js';
-import { restoreRandom, resumeFrom } from '../training/training-checkpoint.js';
-import { type Prepared, pretrainedFile, type RetrievalResult, type SplitName, splitRunOptions } from './retrieval.js';
+import { takeUp } from '../training/resume.js';
+import { checkpointBytes, roomWarning } from '../training/room.js';
+import { hasEpochs } from '../training/run-logs.js';
+import { StopSignals } from '../training/stop-signals.js';
+import { type Ended, onlyRank, type TrainingRun, train } from '../training/train.js';
+import {
+  type Prepared,
+  pretrainedFile,
+  type RetrievalResult,
+  SPLITS,
+  type SplitName,
+  splitRunOptions,
+} from './retrieval.js';
 
 /** The checkpoint to go on from: what this run itself has saved before a restart, else what `--resume` names, else none. */
 function resumeFile({ options, print }: Prepared): string | undefined {
@@ -45,63 +54,12 @@ function resumeFile({ options, print }: Prepared): string | undefined {
   return undefined;
 }
 
-/** Batches of an epoch from the loader's workers, as the training loop takes them. */
-function epochBatches(
-  { architecture, options, device }: Prepared,
-  set: TrainingSet,
-  tokens: Int32Array[],
-  sampler: TrainingSampler,
-) {
-  const size = architecture.vision.imageSize;
-  const { seed, skipBadImages } = options;
-  return (epoch: number, firstBatch: number): EpochBatches => {
-    const { loader, rows: order } = trainingEpoch({ set, sampler, epoch, seed, firstBatch, size, skipBadImages });
-    return {
-      next() {
-        const batch = loader.next();
-        if (batch === null) return null;
-        const rows = [...order.subarray(batch.start, batch.start + batch.count)];
-        const bytes = batch.data.subarray(0, batch.count * size * size * 3);
-        const images = scope(() =>
-          normalizeImages(ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]), device),
-        );
-        batch.release();
-        return {
-          images,
-          rows,
-          texts: rows.map((row) => tokens[row] ?? new Int32Array()),
-          idx: rows.map((row) => set.idx[row] ?? 0),
-        };
-      },
-      close: () => loader.close(),
-    };
-  };
-}
-
-/** Counts SIGINT and SIGTERM: the first asks for a save at the next step, a second ends the process at once. */
-function watchSignals(): { caught: () => NodeJS.Signals | undefined; end: () => void } {
-  let caught: NodeJS.Signals | undefined;
-  const handlers = (['SIGINT', 'SIGTERM'] as const).map((signal) => {
-    const handler = () => {
-      caught = signal;
-    };
-    process.once(signal, handler);
-    return { signal, handler };
-  });
-  return {
-    caught: () => caught,
-    end: () => {
-      for (const { signal, handler } of handlers) process.off(signal, handler);
-    },
-  };
-}
-
 /**
  * Trains, with an evaluation after every epoch. Gives the reports of the last evaluation; undefined when the run was
  * stopped before one. A run stopped by a signal sets the exit code a shell expects (130, 143).
  */
 export async function fineTune(prepared: Prepared): Promise<RetrievalResult | undefined> {
-  const { config, options, architecture, device, splits, tokenizer, print, group } = prepared;
+  const { config, options, architecture, device, splits, tokenizer, print, group, isMain } = prepared;
   const [rank, worldSize] = [group?.rank ?? 0, group?.worldSize ?? 1];
   const settings = config.training;
   if (settings === undefined) throw new UserError(`${options.config} lacks settings that training needs`);
@@ -112,6 +70,10 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     dataset,
     download: (url: string, destination: string) => download(url, destination),
   });
+  if (isMain && !options.skipBadImages) {
+    requireImages(set.images, 'the train split');
+    for (const name of SPLITS) requireImages(splits[name].images, `the ${name} split`);
+  }
   const batchSize = settings.batchSizeTrain;
   const sampler = new TrainingSampler({ length: set.images.length, world: worldSize, rank, batchSize });
   const tokens = set.captions.map((caption) => Int32Array.from(tokenizer.encode(caption).ids));
@@ -139,22 +101,18 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
   const ranks = group && parallel ? ranksOf(group, parallel) : onlyRank;
   const identity: RunIdentity = { worldSize, batchSize, rows: set.images.length, seed: options.seed };
   manualSeed(options.seed + rank);
-  let start: Progress = startOfRun();
-  if (resume !== undefined) {
-    const resumed = await resumeFrom(resume, model, optimizer, identity, rank);
-    if (resumed.resume !== undefined) {
-      start = resumed.resume.progress;
-      restoreRandom(resumed.resume.random, device);
-      print(`Resuming ${resume} in epoch ${start.epoch} after step ${start.step}`);
-    } else {
-      start = { ...start, epoch: resumed.epoch + 1 };
-      print(`Resuming ${resume} with epoch ${start.epoch}; it holds no random state, so this is no exact continuation`);
-    }
-  }
+  const start =
+    resume === undefined
+      ? startOfRun()
+      : await takeUp(resume, { model, report, optimizer, identity, rank, rawConfig: config.raw, print });
+  const warning = isMain ? roomWarning(options.outputDir, checkpointBytes(model)) : undefined;
+  if (warning !== undefined) print(warning);
 
   // ---- training
   let last: RetrievalResult | undefined;
+  const signals = new StopSignals();
   const evaluate = async () => {
+    signals.release(); // it takes long, and what was trained is saved
     last = scope((): RetrievalResult => {
       const online = new Map([...model.state].filter(([name]) => isEvaluated(name)));
       const evaluated = new BlipRetrieval(online, architecture, { device, precision: options.precision });
@@ -162,11 +120,15 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
         runSplit(evaluated, tokenizer, name, splits[name], splitRunOptions(prepared)).report;
       return { val: run('val'), test: run('test') };
     });
+    signals.watch();
     print(pythonDict({ ...last.val.metrics }));
     print(pythonDict({ ...last.test.metrics }));
     return { val: last.val.metrics, test: last.test.metrics };
   };
-  const signals = watchSignals();
+  const epochOptions: EpochOptions = {
+    ...{ set, sampler, tokens, device, size: architecture.vision.imageSize },
+    ...{ seed: options.seed, skipBadImages: options.skipBadImages },
+  };
   const { saveEvery, maxSteps, accumulate, logEvery } = options.training;
   const run: TrainingRun = {
     model,
@@ -176,31 +138,33 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     identity,
     ranks,
     stepsPerEpoch: sampler.batches,
-    openEpoch: epochBatches(prepared, set, tokens, sampler),
+    openEpoch: (epoch, firstBatch) => epochBatches(epochOptions, epoch, firstBatch),
     evaluate,
     outputDir: options.outputDir,
-    resuming: resume !== undefined || options.training.resume !== undefined,
+    // Asked to resume what was never saved, lines of steps go; but not those of epochs, which must be another run's.
+    resuming: resume !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir)),
     saveEvery,
     maxSteps,
     accumulate,
     logEvery,
     logger: prepared.logger,
     print,
-    stopping: () => signals.caught() !== undefined,
+    stopping: () => signals.caught !== undefined,
   };
   print('Start training');
-  let outcome: Outcome;
+  let ended: Ended;
   try {
-    outcome = await train(run, start);
+    signals.watch();
+    ended = await train(run, start);
   } finally {
-    signals.end();
+    signals.release();
     parallel?.dispose();
     model.dispose();
   }
-  const signal = signals.caught();
-  if (outcome === 'stopped') {
+  const signal = signals.caught;
+  if (ended.outcome === 'stopped') {
     print(
-      `Stopped${signal ? ` by ${signal}` : ` after ${maxSteps} steps`}; checkpoint_last.pth is saved, --resume latest goes on`,
+      `Stopped${signal ? ` by ${signal}` : ''} after ${ended.steps} steps; checkpoint_last.pth is saved, --resume latest goes on`,
     );
     if (signal) process.exitCode = signal === 'SIGINT' ? 130 : 143;
   }

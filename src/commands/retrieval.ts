@@ -6,6 +6,7 @@ import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
 import { endWithLauncher, ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
 import { download, fetchPretrained } from '../download.js';
+import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
 import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
 import { type Architecture, architectureOf } from '../model/architecture.js';
@@ -143,6 +144,15 @@ async function evaluate(prepared: Prepared): Promise<RetrievalResult> {
   return { val, test };
 }
 
+/** The settings that lower what memory is needed, after what could not be allocated. */
+function withMemoryAdvice(error: unknown, evaluating: boolean): UserError {
+  const settings = evaluating
+    ? 'lower batch_size_test or feature_memory'
+    : 'lower batch_size_train or queue_size, or raise vit_ckpt_layer with vit_grad_ckpt: True (in the evaluation: batch_size_test, feature_memory)';
+  const what = error instanceof UserError ? error.message : `memory is short: ${messageOf(error)}`;
+  return new UserError(`${what}; ${settings}, or use a machine with more memory`, { cause: error });
+}
+
 /**
  * Evaluates (`evaluate`) or fine-tunes; results go to the output folder. `place` is this process's among the ranks of
  * the run, undefined for one process; every rank gets the same results. Gives the recalls of the evaluated model, or of
@@ -153,9 +163,10 @@ export async function runRetrieval(options: RetrievalOptions, place?: Rank): Pro
   const started = performance.now();
   const prepared = await prepare(options, place);
   const { print, isMain } = prepared;
-  const result = options.evaluate
-    ? await evaluate(prepared)
-    : await (await import('./fine-tune.js')).fineTune(prepared);
+  const work = options.evaluate ? evaluate : (await import('./fine-tune.js')).fineTune;
+  const result = await work(prepared).catch((error: unknown) => {
+    throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
+  });
   if (result !== undefined && isMain) console.log(recallTable([result.val, result.test]));
   print(
     `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`,

@@ -1,5 +1,7 @@
 // The memory that an image loader shares with its worker threads: what is where, and the few steps on it.
 
+import { UserError } from '../errors.js';
+
 /** Int32 cells that exist once. */
 export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
 
@@ -125,6 +127,19 @@ export class LoaderMemory {
   }
 }
 
+/** @throws UserError when the machine does not have that much */
+function pixelMemory({ slots, batchSize, size }: Pick<LoaderPlan, 'slots' | 'batchSize' | 'size'>): SharedArrayBuffer {
+  const bytes = slots * batchSize * size * size * 3;
+  try {
+    return new SharedArrayBuffer(bytes);
+  } catch (error) {
+    throw new UserError(
+      `memory is short: ${slots * batchSize} decoded images of ${size} x ${size} pixels at a time are ${bytes} bytes; lower the batch size`,
+      { cause: error },
+    );
+  }
+}
+
 /** Memory of a new loader, all slots open for the first batches. */
 export function allocate(
   paths: readonly string[],
@@ -142,7 +157,7 @@ export function allocate(
     worker: -1,
     images: paths.length,
     control: new SharedArrayBuffer(4 * cells),
-    pixels: new SharedArrayBuffer(shape.slots * shape.batchSize * shape.size * shape.size * 3),
+    pixels: pixelMemory(shape),
     pathOffsets,
     pathBytes,
   };

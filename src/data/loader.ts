@@ -91,7 +91,7 @@ export class ImageLoader {
     const batches = Math.ceil(paths.length / batchSize);
     const plan = allocate(paths, {
       size,
-      batchSize,
+      batchSize: Math.max(1, Math.min(batchSize, paths.length)),
       workers: Math.min(workers, paths.length),
       slots: Math.max(1, Math.min(slots, batches)),
       maxPixels: options.maxPixels,
@@ -146,7 +146,8 @@ export class ImageLoader {
     const [first] = bad;
     if (first !== undefined && !this.#skip) {
       this.close();
-      throw new UserError(first.message);
+      const { message } = first;
+      throw new UserError(`${message.replace(/\.$/, '')}, or go on without it: --skip_bad_images.`);
     }
     this.#batch += 1;
     this.#held.add(slot);

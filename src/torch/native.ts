@@ -13,6 +13,8 @@ export interface Native {
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
   linear(x: Handle, weight: Handle, bias: Handle): Handle;
 
+  /** Tells V8 of the memory of a tensor that it alone will dispose of; returns the bytes that it knows of in all. */
+  entrust(handle: Handle): number;
   dispose(handle: Handle): boolean;
   disposeAll(handles: readonly Handle[]): number;
   liveHandles(): number;

@@ -22,13 +22,13 @@ export function dtypeCode(dtype: DType): number {
   return DTYPES[dtype].code;
 }
 
-/** Throws a native failure on. Memory is the one that a user can mend, so it becomes a sentence here. */
+/**
+ * Throws a native failure on. Memory is the one that a user can mend, so it becomes a sentence here; which setting
+ * lowers what is needed is for the caller to add (isMemoryShort).
+ */
 export function rethrow(error: unknown): never {
   if (codeOf(error) === 'ERR_TORCH_MEMORY')
-    throw new UserError(
-      `memory is short: ${messageOf(error)}; lower batch_size_test, or feature_memory, or use a machine with more memory`,
-      { cause: error },
-    );
+    throw new UserError(`memory is short: ${messageOf(error)}`, { cause: error });
   throw error;
 }
 

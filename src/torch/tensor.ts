@@ -5,9 +5,16 @@ import { type Handle, type NativeResult, native } from './native.js';
 /** 'cpu', 'cuda' or 'cuda:1', as PyTorch writes a device. */
 export type Device = string;
 
-// Outside any scope a forgotten tensor is freed some time after the garbage collector has noticed. A disposed handle
-// is never valid again, so disposing one a second time is harmless and nothing need be unregistered.
+// Outside any scope a forgotten tensor is freed some time after the garbage collector has noticed, and not before the
+// event loop turns: a loop that never waits needs scopes. A disposed handle is never valid again, so disposing one a
+// second time is harmless and nothing need be unregistered.
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
+
+/** Leaves a tensor to the garbage collector, which comes the sooner the more memory it is told of. */
+function entrust(tensor: Tensor): void {
+  forgotten.register(tensor, tensor.handle);
+  native().entrust(tensor.handle);
+}
 
 /** A scope that is running: the tensors it owns, and the scope around it. */
 interface Scope {
@@ -19,7 +26,7 @@ let current: Scope | undefined;
 
 /** Makes the innermost scope the tensor's owner or, outside all scopes, the garbage collector. */
 function own(tensor: Tensor): void {
-  if (current === undefined) forgotten.register(tensor, tensor.handle);
+  if (current === undefined) entrust(tensor);
   else current.made.push(tensor);
 }
 
@@ -196,7 +203,7 @@ export function keep<T extends Tensor>(tensor: T): T {
     const index = owner.made.lastIndexOf(tensor);
     if (index < 0) continue;
     owner.made.splice(index, 1);
-    forgotten.register(tensor, tensor.handle);
+    entrust(tensor);
     break;
   }
   return tensor;

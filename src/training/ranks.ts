@@ -17,10 +17,7 @@ export function ranksOf(group: ProcessGroup, parallel: DataParallel): Ranks {
         return { random: device.length === 0 ? { cpu: host } : { cpu: host, cuda: device }, meters: of };
       });
     },
-    sum(values) {
-      const all = group.gatherValues([...values]);
-      return values.map((_, i) => all.reduce((total, own) => total + (own[i] ?? 0), 0));
-    },
+    gather: (own) => group.gatherValues(own),
     any: (flag) =>
       scope(() => {
         const asked = ops.int64([flag ? 1 : 0]);

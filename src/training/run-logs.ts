@@ -1,6 +1,8 @@
 // log.txt and metrics.jsonl: lines are added while a run goes on, and a resumed run takes away what it will log again.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
+import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { cannotWrite, writeFileAtomically } from '../files.js';
 import type { Progress } from './progress.js';
 
@@ -14,6 +16,44 @@ export function addLine(outputDir: string, name: LogName, line: string): void {
   } catch (error) {
     throw cannotWrite(path, error);
   }
+}
+
+function linesOf(path: string): string[] {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  return text.split('\n').filter((line) => line !== '');
+}
+
+/** Whether log.txt tells of an epoch, of whatever run. */
+export function hasEpochs(outputDir: string): boolean {
+  return linesOf(join(outputDir, 'log.txt')).length > 0;
+}
+
+const [whole, recall] = [z.int(), z.number()];
+const EpochLine = z.object({
+  ...{ epoch: whole, best_epoch: whole, val_r_mean: recall },
+  ...{ test_txt_r1: recall, test_txt_r5: recall, test_txt_r10: recall, test_txt_r_mean: recall },
+  ...{ test_img_r1: recall, test_img_r5: recall, test_img_r10: recall, test_img_r_mean: recall, test_r_mean: recall },
+});
+
+/** What the log.txt in `folder` says of an epoch that was the best until then: r_mean on val, the metrics on test. */
+export function loggedBest(folder: string, epoch: number): { best: number; bestTest: RetrievalMetrics } | undefined {
+  for (const line of linesOf(join(folder, 'log.txt')).reverse()) {
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      continue; // a line in whose midst a run was killed
+    }
+    const { data: of } = EpochLine.safeParse(value);
+    if (of === undefined || of.epoch !== epoch || of.best_epoch !== epoch) continue;
+    const bestTest = {
+      ...{ txt_r1: of.test_txt_r1, txt_r5: of.test_txt_r5, txt_r10: of.test_txt_r10, txt_r_mean: of.test_txt_r_mean },
+      ...{ img_r1: of.test_img_r1, img_r5: of.test_img_r5, img_r10: of.test_img_r10, img_r_mean: of.test_img_r_mean },
+      r_mean: of.test_r_mean,
+    };
+    return { best: of.val_r_mean, bestTest };
+  }
+  return undefined;
 }
 
 /**

@@ -8,34 +8,22 @@ import type { RetrievalMetrics } from '../evaluation/recall.js';
 import type { StepLosses, TrainingModel } from '../model/training-model.js';
 import { pythonFixed, pythonFloat } from '../python-format.js';
 import type { AdamW } from '../torch/adamw.js';
-import { scope, type Tensor } from '../torch/tensor.js';
+import { scope } from '../torch/tensor.js';
+import type { EpochBatches } from './epoch-batches.js';
+import { firstNotFinite } from './finite.js';
 import { lastValue, MetricLogger, type MetricLoggerOptions, SmoothedValue } from './metric-logger.js';
-import { emptyMeters, METERS, type MeterName, type Progress, type RunIdentity } from './progress.js';
+import { emptyMeters, METERS, type MeterName, type MeterState, type Progress, type RunIdentity } from './progress.js';
 import { addLine, forgetLater } from './run-logs.js';
 import { learningRate, softTargetShare } from './schedule.js';
 import { captureRandom, type RankState, writeBestCheckpoint, writeLastCheckpoint } from './training-checkpoint.js';
-
-/** One batch as the loop gets it: pixels on the device, token rows, numbers of the images, rows of the file. */
-export interface LoadedBatch {
-  images: Tensor; // (B, 3, P, P) normalised; the loop disposes it
-  texts: Int32Array[];
-  idx: number[];
-  rows: number[];
-}
-
-/** The batches of an epoch from step `first` on. `next` blocks until one is there; null at the end. */
-export interface EpochBatches {
-  next(): LoadedBatch | null;
-  close(): void | Promise<void>;
-}
 
 /** Ranks of a run as the loop sees them; a run of one process has none to wait for. */
 export interface Ranks {
   rank: number;
   /** What each rank has for itself, in order; every rank must call it. */
   gatherStates(own: RankState): readonly RankState[];
-  /** The sums over all ranks; every rank must call it. */
-  sum(values: readonly number[]): number[];
+  /** A value that JSON can hold, of each rank, in order; every rank must call it. */
+  gather<T>(own: T): readonly T[];
   /** Whether any rank says so; every rank must call it. */
   any(flag: boolean): boolean;
   /** Called before a forward pass whose gradients are to be averaged. */
@@ -47,7 +35,7 @@ export interface Ranks {
 export const onlyRank: Ranks = {
   rank: 0,
   gatherStates: (own) => [own],
-  sum: (values) => [...values],
+  gather: (own) => [own],
   any: (flag) => flag,
   beforeForward: () => {},
   backward: (body) => body(),
@@ -82,8 +70,14 @@ export interface TrainingRun {
   stopping(): boolean;
 }
 
-/** How a run ended. */
+/** How an epoch ended. */
 export type Outcome = 'finished' | 'stopped';
+
+/** How a run ended, and after how many steps from its beginning. */
+export interface Ended {
+  outcome: Outcome;
+  steps: number;
+}
 
 /** The losses of a step that may still be on the device. */
 interface Pending {
@@ -93,14 +87,28 @@ interface Pending {
 }
 
 /** Trains from `start` on. A 'stopped' run has been saved and goes on from there. */
-export async function train(run: TrainingRun, start: Progress): Promise<Outcome> {
-  const { settings, ranks, outputDir } = run;
+export async function train(run: TrainingRun, start: Progress): Promise<Ended> {
+  const { settings, ranks, outputDir, maxSteps } = run;
   const isMain = ranks.rank === 0;
   const file = (name: string) => join(outputDir, name);
-  if (isMain && run.resuming) await forgetLater(outputDir, start, run.stepsPerEpoch);
+  const ended = (outcome: Outcome): Ended => ({ outcome, steps: stepsDone(run, progress) });
   let progress = start;
+  if (start.epoch >= settings.maxEpoch) {
+    run.print(
+      `Nothing is left to train: the run stands in epoch ${start.epoch}, counted from 0, and max_epoch is ${settings.maxEpoch}`,
+    );
+    return ended('finished');
+  }
+  if (isMain && run.resuming) await forgetLater(outputDir, start, run.stepsPerEpoch);
+  if (maxSteps !== undefined && stepsDone(run, start) >= maxSteps) return ended('stopped');
 
   const save = async (lr: number): Promise<void> => {
+    const unsound = firstNotFinite(run.model, run.optimizer);
+    if (unsound !== undefined)
+      throw new UserError(
+        `${unsound} is not finite after ${progress.step} steps of epoch ${progress.epoch}, and the last checkpoint was left as it is: ` +
+          'lower init_lr, or use --precision fp32; --resume latest goes on from that checkpoint',
+      );
     const states = ranks.gatherStates({ random: captureRandom(run.model.device), meters: progress.meters });
     if (!isMain) return;
     const { model, optimizer, rawConfig, identity } = run;
@@ -115,19 +123,17 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
   ) {
     const lr = learningRate(progress.epoch, settings.maxEpoch, settings.initLr, settings.minLr);
     const outcome = await trainEpoch(run, progress, lr, () => save(lr));
-    if (outcome === 'stopped') return 'stopped';
+    if (outcome === 'stopped') return ended('stopped');
 
     // ---- gather the stats of all ranks
-    const flat = METERS.flatMap((name) => [progress.meters[name].total, progress.meters[name].count]);
-    const summed = ranks.sum(flat);
-    const average = (name: MeterName) => {
-      const i = METERS.indexOf(name) * 2;
-      return (summed[i] ?? 0) / (summed[i + 1] ?? 1);
-    };
+    const meters = ranks.gather(progress.meters);
+    const total = (name: MeterName, of: keyof MeterState) => meters.reduce((sum, own) => sum + own[name][of], 0);
+    const average = (name: MeterName) => total(name, 'total') / total(name, 'count');
     run.print(`Averaged stats: ${METERS.map((name) => `${name}: ${pythonFixed(average(name), 4)}`).join('  ')}`);
 
     // ---- evaluate; what was trained is saved first
     await save(lr);
+    if (ranks.any(run.stopping())) return ended('stopped');
     const { val, test } = await run.evaluate();
     if (val.r_mean > progress.best || progress.bestTest === undefined) {
       progress = { ...progress, best: Math.max(progress.best, val.r_mean), bestEpoch: progress.epoch, bestTest: test };
@@ -150,7 +156,12 @@ export async function train(run: TrainingRun, start: Progress): Promise<Outcome>
       addLine(outputDir, 'log.txt', `{${fields.join(', ')}}`);
     }
   }
-  return 'finished';
+  return ended('finished');
+}
+
+/** Steps from the beginning of the run to `progress`. */
+function stepsDone({ stepsPerEpoch }: Pick<TrainingRun, 'stepsPerEpoch'>, { epoch, step }: Progress): number {
+  return epoch * stepsPerEpoch + step;
 }
 
 /** What one epoch's steps need of a run. */
@@ -175,7 +186,7 @@ export async function trainEpoch(
   logger.addMeter('loss_ita', new SmoothedValue({ windowSize: 1, format: lastValue(4) }));
   const loop = logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, logEvery, first);
   const batches = run.openEpoch(epoch, first);
-  let withoutNegative = 0;
+  const met = { withoutNegative: 0, unread: [] as string[] };
   let pending: Pending[] = [];
 
   /** Reads losses from the device and counts them in. */
@@ -189,7 +200,7 @@ export async function trainEpoch(
           `the loss is not finite (ITM ${values.loss_itm}, ITA ${values.loss_ita}) in epoch ${epoch}, step ${step}, rank ${ranks.rank}, ` +
             `rows ${rows.map((row) => row + 1).join(', ')} of the training file: lower init_lr, or use --precision fp32; --resume latest goes on from the last save`,
         );
-      withoutNegative += losses.withoutNegative;
+      met.withoutNegative += losses.withoutNegative;
       for (const [name, value] of Object.entries({ lr, ...values }) as [MeterName, number][]) {
         progress.meters[name].total += value;
         progress.meters[name].count += 1;
@@ -207,8 +218,10 @@ export async function trainEpoch(
       if (batch === null)
         throw new UserError(`the image loader ended after ${step} of ${stepsPerEpoch} steps of epoch ${epoch}`);
       loop.dataReady();
+      met.unread.push(...batch.unread);
       const alpha = softTargetShare(settings.alpha, epoch, step, stepsPerEpoch);
       const updates = (step + 1) % accumulate === 0 || step === stepsPerEpoch - 1;
+      const together = Math.min(accumulate, stepsPerEpoch - step + (step % accumulate)); // an epoch's last may be fewer
 
       // ---- one step; forward waits for the device once, for the negatives
       if (updates) ranks.beforeForward();
@@ -216,7 +229,7 @@ export async function trainEpoch(
         const result = model.forward(batch, alpha);
         settle(); // the step before: its losses have long been computed
         if (step % accumulate === 0) optimizer.zeroGrad();
-        ranks.backward(() => result.backward(1 / accumulate), updates);
+        ranks.backward(() => result.backward(1 / together), updates);
         if (updates) optimizer.step(lr);
         return { ita: result.ita, itm: result.itm, withoutNegative: result.withoutNegative };
       });
@@ -229,7 +242,7 @@ export async function trainEpoch(
       // ---- signals are seen when the event loop turns; a stop is agreed upon by all ranks
       await setImmediate();
       if (!updates) continue; // gradients of part of an update are in no checkpoint
-      const steps = epoch * stepsPerEpoch + step + 1;
+      const steps = stepsDone(run, progress);
       const ends = ranks.any(run.stopping()) || (run.maxSteps !== undefined && steps >= run.maxSteps);
       const due = run.saveEvery !== undefined && steps % run.saveEvery < accumulate && step + 1 < stepsPerEpoch;
       if (ends || due) {
@@ -248,9 +261,23 @@ export async function trainEpoch(
     await batches.close();
   }
   loop.end();
+  reportOdd(run, ranks.gather(met));
+  return 'finished';
+}
+
+/** Says what of an epoch's rows was not as it should be, on all ranks. */
+function reportOdd(
+  { print }: Pick<TrainingRun, 'print'>,
+  met: readonly { withoutNegative: number; unread: string[] }[],
+) {
+  const unread = met.flatMap((own) => own.unread);
+  if (unread.length > 0)
+    print(
+      `${unread.length} rows of this epoch had an image that could not be read and were trained on as grey: ${unread[0]} is the first`,
+    );
+  const withoutNegative = met.reduce((sum, own) => sum + own.withoutNegative, 0);
   if (withoutNegative > 0)
-    run.print(
+    print(
       `${withoutNegative} rows of this epoch had no other image or text in their batch to be told from, and went without that negative`,
     );
-  return 'finished';
 }

@@ -164,12 +164,13 @@ export interface Resumed {
   /** Undefined for a checkpoint_best.pth: it stands at the end of its epoch, without random states. */
   resume: { progress: Progress; random: RandomState } | undefined;
   epoch: number;
+  /** The run's config as it was saved; nothing where it is no dict. */
+  config: ReadonlyMap<unknown, PickleValue>;
 }
 
 /**
- * Puts model, optimizer and, of a checkpoint_last.pth, the position back. `model` must have been built from the same
- * file. `rank` is
- * this process's. Throws a UserError when the file holds no optimizer, or belongs to another run than `identity` says.
+ * Puts the optimizer and, of a checkpoint_last.pth, the position back. `model` must have been built from the same file.
+ * `rank` is this process's. Throws a UserError when the file holds no optimizer, or belongs to another run than `identity` says.
  */
 export async function resumeFrom(
   path: string,
@@ -218,9 +219,11 @@ export async function resumeFrom(
     }),
   );
   const epoch = number('epoch');
+  const saved = at(checkpoint.root, 'config');
+  const config = saved instanceof Map ? saved : new Map<unknown, PickleValue>();
   if (at(checkpoint.root, 'resume') === undefined) {
     file.close();
-    return { resume: undefined, epoch };
+    return { resume: undefined, epoch, config };
   }
 
   const same: [name: string, here: number][] = [
@@ -255,7 +258,7 @@ export async function resumeFrom(
     bestEpoch: number('resume', 'best_epoch'),
     bestTest: isMetrics(bestTest) ? bestTest : undefined,
   };
-  return { resume: { progress, random }, epoch };
+  return { resume: { progress, random }, epoch, config };
 }
 
 function isMetrics(value: unknown): value is RetrievalMetrics {

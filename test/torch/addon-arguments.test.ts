@@ -39,6 +39,7 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
     ['name', 'string', 'aten::add'],
     ['overload', 'string', 'Tensor'],
   ],
+  entrust: [['handle', 'handle', tensor]],
   dispose: [['handle', 'handle', stale]],
   disposeAll: [['handles', 'array', [stale]]],
   liveHandles: [],
@@ -72,6 +73,11 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   setRequiresGrad: [
     ['tensor', 'tensor', tensor],
     ['flag', 'boolean', false],
+  ],
+  linear: [
+    ['x', 'tensor', tensor],
+    ['weight', 'tensor', tensor],
+    ['bias', 'tensor', tensor],
   ],
   isLeaf: [['tensor', 'tensor', tensor]],
   grad: [['tensor', 'tensor', tensor]],

@@ -1,0 +1,26 @@
+// SIGINT and SIGTERM while a run trains: noted, so that it can save at a step's end before it stops.
+
+/** Signals are noted when the event loop turns. A second one, once the first was noted, ends the process at once. */
+export class StopSignals {
+  #caught: NodeJS.Signals | undefined;
+  readonly #handlers = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({
+    signal,
+    handler: () => {
+      this.#caught = signal;
+    },
+  }));
+
+  /** The last signal that came while they were watched. */
+  get caught(): NodeJS.Signals | undefined {
+    return this.#caught;
+  }
+
+  watch(): void {
+    for (const { signal, handler } of this.#handlers) process.once(signal, handler);
+  }
+
+  /** From here on a signal ends the process at once, even in the midst of native code. */
+  release(): void {
+    for (const { signal, handler } of this.#handlers) process.off(signal, handler);
+  }
+}

@@ -1,0 +1,180 @@
+// What can cost a night of fine-tuning: bad data, numbers that overflow, settings that change, signals, a wrong resume.
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/read.js';
+import { startCommand } from '../helpers/command.js';
+import { runCli } from '../helpers/run-cli.js';
+import { readJson } from '../helpers/tensors.js';
+import { tinyData, tinyRun } from '../helpers/tiny-run.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-mishaps-'));
+let config = '';
+
+const argumentsFor = (output: string, ...more: string[]) => [
+  ...['--config', config, '--output_dir', join(folder, output), '--device', 'cpu'],
+  ...more,
+];
+const run = (output: string, ...more: string[]) => runCli(argumentsFor(output, ...more), { OMP_NUM_THREADS: '1' });
+const file = (output: string, name: string) => join(folder, output, name);
+const read = (output: string, name: string) => readFileSync(file(output, name));
+const stepOf = (output: string) =>
+  flattenCheckpoint(openCheckpoint(file(output, 'checkpoint_last.pth'))).values.get('resume/step');
+
+/** A copy of the annotations in which `change` was made to the rows of one split. */
+function annotations<T>(name: string, split: string, change: (rows: T[]) => T[]): string {
+  const path = join(folder, name);
+  cpSync(join(tinyData, 'annotation'), path, { recursive: true });
+  const annotation = join(path, `coco_karpathy_${split}.json`);
+  writeFileSync(annotation, JSON.stringify(change(readJson<T[]>(annotation))));
+  return path;
+}
+
+before(async () => {
+  config = await tinyRun(folder);
+  const whole = await run('whole');
+  assert.equal(whole.code, 0, whole.stderr);
+  const part = await run('part', '--max_steps', '7');
+  assert.equal(part.code, 0, part.stderr);
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A copy of the output of another run. */
+function copyOf(output: string, name: string): string {
+  cpSync(join(folder, output), join(folder, name), { recursive: true });
+  return name;
+}
+
+test('an image that cannot be read ends training, or is counted over all ranks', async () => {
+  const images = join(folder, 'images');
+  cpSync(join(tinyData, 'images'), images, { recursive: true });
+  truncateSync(join(images, 'train/train_000010.jpg'), 500);
+  const strict = await run('strict', '--set', `image_root=${images}`);
+  assert.equal(strict.code, 1);
+  assert.match(strict.stderr, /train_000010\.jpg is truncated or damaged .*--skip_bad_images/);
+  const lenient = await run(
+    'lenient',
+    ...['--set', `image_root=${images}`, '--set', 'max_epoch=1', '--skip_bad_images', '--nproc_per_node', '2'],
+  );
+  assert.equal(lenient.code, 0, lenient.stderr);
+  // Two captions of this image, whichever rank has them.
+  assert.match(lenient.stdout, /^2 rows of this epoch had an image that could not be read .*train_000010\.jpg is/m);
+});
+
+for (const split of ['train', 'val'])
+  test(`an image of the ${split} split that is not there is found before training`, async () => {
+    const path = annotations<{ image: string }>(`absent_${split}`, split, (rows) =>
+      rows.map((row, i) => (i === rows.length - 1 ? { ...row, image: 'nowhere/at_all.jpg' } : row)),
+    );
+    const { code, stdout, stderr } = await run(`absent_${split}_out`, '--set', `ann_root=${path}`);
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`^error: 1 of the \\d+ images of the ${split} split do not exist, .*at_all\\.jpg`));
+    assert.doesNotMatch(stdout, /Start training/);
+  });
+
+test('weights that have overflowed while the loss was finite are not saved over those that are sound', async () => {
+  copyOf('part', 'overflow');
+  const before = read('overflow', 'checkpoint_last.pth');
+  const { code, stderr } = await run('overflow', '--resume', '--save_every', '1', '--set', 'weight_decay=1e45');
+  assert.equal(code, 1);
+  assert.match(stderr, /is not finite after 8 steps of epoch 0, and the last checkpoint was left as it is/);
+  assert.ok(read('overflow', 'checkpoint_last.pth').equals(before));
+});
+
+test('a resumed run says which settings are others, and refuses those that would begin anew', async () => {
+  copyOf('part', 'changed');
+  const told = await run('changed', '--resume', '--max_steps', '8', '--set', 'init_lr=5e-5', '--set', 'alpha=0.1');
+  assert.equal(told.code, 0, told.stderr);
+  assert.match(
+    told.stdout,
+    /^Going on with other settings than until here: alpha 0\.4, now 0\.1; init_lr 0\.0001, now 0\.00005$/m,
+  );
+  const refused = await run('changed', '--resume', '--set', 'queue_size=32');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /cannot be resumed: image_queue is \[256,64\] in it and \[256,32\] here/);
+});
+
+test('a run that has done its steps does no more', async () => {
+  copyOf('part', 'enough');
+  const { code, stdout, stderr } = await run('enough', '--resume', '--max_steps', '7');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^Stopped after 7 steps/m);
+  assert.equal(stepOf('enough'), 7);
+});
+
+test('to resume what was never saved costs no line of log.txt', async () => {
+  mkdirSync(join(folder, 'unsaved'));
+  cpSync(file('whole', 'log.txt'), file('unsaved', 'log.txt'));
+  const { code, stdout, stderr } = await run('unsaved', '--resume', '--max_steps', '1');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /no .*checkpoint_last\.pth to resume from yet: starting from the beginning/);
+  assert.ok(read('unsaved', 'log.txt').equals(read('whole', 'log.txt')));
+});
+
+test('with fewer epochs than were trained nothing is done, and nothing lost', async () => {
+  copyOf('whole', 'shorter');
+  const { code, stdout, stderr } = await run('shorter', '--resume', '--set', 'max_epoch=1');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^Nothing is left to train: the run stands in epoch 1, counted from 0, and max_epoch is 1$/m);
+  assert.ok(read('shorter', 'log.txt').equals(read('whole', 'log.txt')));
+});
+
+test('a run that goes on from checkpoint_best.pth does not replace it by a worse one', async () => {
+  copyOf('whole', 'best');
+  const epoch = flattenCheckpoint(openCheckpoint(file('best', 'checkpoint_best.pth'))).values.get('epoch');
+  // Recalls that no later epoch can exceed.
+  const lines = read('best', 'log.txt').toString().trimEnd().split('\n');
+  const perfect = lines.map((line) => {
+    const fields = JSON.parse(line);
+    return JSON.stringify(fields.epoch === epoch ? { ...fields, best_epoch: epoch, val_r_mean: 100 } : fields);
+  });
+  writeFileSync(file('best', 'log.txt'), `${perfect.join('\n')}\n`);
+  const more = ['--resume', file('best', 'checkpoint_best.pth'), '--set', 'max_epoch=3'];
+  const { code, stderr } = await run('best', ...more);
+  assert.equal(code, 0, stderr);
+  assert.ok(read('best', 'checkpoint_best.pth').equals(read('whole', 'checkpoint_best.pth')));
+  const last = JSON.parse(read('best', 'log.txt').toString().trimEnd().split('\n').at(-1) ?? '');
+  assert.deepEqual([last.epoch, last.best_epoch], [2, epoch]);
+
+  rmSync(file('best', 'log.txt'));
+  const unknown = await run('best', ...more, '--max_steps', '1');
+  assert.match(unknown.stdout, /No log\.txt beside it tells its recalls/);
+});
+
+test('a signal ends an evaluation at once, and the resumed run ends as if there had been none', async () => {
+  // Long enough that a process that waited for its end would be seen to print its recalls.
+  const path = annotations('long', 'val', (rows) => Array.from({ length: 100 }, () => rows).flat());
+  const more = ['--set', `ann_root=${path}`, '--set', 'max_epoch=1'];
+  const undisturbed = await run('undisturbed', ...more);
+  assert.equal(undisturbed.code, 0, undisturbed.stderr);
+  const command = startCommand(argumentsFor('disturbed', ...more));
+  await command.says('Computing features');
+  command.kill('SIGINT');
+  const { signal, stdout } = await command.ended;
+  assert.equal(signal, 'SIGINT');
+  assert.doesNotMatch(stdout, /r_mean/);
+  assert.ok(!existsSync(file('disturbed', 'log.txt')));
+  const resumed = await run('disturbed', ...more, '--resume');
+  assert.equal(resumed.code, 0, resumed.stderr);
+  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth'])
+    assert.ok(read('disturbed', name).equals(read('undisturbed', name)), `${name} differs`);
+});
+
+test('the last batches of an epoch count as much as the others, however few are added up', async () => {
+  // An epoch has 12 steps: both are one update from the mean of 12 gradients.
+  const weights = [];
+  for (const accumulate of ['12', '100']) {
+    const { code, stderr } = await run(`sum${accumulate}`, '--accumulate', accumulate, '--max_steps', '12');
+    assert.equal(code, 0, stderr);
+    weights.push(read(`sum${accumulate}`, 'checkpoint_last.pth'));
+  }
+  assert.ok(weights[0]?.equals(weights[1] ?? new Uint8Array()));
+});
+
+test('what memory is short for is named, with the settings of training', async () => {
+  const { code, stderr } = await run('memory', '--set', 'queue_size=10000000000000');
+  assert.equal(code, 1);
+  assert.match(stderr, /^error: memory is short: .*10240000000000000 bytes.*; lower batch_size_train or queue_size/);
+});
