@@ -20,6 +20,9 @@ import type { Device } from '../torch/tensor.js';
 import { MetricLogger, type MetricLoggerOptions } from '../training/metric-logger.js';
 import { type RetrievalOptions, resolveDevice } from './retrieval-options.js';
 
+/** How long rank 0, stopped by a signal, waits for the others to come to their end. */
+const SIGNALLED_PATIENCE_MS = 5_000;
+
 export const SPLITS = ['val', 'test'] as const;
 export type SplitName = (typeof SPLITS)[number];
 
@@ -168,6 +171,9 @@ export async function runRetrieval(options: RetrievalOptions, place?: Rank): Pro
   print(
     `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`,
   );
-  prepared.group?.destroy(); // not after a failure: the other ranks see the connection break
+  // Not after a failure: the other ranks see the connection break. After a signal nobody may be left to wait for: the
+  // launcher sends it when a rank was killed. The others wait until rank 0, which saves, is done and lets them go.
+  const signalled = isMain && process.exitCode !== undefined;
+  prepared.group?.destroy(signalled ? SIGNALLED_PATIENCE_MS : undefined);
   return result;
 }

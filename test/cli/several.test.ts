@@ -1,10 +1,11 @@
 // Several processes through the command line: the recalls of one process, training, ranks that are started again.
 // Kills that end a run are in test/faults.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { freePort, rankVariables } from '../distributed/ranks.js';
 import { startCommand } from '../helpers/command.js';
 import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
@@ -55,6 +56,31 @@ test('a rank that is killed is started again, and the run goes on from its last 
     const [a, b] = ['whole', 'restarted'].map((output) => readFileSync(join(folder, output, name)));
     assert.ok(a && b?.equals(a), `${name} differs`);
   }
+});
+
+test('after SIGTERM a rank does not wait for one that is gone', { timeout: 120_000 }, async (t) => {
+  const output = join(folder, 'left');
+  mkdirSync(output);
+  const port = await freePort();
+  const [first, second] = [0, 1].map((rank) =>
+    startCommand(
+      ['--config', config, '--output_dir', output, '--device', 'cpu', '--set', 'batch_size_train=1'],
+      ['env', ...Object.entries(rankVariables(rank, port)).map(([name, value]) => `${name}=${value}`)],
+    ),
+  );
+  assert.ok(first && second);
+  t.after(() => first.kill('SIGKILL'));
+  await first.says('Train Epoch: [0]');
+  // Rank 0 saves when the ranks have exchanged all there is: from there on nothing breaks when the other one is gone.
+  const watcher = watch(output, (_event, name) => {
+    if (name?.endsWith('.tmp')) second.kill('SIGKILL');
+  });
+  first.kill('SIGTERM');
+  const { code, stdout, stderr } = await first.ended;
+  watcher.close();
+  assert.equal(code, 143, stderr);
+  assert.match(stdout, /^Stopped by SIGTERM; checkpoint_last\.pth is saved/m);
+  assert.equal((await second.ended).signal, 'SIGKILL');
 });
 
 test('another number of processes cannot resume a run, and says so', async () => {
