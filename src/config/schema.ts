@@ -69,7 +69,8 @@ export const medFields = {
   num_hidden_layers: positive,
   num_attention_heads: positive,
   max_position_embeddings: z.number().int().min(35).describe('a whole number of at least 35'),
-  vocab_size: positive,
+  // What bert-base-uncased has, and the two tokens that BLIP adds: a smaller table would lack rows.
+  vocab_size: z.number().int().min(30_524).describe('a whole number of at least 30524'),
   encoder_width: positive,
   pad_token_id: natural,
   layer_norm_eps: z.number().positive().describe('a number above 0'),

@@ -21,6 +21,8 @@ export interface TextSizes {
   depth: number;
   heads: number;
   eps: number;
+  /** Standard deviation of weights that no checkpoint gives. */
+  initializerRange: number;
   /** Dropout of hidden states and of attention probabilities. Training only. */
   hiddenDropout: number;
   attentionDropout: number;
@@ -67,6 +69,7 @@ export function architectureOf(config: ArchitectureConfig): Architecture {
     depth: med.numHiddenLayers ?? bert.depth,
     heads: med.numAttentionHeads ?? bert.heads,
     eps: med.layerNormEps ?? 1e-12,
+    initializerRange: med.initializerRange ?? 0.02,
     hiddenDropout: med.hiddenDropoutProb ?? 0.1,
     attentionDropout: med.attentionProbsDropoutProb ?? 0.1,
   };

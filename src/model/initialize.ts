@@ -20,8 +20,8 @@ function truncatedNormal(shape: readonly number[]): Tensor {
   });
 }
 
-function normal(shape: readonly number[]): Tensor {
-  return scope(() => ops.mul(ops.randn(shape), 0.02));
+function normal(shape: readonly number[], deviation: number): Tensor {
+  return scope(() => ops.mul(ops.randn(shape), deviation));
 }
 
 /** PyTorch's default of Linear and Conv2d: uniform within ±1/√inputs. */
@@ -34,9 +34,10 @@ function defaultUniform(shape: readonly number[], inputs: number): Tensor {
 
 /**
  * The initial value of one entry of the model's state dict, on the CPU. Momentum copies are the caller's: they equal
- * their online twins. `inputs` is the number of inputs of the layer whose weight or bias this is.
+ * their online twins. `inputs` is the number of inputs of the layer whose weight or bias this is,
+ * `initializerRange` the text encoder's.
  */
-export function initialValue([name, shape, dtype]: Entry, inputs: number): Tensor {
+export function initialValue([name, shape, dtype]: Entry, inputs: number, initializerRange = 0.02): Tensor {
   const constant = (value: number, type: DType = dtype) => ops.full(shape, value, { dtype: type });
   if (name === 'temp') return constant(0.07);
   if (name === 'idx_queue') return constant(-100);
@@ -47,7 +48,7 @@ export function initialValue([name, shape, dtype]: Entry, inputs: number): Tenso
   if (/norm\d?\.bias$/i.test(name)) return constant(0);
   if (/^(vision_proj|text_proj|itm_head)|patch_embed/.test(name)) return defaultUniform(shape, inputs);
   if (name.endsWith('.bias')) return constant(0);
-  return name.startsWith('visual_encoder') ? truncatedNormal(shape) : normal(shape);
+  return name.startsWith('visual_encoder') ? truncatedNormal(shape) : normal(shape, initializerRange);
 }
 
 /** Number of inputs of each layer, by the name of its weight or bias. */

@@ -140,12 +140,14 @@ async function load(
   const file = mapFile(path);
   manualSeed(options.seed ?? 42);
   const inputs = inputsOf(entries);
+  const { initializerRange } = architecture.text;
   const state = new Map<string, Tensor>();
   for (const entry of entries) {
     const [name, shape] = entry;
     const ref = loaded.has(name) ? refs.get(name) : undefined;
     const value = scope(() => {
-      if (ref === undefined) return state.get(name.replace('_m.', '.')) ?? initialValue(entry, inputs(name));
+      if (ref === undefined)
+        return state.get(name.replace('_m.', '.')) ?? initialValue(entry, inputs(name), initializerRange);
       const tensor = tensorOf(file, ref, entry);
       return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
     });

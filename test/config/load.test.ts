@@ -202,7 +202,7 @@ test('the optional keys', () => {
 test('med_config is checked field by field', () => {
   const { message } = errorOf(() =>
     load(
-      `${published}med_config:\n  hiden_size: 64\n  hidden_act: relu\n  hidden_dropout_prob: 1\n  max_position_embeddings: 10\n`,
+      `${published}med_config:\n  hiden_size: 64\n  hidden_act: relu\n  hidden_dropout_prob: 1\n  max_position_embeddings: 10\n  vocab_size: 30522\n`,
     ),
   );
   assert.match(
@@ -211,6 +211,7 @@ test('med_config is checked field by field', () => {
   );
   assert.match(message, /line 27: expected 'gelu'/);
   assert.match(message, /line 28: .*from 0 to below 1/);
+  assert.match(message, /line 30: expected a whole number of at least 30524 for med_config\.vocab_size/);
   assert.match(message, /line 29: .*at least 35/);
   assert.match(
     errorOf(() => load(`${published}med_config: 3\n`)).message,

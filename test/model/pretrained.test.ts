@@ -5,6 +5,7 @@ import { architectureOf } from '#blip/model/architecture.js';
 import { isEvaluated, modelEntries } from '#blip/model/entries.js';
 import { compareEntries, describeLoad, interpolatePositions, loadPretrained } from '#blip/model/pretrained.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
+import * as ops from '#blip/torch/ops.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { assertClose, goldenTensors, readJson } from '../helpers/tensors.js';
 
@@ -67,6 +68,22 @@ test('odd.pth: an incomplete checkpoint is refused by name, and taken with allow
     assert.ok(a && b);
     assertClose(a, b, 0, `${name}, drawn twice with one seed,`);
   }
+});
+
+test('weights that no checkpoint gives have the standard deviation of med_config', async (t) => {
+  const path = fixture('pth/odd.pth');
+  if (!path) return t.skip(absent('pth/odd.pth'));
+  const architecture = architectureOf({
+    vit: 'tiny',
+    imageSize: 144,
+    queueSize: 128,
+    medConfig: { initializerRange: 0.5 },
+  });
+  const { state } = await loadPretrained(path, architecture, { allowPartial: true });
+  const words = state.get('text_encoder.embeddings.word_embeddings.weight');
+  assert.ok(words);
+  const meanSquare = ops.mean(ops.mul(words, words)).item();
+  assert.ok(Math.abs(Math.sqrt(meanSquare) - 0.5) < 0.01, `${Math.sqrt(meanSquare)}`);
 });
 
 test('a checkpoint of another vit is refused with the vision encoder named', async (t) => {
