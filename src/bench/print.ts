@@ -7,16 +7,23 @@ import type { SmallReport } from './small.js';
 import { bytes, short, table } from './table.js';
 import type { TrainProgramReport, TrainReport } from './train.js';
 
-export function printRerank(report: RerankReport): string {
-  const { options: o, own, reference, scores } = report;
-  const row = (name: string, of: (program: ProgramReport) => number, show: (value: number) => string) => [
+const heading = ['', title.own, title.reference, 'ratio'];
+
+/** A row of both programs' figure and our part of the reference's. */
+const rowOf =
+  <T>(own: T, reference: T) =>
+  (name: string, of: (program: T) => number, show: (value: number) => string) => [
     name,
     show(of(own)),
     show(of(reference)),
     short(of(own) / of(reference)),
   ];
+
+export function printRerank(report: RerankReport): string {
+  const { options: o, own, reference, scores } = report;
+  const row = rowOf(own, reference);
   const rows = [
-    ['', title.own, title.reference, 'ratio'],
+    heading,
     row('pairs a second, best', (p) => p.pairs_per_second.best, short),
     row('pairs a second, median', (p) => p.pairs_per_second.median, short),
     row('pairs a CPU second, best', (p) => p.pairs_per_cpu_second.best, short),
@@ -42,14 +49,9 @@ export function printRerank(report: RerankReport): string {
 
 export function printTrain(report: TrainReport): string {
   const { options: o, own, reference } = report;
-  const row = (name: string, of: (program: TrainProgramReport) => number, show: (value: number) => string) => [
-    name,
-    show(of(own)),
-    show(of(reference)),
-    short(of(own) / of(reference)),
-  ];
+  const row = rowOf(own, reference);
   const rows = [
-    ['', title.own, title.reference, 'ratio'],
+    heading,
     row('seconds a step, best', (p) => p.step_seconds.min, short),
     row('seconds a step, median', (p) => p.step_seconds.median, short),
     row('CPU seconds a step', (p) => p.cpu_seconds.min, short),
