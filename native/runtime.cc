@@ -1,5 +1,5 @@
 // State of the process and of the calling thread: random generators, gradient mode, autocast, precision, threads,
-// devices and their memory.
+// devices and their memory, locks of files.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
@@ -7,7 +7,10 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
+#include <sys/file.h>
 #include <torch/version.h>
+
+#include <cerrno>
 
 #include "exports.h"
 #include "handles.h"
@@ -196,6 +199,22 @@ Napi::Value EmptyCache(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+
+// ---- files
+
+// lockFile(descriptor): takes the kernel's lock of an open file until it is closed or the process ends, however it ends.
+// False when another open file holds it; null where the file system has no such locks.
+Napi::Value LockFile(const Napi::CallbackInfo& info) {
+  const auto descriptor = static_cast<int>(IntegerOf(info, 0, 0, INT32_MAX));
+  int failed;
+  do {
+    failed = flock(descriptor, LOCK_EX | LOCK_NB);
+  } while (failed != 0 && errno == EINTR);
+  TORCH_CHECK(failed == 0 || errno != EBADF, "no file is open as ", descriptor);
+  if (failed != 0 && errno != EWOULDBLOCK) return info.Env().Null();
+  return Napi::Boolean::New(info.Env(), failed == 0);
+}
+
 }  // namespace
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
@@ -222,4 +241,5 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
   Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
   Export(env, exports, "emptyCache", EmptyCache, {});
+  Export(env, exports, "lockFile", LockFile, {{"descriptor", Want::kInteger}});
 }

@@ -17,6 +17,7 @@ import { cudaState } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import type { Device } from '../torch/tensor.js';
+import { lockFolder } from '../training/folder-lock.js';
 import { MetricLogger, type MetricLoggerOptions } from '../training/metric-logger.js';
 import { type RetrievalOptions, resolveDevice } from './retrieval-options.js';
 
@@ -43,6 +44,8 @@ export interface Prepared {
   group: ProcessGroup | undefined;
   /** Rank 0 writes the files and prints. */
   isMain: boolean;
+  /** Lets another run train into the output folder. */
+  unlock(): void;
 }
 
 // ---- device
@@ -84,7 +87,6 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
   for (const note of options.notes) print(note);
   const config = loadConfig(options.config, options.set, { training: !options.evaluate });
   const architecture = architectureOf(config);
-  if (isMain) writeConfig(options.outputDir, config.raw);
   const device = chooseDevice(options, place, print);
   if (place !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
   manualSeed(options.seed + (place?.rank ?? 0));
@@ -99,10 +101,12 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
     ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
+  const unlock = isMain && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
+  if (isMain) writeConfig(options.outputDir, config.raw);
   const timeoutMs = options.collectiveTimeoutMs;
   const group =
     place !== undefined && place.worldSize > 1 ? ProcessGroup.init({ ...place, device, timeoutMs }) : undefined;
-  return { options, config, architecture, device, splits, tokenizer, logger, print, group, isMain };
+  return { options, config, architecture, device, splits, tokenizer, logger, print, group, isMain, unlock };
 }
 
 /** The checkpoint that the config names, as a local file. */
@@ -164,9 +168,11 @@ export async function runRetrieval(options: RetrievalOptions, place?: Rank): Pro
   const prepared = await prepare(options, place);
   const { print, isMain } = prepared;
   const work = options.evaluate ? evaluate : (await import('./fine-tune.js')).fineTune;
-  const result = await work(prepared).catch((error: unknown) => {
-    throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
-  });
+  const result = await work(prepared)
+    .catch((error: unknown) => {
+      throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
+    })
+    .finally(prepared.unlock);
   if (result !== undefined && isMain) console.log(recallTable([result.val, result.test]));
   print(
     `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration((performance.now() - started) / 1000)}; results are in ${options.outputDir}`,

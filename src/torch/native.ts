@@ -73,6 +73,8 @@ export interface Native {
   };
   resetPeakMemory(index: number): void;
   emptyCache(): void;
+  /** Takes the lock of an open file; false when another holds it, null where the file system has none. */
+  lockFile(descriptor: number): boolean | null;
 
   /** A process group's number; see native/distributed.cc, also for what follows. */
   initProcessGroup(

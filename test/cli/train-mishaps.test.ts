@@ -104,6 +104,24 @@ test('a run that has done its steps does no more', async () => {
   assert.equal(stepOf('enough'), 7);
 });
 
+test('a second run into the folder of one that trains is refused, and one that was killed bars nobody', async () => {
+  const command = startCommand(argumentsFor('shared', '--set', 'max_epoch=1000', '--save_every', '1'));
+  await command.says('Train Epoch: [0]');
+  const second = await run('shared', '--max_steps', '1', '--set', 'alpha=0.1');
+  assert.equal(second.code, 1);
+  assert.match(
+    second.stderr,
+    new RegExp(`^error: Another run is training into .*shared \\(process ${command.pid} on `),
+  );
+  assert.match(read('shared', 'config.yaml').toString(), /alpha: 0\.4/);
+  const evaluation = await run('shared', '--evaluate');
+  assert.equal(evaluation.code, 0, evaluation.stderr);
+  command.kill('SIGKILL');
+  await command.ended;
+  const resumed = await run('shared', '--resume', '--max_steps', '1');
+  assert.equal(resumed.code, 0, resumed.stderr);
+});
+
 test('to resume what was never saved costs no line of log.txt', async () => {
   mkdirSync(join(folder, 'unsaved'));
   cpSync(file('whole', 'log.txt'), file('unsaved', 'log.txt'));

@@ -116,6 +116,7 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   deviceMemory: [['index', 'integer', 0]],
   resetPeakMemory: [['index', 'integer', 0]],
   emptyCache: [],
+  lockFile: [['descriptor', 'integer', 1]],
   mirrorRows: [
     ['pixels', 'bytes', new Uint8Array(12)],
     ['width', 'integer', 2],

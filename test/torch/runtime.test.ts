@@ -1,5 +1,8 @@
-// State of process and thread: threads, autocast, devices that are not there.
+// State of process and thread: threads, autocast, devices that are not there, locks of files.
 import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { cudaState } from '#blip/torch/cuda.js';
 import { native } from '#blip/torch/native.js';
@@ -117,4 +120,17 @@ test('a GPU that is there', (t) => {
   assert.ok(addon.deviceName(0));
   assert.ok(addon.deviceMemory(0).free > 0);
   addon.synchronize(0);
+});
+
+test("the lock of a file is one open file's until it is closed", () => {
+  const folder = mkdtempSync(join(tmpdir(), 'blip-lock-'));
+  const [first, second] = [openSync(join(folder, 'lock'), 'a+'), openSync(join(folder, 'lock'), 'a+')];
+  assert.equal(addon.lockFile(first), true);
+  assert.equal(addon.lockFile(first), true); // held already
+  assert.equal(addon.lockFile(second), false);
+  closeSync(first);
+  assert.equal(addon.lockFile(second), true);
+  closeSync(second);
+  assert.throws(() => addon.lockFile(2 ** 20), /no file is open as 1048576/);
+  rmSync(folder, { recursive: true });
 });

@@ -1,0 +1,65 @@
+// One training run at a time in an output folder: two would replace each other's checkpoints.
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UserError } from '../errors.js';
+import { cannotWrite } from '../files.js';
+import { makeFolder } from '../folder.js';
+import { native } from '../torch/native.js';
+
+const NAME = '.training.lock';
+
+/** A run that was killed a moment ago may take some seconds to end, on a GPU above all. */
+const PATIENCE_MS = 15_000;
+const POLL_MS = 100;
+
+export interface FolderLockOptions {
+  print(line: string): void;
+  /** How long to wait for another run's end, in milliseconds. */
+  patienceMs?: number;
+}
+
+/**
+ * Takes `outputDir`, which is made where it is absent, for a training run until the returned function is called. The
+ * kernel holds the lock and lets go of it when the process ends, by kill -9 too, so a killed run never bars its
+ * resumption; the file stays and says who holds it. On a file system without locks nothing is barred.
+ * @throws UserError when another run holds the folder, or it cannot be written to
+ */
+export async function lockFolder(
+  outputDir: string,
+  { print, patienceMs = PATIENCE_MS }: FolderLockOptions,
+): Promise<() => void> {
+  makeFolder(outputDir);
+  const path = join(outputDir, NAME);
+  let descriptor: number;
+  try {
+    // Not emptied on opening: it may be another run's.
+    descriptor = openSync(path, 'a+');
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+  const started = performance.now();
+  for (let told = false; native().lockFile(descriptor) === false; told = true) {
+    if (performance.now() - started >= patienceMs) {
+      closeSync(descriptor);
+      throw new UserError(
+        `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints; choose another --output_dir, or stop that run`,
+      );
+    }
+    if (!told) print(`Another run holds ${outputDir}${holderOf(path)}: waiting ${patienceMs / 1000} s for its end`);
+    await sleep(POLL_MS);
+  }
+  try {
+    ftruncateSync(descriptor);
+    writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`);
+  } catch {
+    // A full disk: the lock holds without a name.
+  }
+  return () => closeSync(descriptor);
+}
+
+function holderOf(path: string): string {
+  const line = readFileSync(path, 'utf8').trim();
+  return line === '' ? '' : ` (${line})`;
+}

@@ -1,0 +1,36 @@
+// One training run at a time in a folder: who waits, who is refused, who goes on.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { lockFolder } from '#blip/training/folder-lock.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'blip-folder-lock-'));
+after(() => rmSync(folder, { recursive: true }));
+
+test('a folder is one run’s until it lets go, and the other is told whose', async () => {
+  const output = join(folder, 'a/b');
+  const lines: string[] = [];
+  const print = (line: string) => void lines.push(line);
+  const unlock = await lockFolder(output, { print });
+  const holder = `${output} \\(process ${process.pid} on .+, since \\d{4}-.+Z\\)`;
+  await assert.rejects(lockFolder(output, { print, patienceMs: 1 }), {
+    name: 'UserError',
+    message: new RegExp(`^Another run is training into ${holder}, .*choose another --output_dir, or stop that run$`),
+  });
+  assert.match(lines.join('\n'), new RegExp(`^Another run holds ${holder}: waiting 0\\.001 s for its end$`));
+  unlock();
+  (await lockFolder(output, { print, patienceMs: 0 }))();
+});
+
+test('a run that ends within the wait is waited for', async () => {
+  const output = join(folder, 'ending');
+  const lines: string[] = [];
+  const print = (line: string) => void lines.push(line);
+  const unlock = await lockFolder(output, { print });
+  const second = lockFolder(output, { print });
+  setImmediate(unlock);
+  (await second)();
+  assert.equal(lines.length, 1);
+});
