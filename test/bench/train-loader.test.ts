@@ -28,7 +28,7 @@ test('both programs take their turns and the report compares their times', async
      const fs = require('node:fs');
      if (!script.endsWith('reference_loader.py') || !fs.existsSync(script) || !fs.existsSync(vocabulary)) process.exit(9);
      const rows = JSON.parse(fs.readFileSync(folder + '/coco_karpathy_train.json', 'utf8'));
-     if (rows.length !== 32 || numbers.join() !== '32,8,1' || process.env.OMP_NUM_THREADS !== '1') process.exit(9);
+     if (rows.length !== 128 || numbers.join() !== '32,8,1' || process.env.OMP_NUM_THREADS !== '1') process.exit(9);
      console.log(JSON.stringify({ ok: true, seconds: 64, cpu_seconds: 32, images: 32, versions: { torch: '2' } }));`,
   );
   const report = await benchTrainLoader({ ...options, python: answering });
@@ -38,7 +38,7 @@ test('both programs take their turns and the report compares their times', async
   assert.equal(report.ratio.elapsed, 2000 / report.own.elapsed.min);
   assert.equal(report.versions.torch, '2');
   assert.match(report.versions.LibTorch ?? '', /^2\./);
-  assert.match(printTrainLoader(report), /32 rows, 2 rounds by turns[\s\S]*images a second and core, best .* 1\.00 /);
+  assert.match(printTrainLoader(report), /128 rows, 2 rounds by turns[\s\S]*images a second and core, best .* 1\.00 /);
 });
 
 const failing: [what: string, script: string, message: RegExp][] = [
@@ -58,7 +58,7 @@ test('an absent checkout and a batch that is never full are refused', () => {
   const python = process.execPath;
   assert.throws(() => benchTrainLoader({ ...options, python, reference: join(folder, 'none') }), /none of --reference/);
   assert.throws(
-    () => benchTrainLoader({ ...options, python, batch: 33 }),
-    (error) => error instanceof UserError && error.exitCode === 2 && /do not fill a batch of 33/.test(error.message),
+    () => benchTrainLoader({ ...options, python, batch: 129 }),
+    (error) => error instanceof UserError && error.exitCode === 2 && /do not fill a batch of 129/.test(error.message),
   );
 });
