@@ -199,11 +199,10 @@ Napi::Value EmptyCache(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-
 // ---- files
 
-// lockFile(descriptor): takes the kernel's lock of an open file until it is closed or the process ends, however it ends.
-// False when another open file holds it; null where the file system has no such locks.
+// lockFile(descriptor): takes the kernel's lock of an open file until it is closed or the process ends, however it
+// ends. False when another open file holds it; null where the file system has no such locks.
 Napi::Value LockFile(const Napi::CallbackInfo& info) {
   const auto descriptor = static_cast<int>(IntegerOf(info, 0, 0, INT32_MAX));
   int failed;

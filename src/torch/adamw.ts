@@ -4,6 +4,7 @@ import * as ops from './ops.js';
 import { keep, noGrad, scope, type Tensor } from './tensor.js';
 
 const fusedAdamW = operatorInPlace('aten::_fused_adamw_');
+const foreachAddScalar = operatorInPlace('aten::_foreach_add_.Scalar');
 
 /** The state of one parameter: Python's `state[i]` of an optimizer's state dict. */
 export interface AdamWState {
@@ -51,7 +52,7 @@ export class AdamW {
         if (used.length === 0) return;
         const states = used.map(({ index, parameter }) => this.#stateOf(index, parameter));
         const steps = states.map(({ step }) => step);
-        for (const step of steps) ops.addScalarInPlace(step, 1);
+        foreachAddScalar(steps, 1); // one launch on a GPU, not one a parameter
         const [beta1, beta2] = this.options.betas;
         fusedAdamW(
           used.map(({ parameter }) => parameter),
