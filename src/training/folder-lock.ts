@@ -23,8 +23,9 @@ export interface FolderLockOptions {
 /**
  * Takes `outputDir`, which is made where it is absent, for a training run until the returned function is called. The
  * kernel holds the lock and lets go of it when the process ends, by kill -9 too, so a killed run never bars its
- * resumption; the file stays and says who holds it. On a file system without locks nothing is barred.
- * @throws UserError when another run holds the folder, or it cannot be written to
+ * resumption; the file stays and says who holds it. On a file system without locks nothing is barred, and one that another
+ * machine holds is told and passed over.
+ * @throws UserError when another run on this machine holds the folder, or it cannot be written to
  */
 export async function lockFolder(
   outputDir: string,
@@ -42,6 +43,10 @@ export async function lockFolder(
   const started = performance.now();
   for (let told = false; native().lockFile(descriptor) === false; told = true) {
     if (performance.now() - started >= patienceMs) {
+      if (isElsewhere(path)) {
+        print(`Going on all the same, for that machine may have failed: make sure that nothing trains there any more`);
+        return () => closeSync(descriptor);
+      }
       closeSync(descriptor);
       throw new UserError(
         `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints; choose another --output_dir, or stop that run`,
@@ -52,7 +57,8 @@ export async function lockFolder(
   }
   try {
     ftruncateSync(descriptor);
-    writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`);
+    const since = new Date().toISOString();
+    writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${since}, boot ${bootOf()}\n`);
   } catch {
     // A full disk: the lock holds without a name.
   }
@@ -60,6 +66,24 @@ export async function lockFolder(
 }
 
 function holderOf(path: string): string {
-  const line = readFileSync(path, 'utf8').trim();
+  const line = readFileSync(path, 'utf8').split(', boot')[0]?.trim() ?? '';
   return line === '' ? '' : ` (${line})`;
+}
+
+/** Which start of which machine this is, containers included; '' where the system does not tell. */
+function bootOf(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * Whether another machine took the lock. A file server keeps the locks of one that has failed for a minute and a half, or
+ * until it is back, and a run that was put on another machine meanwhile must not wait for that.
+ */
+function isElsewhere(path: string): boolean {
+  const boot = / boot (\S+)\s*$/.exec(readFileSync(path, 'utf8'))?.[1];
+  return boot !== undefined && bootOf() !== '' && boot !== bootOf();
 }

@@ -1,9 +1,10 @@
 // One training run at a time in a folder: who waits, who is refused, who goes on.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { native } from '#blip/torch/native.js';
 import { lockFolder } from '#blip/training/folder-lock.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-folder-lock-'));
@@ -33,4 +34,23 @@ test('a run that ends within the wait is waited for', async () => {
   setImmediate(unlock);
   (await second)();
   assert.equal(lines.length, 1);
+});
+
+test('a machine that has failed, of which a file server keeps the lock, bars nobody', async () => {
+  const output = join(folder, 'elsewhere');
+  mkdirSync(output);
+  const path = join(output, '.training.lock');
+  writeFileSync(
+    path,
+    'process 7 on node3, since 2026-11-24T02:00:00.000Z, boot 11111111-2222-3333-4444-555555555555\n',
+  );
+  const held = openSync(path, 'a+');
+  assert.equal(native().lockFile(held), true);
+  const lines: string[] = [];
+  (await lockFolder(output, { print: (line) => void lines.push(line), patienceMs: 1 }))();
+  assert.match(
+    lines.join('\n'),
+    /process 7 on node3, since 2026-11-24T02:00:00\.000Z\): waiting .*\nGoing on all the same/,
+  );
+  closeSync(held);
 });
