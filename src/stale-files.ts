@@ -17,10 +17,19 @@ interface Writer {
   start: string;
 }
 
-function processSpace(): string {
-  let name = hostname();
+/** Which start of which machine this is, its containers included; '' where the system does not tell. */
+export function bootId(): string {
   try {
-    name = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8') + readlinkSync('/proc/self/ns/pid');
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function processSpace(): string {
+  let name = bootId() || hostname();
+  try {
+    name += readlinkSync('/proc/self/ns/pid');
   } catch {
     // Without /proc the host's name has to do.
   }

@@ -59,7 +59,7 @@ function lookUp(fullName: string, expected: string, fits: (returns: readonly str
     try {
       const { invoke } = native();
       const op = id ?? resolve();
-      // Spreading an array costs a fifteenth of a small operator.
+      // Spreading an array costs a thirteenth of a small operator.
       if (values.length === 2) return invoke(op, values[0], values[1]);
       if (values.length === 1) return invoke(op, values[0]);
       return values.length === 3 ? invoke(op, values[0], values[1], values[2]) : invoke(op, ...values);

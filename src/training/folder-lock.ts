@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
 import { cannotWrite } from '../files.js';
 import { makeFolder } from '../folder.js';
+import { bootId } from '../stale-files.js';
 import { native } from '../torch/native.js';
 
 const NAME = '.training.lock';
@@ -58,7 +59,7 @@ export async function lockFolder(
   try {
     ftruncateSync(descriptor);
     const since = new Date().toISOString();
-    writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${since}, boot ${bootOf()}\n`);
+    writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${since}, boot ${bootId()}\n`);
   } catch {
     // A full disk: the lock holds without a name.
   }
@@ -70,20 +71,11 @@ function holderOf(path: string): string {
   return line === '' ? '' : ` (${line})`;
 }
 
-/** Which start of which machine this is, containers included; '' where the system does not tell. */
-function bootOf(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  } catch {
-    return '';
-  }
-}
-
 /**
  * Whether another machine took the lock. A file server keeps the locks of one that has failed for a minute and a half, or
  * until it is back, and a run that was put on another machine meanwhile must not wait for that.
  */
 function isElsewhere(path: string): boolean {
   const boot = / boot (\S+)\s*$/.exec(readFileSync(path, 'utf8'))?.[1];
-  return boot !== undefined && bootOf() !== '' && boot !== bootOf();
+  return boot !== undefined && bootId() !== '' && boot !== bootId();
 }
