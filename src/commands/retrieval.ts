@@ -89,6 +89,8 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
   const architecture = architectureOf(config);
   const device = chooseDevice(options, place, print);
   if (place !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
+  const unlock = isMain && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
+  if (isMain) writeConfig(options.outputDir, config.raw);
   manualSeed(options.seed + (place?.rank ?? 0));
   print('Creating retrieval dataset');
   const splits = await loadSplits(config);
@@ -101,8 +103,6 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
     ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
-  const unlock = isMain && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
-  if (isMain) writeConfig(options.outputDir, config.raw);
   const timeoutMs = options.collectiveTimeoutMs;
   const group =
     place !== undefined && place.worldSize > 1 ? ProcessGroup.init({ ...place, device, timeoutMs }) : undefined;

@@ -1,7 +1,8 @@
 // Annotation files in the reference's layout: rows to images, captions and their links, and every defect of a row.
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { makeFolder } from '../folder.js';
 import { MAX_WORDS, preCaption } from './caption.js';
 import { jsonDefect } from './json-position.js';
 
@@ -105,13 +106,7 @@ export async function annotationFile(
   if (existsSync(file)) return file;
   if (download === undefined)
     throw new UserError(`The annotation file ${file} does not exist; put it there, or correct ann_root.`);
-  try {
-    mkdirSync(annRoot, { recursive: true });
-  } catch (error) {
-    throw new UserError(`The folder ann_root ${annRoot} cannot be made (${messageOf(error)}); name one that can.`, {
-      cause: error,
-    });
-  }
+  makeFolder(annRoot);
   await download(baseUrl + name, file);
   return file;
 }

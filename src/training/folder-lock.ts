@@ -45,7 +45,7 @@ export async function lockFolder(
   for (let told = false; native().lockFile(descriptor) === false; told = true) {
     if (performance.now() - started >= patienceMs) {
       if (isElsewhere(path)) {
-        print(`Going on all the same, for that machine may have failed: make sure that nothing trains there any more`);
+        print('Going on all the same, for that machine may have failed: make sure that nothing trains there any more');
         return () => closeSync(descriptor);
       }
       closeSync(descriptor);
