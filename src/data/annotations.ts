@@ -106,7 +106,13 @@ export async function annotationFile(
   if (existsSync(file)) return file;
   if (download === undefined)
     throw new UserError(`The annotation file ${file} does not exist; put it there, or correct ann_root.`);
-  makeFolder(annRoot);
+  try {
+    makeFolder(annRoot);
+  } catch (error) {
+    throw new UserError(`The folder ann_root ${annRoot} cannot be made (${messageOf(error)}); name one that can.`, {
+      cause: error,
+    });
+  }
   await download(baseUrl + name, file);
   return file;
 }
