@@ -10,10 +10,11 @@ const load = (name) => import(pathToFileURL(join(root, 'dist', name)).href);
 async function install() {
   // A clone has no dist yet: `npm run build` (or demo, or test) will do all of this.
   if (!existsSync(join(root, 'dist/cli.js'))) return;
-  const { buildDefect, readBuildRecord } = await load('setup/build.js');
+  const { buildDefect } = await load('setup/build.js');
   if (buildDefect() === undefined) return;
-  const { searchLibtorch, describeSearch } = await load('setup/libtorch.js');
-  const search = searchLibtorch({ recorded: readBuildRecord()?.root });
+  const { findAddon, readBuildRecord } = await load('libtorch/addon-files.js');
+  const { searchLibtorch, describeSearch } = await load('libtorch/search.js');
+  const search = searchLibtorch({ recorded: readBuildRecord(findAddon())?.root });
   if (!search.libtorch) {
     console.log(`${describeSearch(search)}\nRun "npx blip-retrieval setup" to fetch one and build the addon.`);
     return;

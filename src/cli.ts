@@ -3,18 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { InspectOptions } from './commands/inspect.js';
-import {
-  addRetrievalOptions,
-  collect,
-  launchFlags,
-  retrievalOptions,
-  wholeNumber,
-} from './commands/retrieval-options.js';
+import { addRetrievalOptions, collect, launchFlags, retrievalOptions, wholeNumber } from './commands/options.js';
 import type { SetupOptions } from './commands/setup.js';
 import { nearestName } from './config/nearest.js';
+import { cannotWrite } from './disk/atomic-file.js';
 import { rankFromEnvironment } from './distributed/rank.js';
 import { codeOf, messageOf, UserError } from './errors.js';
-import { cannotWrite } from './files.js';
 
 const NAME = 'blip-retrieval';
 /** What a shell sees of a program that SIGPIPE ended. */

@@ -2,9 +2,9 @@
 export { type LoadConfigOptions, loadConfig, type RetrievalConfig } from './config/load.js';
 export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } from './data/annotations.js';
 export { preCaption } from './data/caption.js';
-export { ImageLoader, type ImageLoaderOptions } from './data/loader.js';
+export { ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
 export { Tokenizer } from './data/tokenizer.js';
-export { fetchPretrained } from './download.js';
+export { fetchPretrained } from './download/download.js';
 export { UserError } from './errors.js';
 export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
 export type { ImageBatch, ImagePass, ImageSource, LoopLog } from './evaluation/image-store.js';
@@ -14,15 +14,15 @@ export { denseScores, type ScoreRows } from './evaluation/scores.js';
 export { packedTokens, type UniqueTexts, uniqueTexts } from './evaluation/unique-texts.js';
 export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
 export { BlipRetrieval, type ModelOptions, type PackedTokens, type Precision } from './model/blip-retrieval.js';
-export { modelEntries } from './model/entries.js';
 export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
+export { modelEntries } from './model/state-dict.js';
 export {
   type Checkpoint,
   flattenCheckpoint,
   openCheckpoint,
   stateDictOf,
   type TensorRef,
-} from './torch/checkpoint/read.js';
+} from './torch/checkpoint/index.js';
 export { type CudaState, cudaState } from './torch/cuda.js';
 export type { DType } from './torch/dtype.js';
 export { manualSeed } from './torch/generator.js';

@@ -1,8 +1,8 @@
 // A checkpoint for a measurement without one: weights drawn by a rule, spread so that scores differ from pair to pair.
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
-import { type Entry, modelEntries } from '../model/entries.js';
 import { initialValue } from '../model/initialize.js';
-import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/write.js';
+import { type Entry, modelEntries } from '../model/state-dict.js';
+import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';

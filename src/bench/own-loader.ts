@@ -1,6 +1,6 @@
 // This program's side of `bench train-loader`: one epoch of training images, normalised on the CPU as the reference does.
-import { TrainingSampler } from '../data/sampler.js';
-import { trainingEpoch } from '../data/training-loader.js';
+import { TrainingSampler } from '../data/loader/sampler.js';
+import { trainingEpoch } from '../data/loader/training-loader.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { messageOf } from '../errors.js';
 import { normalizeImages } from '../model/normalize-images.js';

@@ -14,7 +14,7 @@ import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import { startOfRun } from '../training/progress.js';
+import { startOfRun } from '../training/run-state.js';
 import { onlyRank, trainEpoch } from '../training/train.js';
 import { configOf } from './drawn-weights.js';
 import { readImages } from './matrices.js';

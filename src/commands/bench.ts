@@ -11,7 +11,7 @@ import { benchLoader, benchOpen, benchOverhead, type SmallReport } from '../benc
 import { benchTrain } from '../bench/train.js';
 import { benchTrainLoader, printTrainLoader } from '../bench/train-loader.js';
 import { messageOf, UserError } from '../errors.js';
-import { wholeNumber } from './retrieval-options.js';
+import { wholeNumber } from './options.js';
 
 const works = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof works)[number];

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig, type RetrievalConfig } from '../config/load.js';
 import { annotationFileName, requireFolder, type Split, validateAnnotations } from '../data/annotations.js';
-import { ImageLoader } from '../data/loader.js';
+import { ImageLoader } from '../data/loader/loader.js';
 import { messageOf } from '../errors.js';
-import { canDrawProgress, ProgressBar, type ProgressStream } from '../progress.js';
+import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 
 export interface CheckDataOptions {
   /** Threads that decode; as many as there are processors when left out. */

@@ -7,8 +7,8 @@ import { loadConfig } from '../config/load.js';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { writeDemoReport } from '../demo/report.js';
+import type { RetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
-import type { RetrievalOptions } from './retrieval-options.js';
 
 export interface DemoOptions {
   outputDir: string;

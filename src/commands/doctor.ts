@@ -1,6 +1,6 @@
 // `doctor`: what this installation consists of, and what to do about each defect.
-import { formatBytes } from '../setup/cache.js';
-import { examine, type Report } from '../setup/report.js';
+import { formatBytes } from '../libtorch/cache.js';
+import { examine, type Report } from '../setup/examine.js';
 
 interface Output {
   write(text: string): unknown;

@@ -1,30 +1,30 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Prepares model, data and position, then runs the training loop.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { requireImages } from '../data/present.js';
-import { TrainingSampler } from '../data/sampler.js';
+import { TrainingSampler } from '../data/loader/sampler.js';
+import { requireImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { DataParallel } from '../distributed/data-parallel.js';
 import { exchangeOf } from '../distributed/process-group.js';
 import { restartedSince } from '../distributed/rank.js';
-import { download } from '../download.js';
+import { download } from '../download/download.js';
 import { UserError } from '../errors.js';
 import type { SplitReport } from '../evaluation/report.js';
 import { runSplit } from '../evaluation/split-run.js';
+import { pythonDict } from '../logging/python-format.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
-import { isEvaluated } from '../model/entries.js';
 import { describeLoad, loadTrainingState } from '../model/pretrained.js';
+import { isEvaluated } from '../model/state-dict.js';
 import { TrainingModel } from '../model/training-model.js';
-import { pythonDict } from '../python-format.js';
 import { AdamW } from '../torch/adamw.js';
 import { manualSeed } from '../torch/generator.js';
 import { scope } from '../torch/tensor.js';
+import { checkpointBytes, roomWarning } from '../training/disk-space.js';
 import { type EpochOptions, epochBatches } from '../training/epoch-batches.js';
-import { type RunIdentity, startOfRun } from '../training/progress.js';
 import { ranksOf } from '../training/ranks.js';
 import { takeUp } from '../training/resume.js';
-import { checkpointBytes, roomWarning } from '../training/room.js';
 import { hasEpochs } from '../training/run-logs.js';
+import { type RunIdentity, startOfRun } from '../training/run-state.js';
 import { StopSignals } from '../training/stop-signals.js';
 import { type Ended, onlyRank, type TrainingRun, train } from '../training/train.js';
 import {

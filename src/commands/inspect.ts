@@ -1,15 +1,14 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
 
-import { TensorSums } from '../torch/checkpoint/elements.js';
 import {
   type Checkpoint,
   flattenCheckpoint,
   openCheckpoint,
   type PickleScalar,
   type TensorRef,
+  tensorSums,
   verifyStorages,
-} from '../torch/checkpoint/read.js';
-import { withSource } from '../torch/checkpoint/source.js';
+} from '../torch/checkpoint/index.js';
 
 export interface InspectOptions {
   json?: boolean;
@@ -35,19 +34,12 @@ export async function inspectCommand(
   const checkpoint = openCheckpoint(file);
   const { tensors, values } = flattenCheckpoint(checkpoint);
   if (options.stats === true) await verifyStorages(checkpoint);
-  const sums = options.stats === true ? sumsOf(checkpoint, tensors) : undefined;
+  const sums = options.stats === true ? tensorSums(checkpoint, tensors) : undefined;
   if (options.json === true) printJson(checkpoint, tensors, values, sums, out);
   else printTable(checkpoint, tensors, values, sums, out);
 }
 
 type Sums = ReadonlyMap<string, number | undefined>;
-
-function sumsOf(checkpoint: Checkpoint, tensors: ReadonlyMap<string, TensorRef>): Sums {
-  return withSource(checkpoint.path, (source) => {
-    const sums = new TensorSums(source);
-    return new Map([...tensors].map(([path, tensor]) => [path, sums.sum(tensor)]));
-  });
-}
 
 function printJson(
   { format }: Checkpoint,

@@ -2,7 +2,7 @@
 import { loadConfig } from '../config/load.js';
 import { launch, processesPerNode } from '../distributed/launcher.js';
 import { cudaState } from '../torch/cuda.js';
-import type { LaunchFlags, RetrievalOptions } from './retrieval-options.js';
+import type { LaunchFlags, RetrievalOptions } from './options.js';
 
 /**
  * Starts `--nproc_per_node` ranks of this program with the same arguments (`argv`: script, then arguments) and waits for

@@ -5,21 +5,21 @@ import { Tokenizer } from '../data/tokenizer.js';
 import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
 import { endWithLauncher, ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
-import { download, fetchPretrained } from '../download.js';
+import { download, fetchPretrained } from '../download/download.js';
 import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
 import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
+import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
+import { pythonDict, pythonDuration } from '../logging/python-format.js';
 import { type Architecture, architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadPretrained } from '../model/pretrained.js';
-import { pythonDict, pythonDuration } from '../python-format.js';
 import { cudaState } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import type { Device } from '../torch/tensor.js';
 import { lockFolder } from '../training/folder-lock.js';
-import { MetricLogger, type MetricLoggerOptions } from '../training/metric-logger.js';
-import { type RetrievalOptions, resolveDevice } from './retrieval-options.js';
+import { type RetrievalOptions, resolveDevice } from './options.js';
 
 /** How long rank 0, stopped by a signal, waits for the others to come to their end. */
 const SIGNALLED_PATIENCE_MS = 5_000;

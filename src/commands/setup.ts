@@ -1,11 +1,11 @@
 // `setup`: find or fetch LibTorch, build the addon against it, and see that it loads.
-import { dirname } from 'node:path';
 import { UserError } from '../errors.js';
-import { addonPaths, buildAddon, packageRoot, readBuildRecord } from '../setup/build.js';
-import { bytesBelow, formatBytes, isYes } from '../setup/cache.js';
-import { nvidiaDriver, type Variant, variantFor } from '../setup/driver.js';
+import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
+import { bytesBelow, formatBytes, isYes } from '../libtorch/cache.js';
+import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
+import { describeSearch, inspectLibtorch, type Libtorch, searchLibtorch } from '../libtorch/search.js';
+import { buildAddon } from '../setup/build.js';
 import { fetchLibtorch } from '../setup/fetch-libtorch.js';
-import { describeSearch, inspectLibtorch, type Libtorch, searchLibtorch } from '../setup/libtorch.js';
 import { probeAddon } from '../setup/probe.js';
 
 /** The command's options, named as on the command line. */
@@ -56,7 +56,7 @@ function downloadBan(options: SetupOptions): string | undefined {
 
 async function obtain(options: SetupOptions, say: (line: string) => void): Promise<Libtorch> {
   // The LibTorch of the last build stays the one in use, until --force looks anew.
-  const recorded = options.force ? undefined : readBuildRecord()?.root;
+  const recorded = options.force ? undefined : readBuildRecord(findAddon())?.root;
   const search = searchLibtorch({ libtorch: options.libtorch, needCuda: options.cuda === true, recorded });
   if (search.libtorch) return search.libtorch;
   if (options.libtorch !== undefined || process.env.LIBTORCH) {
@@ -102,11 +102,10 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   const built = await buildAddon(libtorch, { say, force: options.force === true });
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
   if (!probe.ok) throw new UserError(`The addon is built but does not load: ${probe.error}`);
-  const paths = addonPaths();
-  const folder = dirname(paths.torch);
+  const paths = addonFilesIn(buildFolder());
   const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot) + bytesBelow(paths.nccl));
-  say(`The addon ${built ? 'is built and loads' : 'was current, and loads'}: ${folder} (${size})`);
-  const ncclDefect = readBuildRecord()?.ncclDefect;
+  say(`The addon ${built ? 'is built and loads' : 'was current, and loads'}: ${paths.folder} (${size})`);
+  const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {
     say(`It has no part for NCCL, so several GPUs cannot work together: ${ncclDefect}`);
   }

@@ -1,8 +1,8 @@
 // Annotation files in the reference's layout: rows to images, captions and their links, and every defect of a row.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
+import { makeFolder } from '../disk/folder.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
-import { makeFolder } from '../folder.js';
 import { MAX_WORDS, preCaption } from './caption.js';
 import { jsonDefect } from './json-position.js';
 

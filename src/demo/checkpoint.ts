@@ -1,8 +1,8 @@
 // A checkpoint of a model that nobody has trained: the initial weights of the reference, drawn from a seed.
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
-import { modelEntries } from '../model/entries.js';
 import { initialValue, inputsOf } from '../model/initialize.js';
-import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/write.js';
+import { modelEntries } from '../model/state-dict.js';
+import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { scope } from '../torch/tensor.js';
 

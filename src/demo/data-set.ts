@@ -2,9 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
+import { cannotWrite } from '../disk/atomic-file.js';
+import { makeFolder } from '../disk/folder.js';
 import { UserError } from '../errors.js';
-import { cannotWrite } from '../files.js';
-import { makeFolder } from '../folder.js';
 import { Random } from './random.js';
 import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from './scene.js';
 

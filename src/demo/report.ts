@@ -1,8 +1,8 @@
 // report.html of the demo: recalls before and after training, the losses on the way, and what was done.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeFileAtomically } from '../disk/atomic-file.js';
 import type { SplitReport } from '../evaluation/report.js';
-import { writeFileAtomically } from '../files.js';
 
 /** One line of metrics.jsonl. */
 interface LoggedStep {

@@ -1,9 +1,8 @@
 // The ranks of a run and what they do together. Every call blocks until this rank's part is done: the event loop
 // stands still meanwhile. All ranks must make the same calls in the same order.
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { UserError } from '../errors.js';
-import { addonFolder } from '../torch/load.js';
+import { addonFilesIn, buildFolder, findAddon } from '../libtorch/addon-files.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, Tensor } from '../torch/tensor.js';
@@ -38,8 +37,7 @@ export function endWithLauncher(env: NodeJS.ProcessEnv = process.env): void {
 }
 
 /** NCCL's part of the addon, beside the addon itself. @throws UserError when it was not compiled */
-export function ncclLibrary(folder = addonFolder() ?? ''): string {
-  const path = join(folder, 'libblip_nccl.so');
+export function ncclLibrary({ nccl: path } = findAddon() ?? addonFilesIn(buildFolder())): string {
   if (existsSync(path)) return path;
   throw new UserError(
     `Several processes on GPUs need NCCL's part of the addon, and ${path} is not there: run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process or --device cpu.`,

@@ -1,7 +1,7 @@
 // Which image–text pairs are re-ranked: for each image its k best texts, for each text its k best images, by similarity.
 // Shapes: N images, M texts of which U are distinct, E feature width.
 
-import { int32 } from '../model/token-batch.js';
+import { int32 } from '../model/packed-texts.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 

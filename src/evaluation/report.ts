@@ -2,9 +2,9 @@
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toPythonYaml } from '../config/yaml.js';
-import { cannotWrite } from '../files.js';
-import { makeFolder } from '../folder.js';
-import { pythonJson } from '../python-format.js';
+import { cannotWrite } from '../disk/atomic-file.js';
+import { makeFolder } from '../disk/folder.js';
+import { pythonJson } from '../logging/python-format.js';
 import type { RetrievalMetrics } from './recall.js';
 
 /** Recalls in percent that scores drawn at random would give. */

@@ -1,10 +1,10 @@
 // The evaluation of one split from its files: images through the loader, scores, recalls, and what is printed of it.
 import { join } from 'node:path';
 import type { RetrievalSplit } from '../data/annotations.js';
-import { ImageLoader } from '../data/loader.js';
+import { ImageLoader } from '../data/loader/loader.js';
 import type { Tokenizer } from '../data/tokenizer.js';
+import { pythonDuration } from '../logging/python-format.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { pythonDuration } from '../python-format.js';
 import { writeSafetensors } from '../torch/safetensors.js';
 import { type EvaluationRanks, evaluateSplit } from './evaluate.js';
 import type { ImageSource, LoopLog } from './image-store.js';

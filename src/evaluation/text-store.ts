@@ -1,7 +1,7 @@
 // What of the texts is computed once: their features, and their stems (what of the multimodal encoder sees no image).
 // Shapes: U distinct texts, T tokens of all of them, D text width, E feature width.
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { int32, type Packing, packingOf } from '../model/token-batch.js';
+import { int32, type Packing, packingOf } from '../model/packed-texts.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
 import { packedTokens, tokenChunks, tokenRow, type UniqueTexts } from './unique-texts.js';

@@ -1,7 +1,7 @@
 // The texts of a split as distinct token rows, in order of their length: equal texts are computed once and tie exactly.
 
 import type { PackedTokens } from '../model/blip-retrieval.js';
-import { int32, packingOf } from '../model/token-batch.js';
+import { int32, packingOf } from '../model/packed-texts.js';
 import type { Device } from '../torch/tensor.js';
 
 /** Token rows of a split without padding, one after the other. */

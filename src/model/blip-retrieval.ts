@@ -5,8 +5,8 @@ import * as ops from '../torch/ops.js';
 import { autocast, type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { attentionFor } from './packed-attention.js';
+import type { Packing } from './packed-texts.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
-import type { Packing } from './token-batch.js';
 import { VisionTransformer } from './vision-transformer.js';
 
 /** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */

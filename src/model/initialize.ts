@@ -3,7 +3,7 @@ import type { DType } from '../torch/dtype.js';
 import { operatorInPlace } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Entry } from './entries.js';
+import type { Entry } from './state-dict.js';
 
 const uniformInPlace = operatorInPlace('aten::uniform_');
 const erfinvInPlace = operatorInPlace('aten::erfinv_');

@@ -1,5 +1,5 @@
 // Decoded pixels to what the vision encoder takes, on the device.
-import { IMAGE_MEAN, IMAGE_STD } from '../data/normalization.js';
+import { IMAGE_MEAN, IMAGE_STD } from '../data/images/normalization.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, type Tensor } from '../torch/tensor.js';
 

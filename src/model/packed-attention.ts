@@ -4,7 +4,7 @@ import { Generator } from '../torch/generator.js';
 import { operatorOfFirst } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
 import { type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
-import { type Packing, packingOf } from './token-batch.js';
+import { type Packing, packingOf } from './packed-texts.js';
 
 /**
  * q (Q, H, d), k and v (T, H, d) → (Q, H, d), where Q is T, or n when there is one query a text. `dropout` is the rate at

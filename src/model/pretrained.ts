@@ -1,15 +1,15 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
 import { UserError } from '../errors.js';
-import { openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint/read.js';
-import type { TensorRef } from '../torch/checkpoint/types.js';
+import type { TensorRef } from '../torch/checkpoint/index.js';
+import { openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint/index.js';
 import { DTYPES } from '../torch/dtype.js';
 import { manualSeed } from '../torch/generator.js';
 import { type MappedFile, mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
-import { type Entry, isEvaluated, modelEntries, patchesOf } from './entries.js';
 import { initialValue, inputsOf } from './initialize.js';
+import { type Entry, isEvaluated, modelEntries, patchesOf } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
 export interface LoadReport {

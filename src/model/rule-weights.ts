@@ -3,7 +3,7 @@
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Entry } from './entries.js';
+import type { Entry } from './state-dict.js';
 
 /**
  * The tensors of `entries` that `wanted` chooses, on the CPU. Entry k is drawn after manualSeed(k): normalisation

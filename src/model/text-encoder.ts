@@ -5,7 +5,7 @@ import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { TextSizes } from './architecture.js';
 import { attendByLength, type PackedAttention } from './packed-attention.js';
-import type { Packing } from './token-batch.js';
+import type { Packing } from './packed-texts.js';
 
 /** Keys and values of I images for one layer's cross-attention: (I, H, S, d) each. */
 export interface KeysValues {

@@ -5,14 +5,14 @@ import * as ops from '../torch/ops.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import type { Precision } from './blip-retrieval.js';
-import { isEvaluated, modelEntries } from './entries.js';
+import { matchPairs } from './itm-pairs.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
-import { matchPairs } from './match-pairs.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
 import { attentionFor } from './packed-attention.js';
+import { int32, packingOf } from './packed-texts.js';
 import { FeatureQueues } from './queues.js';
+import { isEvaluated, modelEntries } from './state-dict.js';
 import { TextEncoder } from './text-encoder.js';
-import { int32, packingOf } from './token-batch.js';
 import { VisionTransformer } from './vision-transformer.js';
 
 const MOMENTUM = 0.995;

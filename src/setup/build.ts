@@ -14,54 +14,22 @@ import {
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { withLock } from '../disk/lock-file.js';
 import { messageOf, UserError } from '../errors.js';
-import { cacheFolder } from './cache.js';
-import { type Libtorch, readVersion, sameMinor } from './libtorch.js';
-import { withLock } from './lock.js';
+import {
+  addonFilesIn,
+  type BuildRecord,
+  buildFolder,
+  findAddon,
+  packageRoot,
+  readBuildRecord,
+} from '../libtorch/addon-files.js';
+import { cacheFolder } from '../libtorch/cache.js';
+import { type Libtorch, readVersion, sameMinor } from '../libtorch/search.js';
 import { demandBuildTools } from './packages.js';
-
-/** Folder of package.json: the compiled file lies in dist/setup. */
-export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-
-/** What the addon was built from; kept beside it in build/Release/libtorch.json. */
-export interface BuildRecord {
-  /** LibTorch's folder at build time, and its version with the local part (`2.11.0+cu130`). */
-  root: string;
-  version: string;
-  /** Hash of the native sources, the LibTorch and the Node-API version. */
-  stamp: string;
-  /** Why there is no libblip_nccl.so, which several GPUs need; absent where there is one. */
-  ncclDefect?: string;
-}
 
 const nodeApi = 8;
 const memoryPerUnit = 1.2e9;
-
-/** Where the build leaves the addon's two files, its part for NCCL and its record. */
-export function addonPaths(root = packageRoot): { boot: string; torch: string; nccl: string; record: string } {
-  const path = (name: string) => join(root, 'build', 'Release', name);
-  return {
-    boot: path('boot.node'),
-    torch: path('torch.node'),
-    nccl: path('libblip_nccl.so'),
-    record: path('libtorch.json'),
-  };
-}
-
-/** The record of the build, or undefined if there is none that can be read. */
-export function readBuildRecord(root = packageRoot): BuildRecord | undefined {
-  try {
-    const value: unknown = JSON.parse(readFileSync(addonPaths(root).record, 'utf8'));
-    if (typeof value !== 'object' || value === null) return undefined;
-    const absent = { root: undefined, version: undefined, stamp: undefined, ncclDefect: undefined };
-    const { root: folder, version, stamp, ncclDefect } = { ...absent, ...value };
-    if (typeof folder !== 'string' || typeof version !== 'string' || typeof stamp !== 'string') return undefined;
-    return { root: folder, version, stamp, ...(typeof ncclDefect === 'string' ? { ncclDefect } : {}) };
-  } catch {
-    return undefined;
-  }
-}
 
 /** Hash of everything that makes one build differ from another. */
 export function buildStamp(libtorch: { root: string; build: string }, root = packageRoot): string {
@@ -81,9 +49,9 @@ export function buildStamp(libtorch: { root: string; build: string }, root = pac
  * is still there, and $LIBTORCH asks for no other version.
  */
 export function buildDefect(root = packageRoot, env: NodeJS.ProcessEnv = process.env): string | undefined {
-  const paths = addonPaths(root);
-  if (!existsSync(paths.boot) || !existsSync(paths.torch)) return 'the addon is not built';
-  const record = readBuildRecord(root);
+  const addon = findAddon(root);
+  if (addon === undefined) return 'the addon is not built';
+  const record = readBuildRecord(addon);
   if (!record) return 'it is not recorded what the addon was built from';
   const version = readVersion(record.root);
   if (version === undefined) return `the LibTorch it was built against is gone from ${record.root}`;
@@ -156,7 +124,9 @@ async function compile(
     return outcome;
   };
   let built = await attempt(true);
-  let ncclDefect = existsSync(addonPaths(root).nccl) ? undefined : 'this LibTorch has no headers of its CUDA part';
+  let ncclDefect = existsSync(addonFilesIn(buildFolder(root)).nccl)
+    ? undefined
+    : 'this LibTorch has no headers of its CUDA part';
   if (built.code !== 0 && /\bnccl\.(cc|h)\b/.test(tellingLines(built.log, 12).join('\n'))) {
     ncclDefect = `it did not compile (${tellingLines(built.log, 1)[0]?.trim()}; the full log is ${logFile})`;
     built = await attempt(false);
@@ -187,7 +157,8 @@ export async function buildAddon(
 ): Promise<boolean> {
   const { root = packageRoot, env = process.env, say } = options;
   const stamp = buildStamp(libtorch, root);
-  const isCurrent = () => readBuildRecord(root)?.stamp === stamp && buildDefect(root, {}) === undefined;
+  const paths = addonFilesIn(buildFolder(root));
+  const isCurrent = () => readBuildRecord(paths)?.stamp === stamp && buildDefect(root, {}) === undefined;
   if (!options.force && isCurrent()) return false;
   if (!existsSync(join(libtorch.include, 'ATen', 'ATen.h'))) {
     throw new UserError(
@@ -195,10 +166,9 @@ export async function buildAddon(
     );
   }
   demandBuildTools(env);
-  const paths = addonPaths(root);
   try {
-    mkdirSync(dirname(paths.record), { recursive: true });
-    accessSync(dirname(paths.record), constants.W_OK);
+    mkdirSync(paths.folder, { recursive: true });
+    accessSync(paths.folder, constants.W_OK);
   } catch (error) {
     throw new UserError(
       `The addon's folder cannot be written: ${messageOf(error)}; run setup as the user who owns ${root}.`,

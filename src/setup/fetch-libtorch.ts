@@ -16,13 +16,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fetch } from 'undici';
-import { download } from '../download.js';
-import { makeDispatcher, parseUrl, shownUrl } from '../download-request.js';
+import { isAlive, withLock } from '../disk/lock-file.js';
+import { download } from '../download/download.js';
+import { makeDispatcher, parseUrl, shownUrl } from '../download/http.js';
 import { messageOf, UserError } from '../errors.js';
-import { bytesBelow, cacheFolder, formatBytes } from './cache.js';
-import type { Variant } from './driver.js';
-import { inspectLibtorch, targetVersion } from './libtorch.js';
-import { isAlive, withLock } from './lock.js';
+import { bytesBelow, cacheFolder, formatBytes } from '../libtorch/cache.js';
+import type { Variant } from '../libtorch/driver.js';
+import { inspectLibtorch, targetVersion } from '../libtorch/search.js';
 import { unpack, unpackedSize } from './unpack.js';
 import { cpuWheels, cudaWheels, fetchWheel, findPip, finishedWheel, sha256Of, type Wheel } from './wheels.js';
 

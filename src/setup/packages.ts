@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { UserError } from '../errors.js';
-import { onPath } from './python.js';
+import { onPath } from '../libtorch/python.js';
 
 const managers = [
   { like: /debian|ubuntu/, command: 'sudo apt-get install', names: { cmake: 'cmake', compiler: 'g++', make: 'make' } },

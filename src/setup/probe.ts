@@ -1,10 +1,9 @@
-// Runs doctor-probe.js and reads its answer; a crash, a hang and nonsense become an error text like any other.
+// Runs probe-child.js and reads its answer; a crash, a hang and nonsense become an error text like any other.
 import { spawn } from 'node:child_process';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
-const script = join(dirname(dirname(fileURLToPath(import.meta.url))), 'commands', 'doctor-probe.js');
+const script = fileURLToPath(new URL('./probe-child.js', import.meta.url));
 const timeoutMs = 120_000;
 
 const failure = z.object({ ok: z.literal(false), error: z.string() });

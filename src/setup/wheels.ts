@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../errors.js';
-import { interpreters } from './python.js';
+import { interpreters } from '../libtorch/python.js';
 
 /** One wheel: its requirement, its SHA-256, its size in bytes, and which of its entries are unpacked. */
 export interface Wheel {

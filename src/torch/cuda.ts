@@ -1,7 +1,7 @@
 // Whether this process can use a GPU, and why not.
-import { nvidiaDriver } from '../setup/driver.js';
-import { searchLibtorch } from '../setup/libtorch.js';
-import { addonFolder, recordedLibtorch } from './load.js';
+import { findAddon, readBuildRecord } from '../libtorch/addon-files.js';
+import { nvidiaDriver } from '../libtorch/driver.js';
+import { searchLibtorch } from '../libtorch/search.js';
 import { native } from './native.js';
 
 /** GPUs that LibTorch can use, or the reason why there is none, as a clause. */
@@ -15,9 +15,7 @@ export function cudaState(): CudaState {
   const count = native().deviceCount();
   if (count > 0) return { count };
   if (nvidiaDriver() === undefined) return { count, problem: 'this machine has no NVIDIA driver' };
-  const folder = addonFolder();
-  const recorded = folder === undefined ? undefined : recordedLibtorch(folder)?.root;
-  const { libtorch } = searchLibtorch({ recorded });
+  const { libtorch } = searchLibtorch({ recorded: readBuildRecord(findAddon())?.root });
   if (libtorch && !libtorch.hasCuda)
     return {
       count,

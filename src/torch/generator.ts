@@ -1,5 +1,6 @@
 // Random generators: the streams behind dropout, randn and multinomial, with a state that can be kept and restored.
-import { type Handle, native } from './native.js';
+import { native } from './native.js';
+import type { Handle } from './native-exports.js';
 import { type Device, Tensor } from './tensor.js';
 
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));

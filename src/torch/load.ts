@@ -1,49 +1,17 @@
 // Opens LibTorch's libraries and then the addon, which is linked against them but holds no path to them.
-import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
-import { nvidiaDriver } from '../setup/driver.js';
-import { describeSearch, type Libtorch, sameMinor, searchLibtorch } from '../setup/libtorch.js';
-import type { Native } from './native.js';
+import { findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
+import { nvidiaDriver } from '../libtorch/driver.js';
+import { describeSearch, type Libtorch, sameMinor, searchLibtorch } from '../libtorch/search.js';
+import type { Native } from './native-exports.js';
 
 const require = createRequire(import.meta.url);
-
-/** The package's root folder: dist/torch/load.js is two folders below it. */
-export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 interface Boot {
   /** dlopen; null on success, else the dynamic linker's message. */
   open(path: string, global: boolean): string | null;
-}
-
-/** What `setup` recorded beside the addon: the LibTorch it was compiled against. */
-interface Recorded {
-  root: string;
-  version: string;
-}
-
-/** The addon's folder (build/Release, or a prebuild), or undefined when it was not built. */
-export function addonFolder(): string | undefined {
-  const resolver: { path(root: string): string } = require('node-gyp-build');
-  try {
-    const folder = dirname(resolver.path(packageRoot));
-    return existsSync(join(folder, 'torch.node')) && existsSync(join(folder, 'boot.node')) ? folder : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** The LibTorch that the addon in `folder` was compiled against, as `setup` noted it. */
-export function recordedLibtorch(folder: string): Recorded | undefined {
-  try {
-    const value: unknown = JSON.parse(readFileSync(join(folder, 'libtorch.json'), 'utf8'));
-    if (typeof value !== 'object' || value === null || !('root' in value) || !('version' in value)) return undefined;
-    return { root: String(value.root), version: String(value.version) };
-  } catch {
-    return undefined;
-  }
 }
 
 const cure = 'run "npx blip-retrieval setup" (in a checkout: "npm run build"), and "doctor" to see the whole picture';
@@ -69,9 +37,9 @@ function waitWithoutSpinning(env: NodeJS.ProcessEnv): void {
  * Throws a UserError that says what was looked for, where, and what to do.
  */
 export function loadNative(options: { cuda?: boolean } = {}): Native {
-  const folder = addonFolder();
-  if (folder === undefined) throw new UserError(`the native addon is not built in ${packageRoot}; ${cure}`);
-  const recorded = recordedLibtorch(folder);
+  const addon = findAddon();
+  if (addon === undefined) throw new UserError(`the native addon is not built in ${packageRoot}; ${cure}`);
+  const recorded = readBuildRecord(addon);
   const search = searchLibtorch({ recorded: recorded?.root });
   const { libtorch } = search;
   if (libtorch === undefined) throw new UserError(`LibTorch was not found; ${cure}\n${describeSearch(search)}`);
@@ -80,17 +48,17 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
       `the addon was built against LibTorch ${recorded.version} but ${libtorch.root} is ${libtorch.version}; ${cure}`,
     );
   waitWithoutSpinning(process.env);
-  const boot: Boot = require(join(folder, 'boot.node'));
+  const boot: Boot = require(addon.boot);
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');
   const wantsCuda = options.cuda ?? true;
   if (wantsCuda && libtorch.hasCuda && libtorch.missingForCuda.length === 0 && nvidiaDriver() !== undefined)
     openLibrary(boot, libtorch, 'libtorch_cuda.so');
   try {
-    return require(join(folder, 'torch.node'));
+    return require(addon.torch);
   } catch (error) {
     throw new UserError(
-      `the native addon ${join(folder, 'torch.node')} does not load with LibTorch ${libtorch.version} of ${libtorch.root}: ${messageOf(error)}; ${cure}`,
+      `the native addon ${addon.torch} does not load with LibTorch ${libtorch.version} of ${libtorch.root}: ${messageOf(error)}; ${cure}`,
       { cause: error },
     );
   }

@@ -1,7 +1,8 @@
 // A file mapped into memory, and tensors that lie in it without a copy.
 import { messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
-import { type Handle, native } from './native.js';
+import { native } from './native.js';
+import type { Handle } from './native-exports.js';
 import { operator } from './operator.js';
 import { asStrided } from './ops.js';
 import { scope, Tensor } from './tensor.js';

@@ -2,7 +2,8 @@
 import { codeOf, messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { Generator } from './generator.js';
-import { type NativeResult, native } from './native.js';
+import { native } from './native.js';
+import type { NativeResult } from './native-exports.js';
 import { Tensor, tensorOf } from './tensor.js';
 
 /** An argument: a tensor, a list, a number, …; `undefined` takes the schema's default, `null` is None. */

@@ -1,8 +1,8 @@
 // safetensors files: a JSON header of names, types and ranges, then the bytes. https://github.com/huggingface/safetensors
 import { closeSync, openSync } from 'node:fs';
+import { writeFileAtomically } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';
-import { writeFileAtomically } from '../files.js';
-import { cannotOpen, FileSource, withSource } from './checkpoint/source.js';
+import { cannotOpen, FileSource, withSource } from './checkpoint/read/source.js';
 import { DTYPES, type DType } from './dtype.js';
 
 const TYPE_NAMES: Record<DType, string> = {

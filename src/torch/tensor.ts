@@ -1,6 +1,7 @@
 // A tensor of LibTorch, and who owns it: scopes dispose what was made in them; the garbage collector is the net.
 import { DTYPES, type DType, dtypeOfCode } from './dtype.js';
-import { type Handle, type NativeResult, native } from './native.js';
+import { native } from './native.js';
+import type { Handle, NativeResult } from './native-exports.js';
 
 /** 'cpu', 'cuda' or 'cuda:1', as PyTorch writes a device. */
 export type Device = string;

@@ -1,5 +1,5 @@
 // The batches of an epoch as the training loop takes them: pixels on the device, token rows, numbers of the images.
-import { type TrainingLoaderOptions, trainingEpoch } from '../data/training-loader.js';
+import { type TrainingLoaderOptions, trainingEpoch } from '../data/loader/training-loader.js';
 import { normalizeImages } from '../model/normalize-images.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, type Tensor } from '../torch/tensor.js';

@@ -3,10 +3,10 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'nod
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cannotWrite } from '../disk/atomic-file.js';
+import { makeFolder } from '../disk/folder.js';
+import { bootId } from '../disk/stale-files.js';
 import { UserError } from '../errors.js';
-import { cannotWrite } from '../files.js';
-import { makeFolder } from '../folder.js';
-import { bootId } from '../stale-files.js';
 import { native } from '../torch/native.js';
 
 const NAME = '.training.lock';

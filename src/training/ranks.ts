@@ -3,8 +3,8 @@ import type { DataParallel } from '../distributed/data-parallel.js';
 import type { ProcessGroup } from '../distributed/process-group.js';
 import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
+import type { RankState } from './checkpoint.js';
 import type { Ranks } from './train.js';
-import type { RankState } from './training-checkpoint.js';
 
 export function ranksOf(group: ProcessGroup, parallel: DataParallel): Ranks {
   return {

@@ -4,9 +4,9 @@ import { UserError } from '../errors.js';
 import type { LoadReport } from '../model/pretrained.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
-import { type Progress, type RunIdentity, startOfRun } from './progress.js';
+import { restoreRandom, resumeFrom } from './checkpoint.js';
 import { loggedBest } from './run-logs.js';
-import { restoreRandom, resumeFrom } from './training-checkpoint.js';
+import { type Progress, type RunIdentity, startOfRun } from './run-state.js';
 
 export interface ResumedRun {
   /** Built from the checkpoint, which `report` compares with it. */

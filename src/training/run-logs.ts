@@ -2,9 +2,9 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { cannotWrite, writeFileAtomically } from '../disk/atomic-file.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
-import { cannotWrite, writeFileAtomically } from '../files.js';
-import type { Progress } from './progress.js';
+import type { Progress } from './run-state.js';
 
 export type LogName = 'log.txt' | 'metrics.jsonl';
 

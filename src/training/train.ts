@@ -5,17 +5,17 @@ import { setImmediate } from 'node:timers/promises';
 import type { TrainingConfig } from '../config/load.js';
 import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
+import { lastValue, MetricLogger, type MetricLoggerOptions, SmoothedValue } from '../logging/metric-logger.js';
+import { pythonFixed, pythonFloat } from '../logging/python-format.js';
 import type { StepLosses, TrainingModel } from '../model/training-model.js';
-import { pythonFixed, pythonFloat } from '../python-format.js';
 import type { AdamW } from '../torch/adamw.js';
 import { scope } from '../torch/tensor.js';
+import { firstNotFinite } from './check-finite.js';
+import { captureRandom, type RankState, writeBestCheckpoint, writeLastCheckpoint } from './checkpoint.js';
 import type { EpochBatches } from './epoch-batches.js';
-import { firstNotFinite } from './finite.js';
-import { lastValue, MetricLogger, type MetricLoggerOptions, SmoothedValue } from './metric-logger.js';
-import { emptyMeters, METERS, type MeterName, type MeterState, type Progress, type RunIdentity } from './progress.js';
 import { addLine, forgetLater } from './run-logs.js';
+import { emptyMeters, METERS, type MeterName, type MeterState, type Progress, type RunIdentity } from './run-state.js';
 import { learningRate, softTargetShare } from './schedule.js';
-import { captureRandom, type RankState, writeBestCheckpoint, writeLastCheckpoint } from './training-checkpoint.js';
 
 /** Ranks of a run as the loop sees them; a run of one process has none to wait for. */
 export interface Ranks {

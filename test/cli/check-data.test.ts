@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { checkData } from '#blip/commands/check-data.js';
-import { flatPng, temporaryFolder } from '../data/files.js';
+import { flatPng, temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 

@@ -1,7 +1,7 @@
 // --device: what is chosen when nothing is said, and why an explicit GPU is refused.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseDevice, resolveDevice } from '#blip/commands/retrieval-options.js';
+import { parseDevice, resolveDevice } from '#blip/commands/options.js';
 import { UserError } from '#blip/errors.js';
 
 const none = { count: 0, problem: 'this machine has no NVIDIA driver' };

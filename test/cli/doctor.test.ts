@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type NcclParts, ncclDefects, type Report } from '#blip/setup/report.js';
+import { type NcclParts, ncclDefects, type Report } from '#blip/setup/examine.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { fakeTorch, temporary } from '../setup/fake-libtorch.js';
 

@@ -4,8 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { freePort, pythonWithTorch } from '../distributed/ranks.js';
 import { startCommand } from '../helpers/command.js';
+import { freePort, pythonWithTorch } from '../helpers/ranks.js';
 import { runCli } from '../helpers/run-cli.js';
 import { tinyRun } from '../helpers/tiny-run.js';
 

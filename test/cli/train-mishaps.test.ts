@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, trunc
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/read.js';
+import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { startCommand } from '../helpers/command.js';
 import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ANNOTATION_URL, annotationFileName, loadRetrievalSplit, validateAnnotations } from '#blip/data/annotations.js';
 import { preCaption } from '#blip/data/caption.js';
-import { download } from '#blip/download.js';
+import { download } from '#blip/download/download.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
-import { temporaryFolder } from './files.js';
 
 const { folder, remove } = temporaryFolder();
 after(remove);

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { bertVocabulary, readVocabulary, VOCABULARY_SIZE, writeVocabulary } from '#blip/data/vocabulary.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
-import { temporaryFolder } from './files.js';
 
 interface Golden {
   bos_token_id: number;

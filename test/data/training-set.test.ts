@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { loadTrainingSet } from '#blip/data/training-set.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
-import { temporaryFolder } from './files.js';
 
 const { folder, remove } = temporaryFolder();
 after(remove);

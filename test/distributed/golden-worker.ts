@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { preCaption } from '#blip/data/caption.js';
-import { evaluationTransform } from '#blip/data/image.js';
+import { evaluationTransform } from '#blip/data/images/decode.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { DataParallel } from '#blip/distributed/data-parallel.js';
 import { exchangeOf, ProcessGroup } from '#blip/distributed/process-group.js';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { absent, fixture } from '../helpers/fixtures.js';
-import { bothRun } from './ranks.js';
+import { bothRun } from '../helpers/ranks.js';
 
 // Recomputed blocks have a backward pass of several calls: gradients of one step come in phases.
 for (const checkpointedBlocks of [0, 2])

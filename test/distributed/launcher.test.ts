@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processesPerNode } from '#blip/distributed/launcher.js';
-import { childrenOf, type Ended, isAlive, type Running, startLauncher } from './ranks.js';
+import { childrenOf, type Ended, isAlive, type Running, startLauncher } from '../helpers/ranks.js';
 
 /** Ranks of a launcher that runs, and how it ends after `act`; asserts that none of them is left. */
 async function endAfter(launcher: Running, text: string, act: (ranks: number[]) => void): Promise<Ended> {

@@ -5,11 +5,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ncclLibrary } from '#blip/distributed/process-group.js';
-import { addonPaths, readBuildRecord } from '#blip/setup/build.js';
-import { readDynamic } from '#blip/setup/elf.js';
+import { addonFilesIn, buildFolder, findAddon, readBuildRecord } from '#blip/libtorch/addon-files.js';
+import { readDynamic } from '#blip/libtorch/elf.js';
 
-const library = addonPaths().nccl;
-const record = readBuildRecord();
+const library = addonFilesIn(buildFolder()).nccl;
+const record = readBuildRecord(findAddon());
 // A LibTorch that was itself compiled without CUDA has no ProcessGroupNCCL to make.
 const cudaHeaders = join(record?.root ?? '', 'include/c10/cuda/impl/cuda_cmake_macros.h');
 const skip = existsSync(cudaHeaders) ? false : `${record?.root} has no headers of LibTorch's CUDA part`;
@@ -51,7 +51,7 @@ test('it asks LibTorch for two constructors, and CUDA and NCCL for nothing', { s
 });
 
 test('where it was not built, the error names it and the command that builds it', () => {
-  assert.throws(() => ncclLibrary('/nowhere'), {
+  assert.throws(() => ncclLibrary(addonFilesIn('/nowhere')), {
     name: 'UserError',
     message: /\/nowhere\/libblip_nccl\.so is not there: run "npx blip-retrieval setup --cuda --force"/,
   });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
-import { bothRanks, freePort, nodeRank, pythonRank, pythonWithTorch, results } from './ranks.js';
+import { bothRanks, freePort, nodeRank, pythonRank, pythonWithTorch, results } from '../helpers/ranks.js';
 import { toyAlone } from './toy.js';
 
 interface Collected {

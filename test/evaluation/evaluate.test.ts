@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';
-import { ImageLoader } from '#blip/data/loader.js';
+import { ImageLoader } from '#blip/data/loader/loader.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { type EvaluationOptions, evaluateSplit } from '#blip/evaluation/evaluate.js';
 import type { ImageSource } from '#blip/evaluation/image-store.js';

@@ -1,7 +1,7 @@
 // The split of re-ranking over ranks: every image once, no rank with much more than the mean, few images moved.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SampleRandom } from '#blip/data/philox.js';
+import { SampleRandom } from '#blip/data/images/philox.js';
 import { type EncodedRange, rerankWork, splitByWork, stepCosts } from '#blip/evaluation/work-split.js';
 import { architectureOf } from '#blip/model/architecture.js';
 

@@ -2,9 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, UserError } from '#blip/errors.js';
-import { TensorSums } from '#blip/torch/checkpoint/elements.js';
-import { flattenCheckpoint, openCheckpoint, stateDictOf } from '#blip/torch/checkpoint/read.js';
-import { withSource } from '#blip/torch/checkpoint/source.js';
+import { flattenCheckpoint, openCheckpoint, stateDictOf, tensorSums } from '#blip/torch/checkpoint/index.js';
 import { type ZipPart, zipOf } from '../helpers/checkpoint-files.js';
 
 /** What the parent asks for: mutations `first` to `first + count` of the files, or the files as they are. */
@@ -153,10 +151,7 @@ function use(path: string): boolean {
   try {
     const checkpoint = openCheckpoint(path);
     const { tensors } = flattenCheckpoint(checkpoint);
-    withSource(path, (source) => {
-      const sums = new TensorSums(source);
-      for (const tensor of tensors.values()) sums.sum(tensor);
-    });
+    tensorSums(checkpoint, tensors);
     try {
       stateDictOf(checkpoint);
     } catch (error) {

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
 import { loadRetrievalSplit, type Split, validateAnnotations } from '#blip/data/annotations.js';
-import { decodeRgb } from '#blip/data/image.js';
-import { ImageLoader } from '#blip/data/loader.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { ImageLoader } from '#blip/data/loader/loader.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { bertVocabulary } from '#blip/data/vocabulary.js';
 import { UserError } from '#blip/errors.js';
-import { flatPng, noise, png, temporaryFolder } from '../data/files.js';
+import { flatPng, noise, png, temporaryFolder } from '../helpers/files.js';
 
 const { folder, remove } = temporaryFolder();
 after(remove);

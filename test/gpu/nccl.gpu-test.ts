@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { ProcessGroup } from '#blip/distributed/process-group.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import * as ops from '#blip/torch/ops.js';
-import { freePort } from '../distributed/ranks.js';
+import { freePort } from '../helpers/ranks.js';
 
 const { count, problem } = cudaState();
 const skip = count > 0 ? false : `no GPU: ${problem}`;

@@ -1,9 +1,9 @@
 // Twelve training steps on a GPU against the reference's, with dropout 0.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { modelEntries } from '#blip/model/entries.js';
 import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
+import { modelEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { fixture } from '../helpers/fixtures.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { UserError } from '#blip/errors.js';
-import { openCheckpoint, type TensorRef } from '#blip/torch/checkpoint/read.js';
+import { openCheckpoint, type TensorRef } from '#blip/torch/checkpoint/index.js';
 
 /** A folder that is removed after the test. */
 export function temporaryFolder(t: TestContext): string {

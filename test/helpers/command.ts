@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Running, start } from '../distributed/ranks.js';
+import { type Running, start } from './ranks.js';
 import { cliPath } from './run-cli.js';
 
 /** What the contract allows from a failure to the end of the whole command. */

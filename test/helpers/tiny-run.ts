@@ -2,9 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
-import { modelEntries } from '#blip/model/entries.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
-import { writeCheckpoint } from '#blip/torch/checkpoint/write.js';
+import { modelEntries } from '#blip/model/state-dict.js';
+import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { fixture } from './fixtures.js';
 
 /** Keys of a config with their values. */

@@ -1,7 +1,7 @@
 // Training steps compared with the reference's recorded ones: losses, gradients, momentum, queues, the final state.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { evaluationTransform } from '#blip/data/image.js';
+import { evaluationTransform } from '#blip/data/images/decode.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import type { Precision } from '#blip/model/blip-retrieval.js';

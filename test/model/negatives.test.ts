@@ -1,7 +1,7 @@
 // Hard negatives: never the own image, likelier the more similar, defined where there is none; pairs and their images.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { matchPairs, rowsByImage } from '#blip/model/match-pairs.js';
+import { matchPairs, rowsByImage } from '#blip/model/itm-pairs.js';
 import { drawNegatives, negativeWeights } from '#blip/model/negatives.js';
 import { FeatureQueues } from '#blip/model/queues.js';
 import { manualSeed } from '#blip/torch/generator.js';

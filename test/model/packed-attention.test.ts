@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { attendByLength, attentionsAgree, type PackedAttention } from '#blip/model/packed-attention.js';
-import { packingOf } from '#blip/model/token-batch.js';
+import { packingOf } from '#blip/model/packed-texts.js';
 import { Generator, manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, noGrad, scope } from '#blip/torch/tensor.js';

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { architectureOf } from '#blip/model/architecture.js';
-import { isEvaluated, modelEntries } from '#blip/model/entries.js';
 import { compareEntries, describeLoad, interpolatePositions, loadPretrained } from '#blip/model/pretrained.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
+import { isEvaluated, modelEntries } from '#blip/model/state-dict.js';
 import * as ops from '#blip/torch/ops.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { assertClose, goldenTensors, readJson } from '../helpers/tensors.js';

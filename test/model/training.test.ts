@@ -1,8 +1,8 @@
 // Twelve training steps against the reference's, with dropout 0.
 import { test } from 'node:test';
-import { modelEntries } from '#blip/model/entries.js';
 import { loadTrainingState } from '#blip/model/pretrained.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
+import { modelEntries } from '#blip/model/state-dict.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
 

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { addonPaths, buildAddon, buildDefect, buildStamp, readBuildRecord } from '#blip/setup/build.js';
-import { inspectLibtorch, type Libtorch } from '#blip/setup/libtorch.js';
+import { addonFilesIn, buildFolder, readBuildRecord } from '#blip/libtorch/addon-files.js';
+import { onPath } from '#blip/libtorch/python.js';
+import { inspectLibtorch, type Libtorch } from '#blip/libtorch/search.js';
+import { buildAddon, buildDefect, buildStamp } from '#blip/setup/build.js';
 import { buildToolDefect } from '#blip/setup/packages.js';
-import { onPath } from '#blip/setup/python.js';
 import { fakeTorch, put, temporary } from './fake-libtorch.js';
+
+const paths = (root: string) => addonFilesIn(buildFolder(root));
 
 function silent() {}
 
@@ -67,16 +70,16 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
-    const paths = addonPaths(root);
+    const { boot, torch, record: recordFile } = paths(root);
     assert.equal(buildDefect(root, {}), 'the addon is not built');
-    put(paths.boot, '');
-    put(paths.torch, '');
+    put(boot, '');
+    put(torch, '');
     assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
-    put(paths.record, '{ "root": 1 }');
+    put(recordFile, '{ "root": 1 }');
     assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
     const record = { root: libtorch.root, version: libtorch.build, stamp: buildStamp(libtorch, root) };
-    put(paths.record, JSON.stringify(record));
-    assert.deepEqual(readBuildRecord(root), record);
+    put(recordFile, JSON.stringify(record));
+    assert.deepEqual(readBuildRecord(paths(root)), record);
     assert.equal(buildDefect(root, {}), undefined);
     const other = fakeTorch(join(folder, 'other'), { version: '2.12.0' });
     assert.match(buildDefect(root, { LIBTORCH: other }) ?? '', /^LIBTORCH is 2\.12\.0, and it was built for 2\.11\.0/);
@@ -130,14 +133,14 @@ describe('the build itself', () => {
     const options = { root, env: environment(folder), say: silent };
     const builds = () => readFileSync(join(root, 'build/count'), 'utf8').trim().split('\n').length;
     assert.equal(await buildAddon(libtorch, options), true);
-    assert.equal(readFileSync(addonPaths(root).torch, 'utf8'), `torch of ${libtorch.root}`);
+    assert.equal(readFileSync(paths(root).torch, 'utf8'), `torch of ${libtorch.root}`);
     const once = builds();
     assert.equal(await buildAddon(libtorch, options), false);
     assert.equal(builds(), once);
     const other = libtorchIn(join(folder, 'other'), '2.12.0');
     assert.equal(await buildAddon(other, options), true);
-    assert.equal(readFileSync(addonPaths(root).torch, 'utf8'), `torch of ${other.root}`);
-    assert.equal(readBuildRecord(root)?.version, '2.12.0');
+    assert.equal(readFileSync(paths(root).torch, 'utf8'), `torch of ${other.root}`);
+    assert.equal(readBuildRecord(paths(root))?.version, '2.12.0');
     assert.equal(await buildAddon(other, { ...options, force: true }), true);
   });
 
@@ -157,11 +160,14 @@ describe('the build itself', () => {
     const folder = temporary(t);
     const failing = 'if(BLIP_NCCL)\n  message(FATAL_ERROR "native/nccl.cc:3: error: no such NCCL")\nendif()';
     const root = fakePackage(folder, `${failing}\n${writing}`);
-    put(addonPaths(root).nccl, 'of an earlier build');
+    put(paths(root).nccl, 'of an earlier build');
     const libtorch = libtorchIn(folder);
     assert.equal(await buildAddon(libtorch, { root, env: environment(folder), say: silent }), true);
-    assert.equal(existsSync(addonPaths(root).nccl), false);
-    assert.match(readBuildRecord(root)?.ncclDefect ?? '', /^it did not compile \(.*; the full log is .*\.log\)$/);
+    assert.equal(existsSync(paths(root).nccl), false);
+    assert.match(
+      readBuildRecord(paths(root))?.ncclDefect ?? '',
+      /^it did not compile \(.*; the full log is .*\.log\)$/,
+    );
     assert.equal(buildDefect(root, {}), undefined);
   });
 
@@ -170,21 +176,21 @@ describe('the build itself', () => {
     const root = fakePackage(folder, writing);
     const options = { root, env: environment(folder), say: silent };
     await buildAddon(libtorchIn(folder), options);
-    assert.equal(readBuildRecord(root)?.ncclDefect, 'this LibTorch has no headers of its CUDA part');
+    assert.equal(readBuildRecord(paths(root))?.ncclDefect, 'this LibTorch has no headers of its CUDA part');
     put(
       join(root, 'CMakeLists.txt'),
       `${readFileSync(join(root, 'CMakeLists.txt'), 'utf8')}
       file(WRITE "\${CMAKE_BINARY_DIR}/Release/libblip_nccl.so" "nccl")\n`,
     );
     await buildAddon(libtorchIn(folder), options);
-    assert.deepEqual(Object.keys(readBuildRecord(root) ?? {}), ['root', 'version', 'stamp']);
+    assert.deepEqual(Object.keys(readBuildRecord(paths(root)) ?? {}), ['root', 'version', 'stamp']);
   });
 
   test('a failure shows the first error, names the log, and leaves no record', async (t) => {
     const folder = temporary(t);
     const root = fakePackage(folder, 'message(FATAL_ERROR "the moon is full")');
-    const paths = addonPaths(root);
-    put(paths.record, '{}');
+    const { record } = paths(root);
+    put(record, '{}');
     const libtorch = libtorchIn(folder);
     const building = buildAddon(libtorch, { root, env: environment(folder), say: silent });
     await assert.rejects(building, (error: Error) => {
@@ -197,7 +203,7 @@ describe('the build itself', () => {
       assert.match(readFileSync(log, 'utf8'), /the moon is full/);
       return true;
     });
-    assert.equal(existsSync(paths.record), false);
+    assert.equal(existsSync(record), false);
   });
 
   test('a build that leaves nothing is no success', async (t) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
-import { ownMachine } from '#blip/setup/elf.js';
+import { ownMachine } from '#blip/libtorch/elf.js';
 
 /** A folder that is removed when the test ends. */
 export function temporary(t: TestContext): string {

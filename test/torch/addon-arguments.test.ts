@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { native } from '#blip/torch/native.js';
-import { freePort } from '../distributed/ranks.js';
 import { failure } from '../helpers/addon-call.js';
+import { freePort } from '../helpers/ranks.js';
 
 const addon = native();
 const folder = mkdtempSync(join(tmpdir(), 'blip-addon-'));

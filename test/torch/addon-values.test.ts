@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { addonFolder } from '#blip/torch/load.js';
+import { findAddon } from '#blip/libtorch/addon-files.js';
 import { native } from '#blip/torch/native.js';
 import { failure } from '../helpers/addon-call.js';
 import { runNode } from '../helpers/run-node.js';
@@ -96,10 +96,10 @@ test('mapped files: offsets, ranges and paths', () => {
 });
 
 test('the loader of shared libraries tells why it cannot open one', () => {
-  const found = addonFolder();
+  const found = findAddon();
   assert.ok(found);
   const odd = { toString: () => assert.fail('an argument was turned into a text') };
-  const boot: { open(...args: unknown[]): string | null } = createRequire(import.meta.url)(join(found, 'boot.node'));
+  const boot: { open(...args: unknown[]): string | null } = createRequire(import.meta.url)(found.boot);
   assert.match(boot.open(join(folder, 'libabsent.so'), false) ?? '', /libabsent\.so: cannot open shared object file/);
   assert.match(boot.open(file, false) ?? '', /file too short|invalid ELF header/);
   assert.match(boot.open(`${file}\0`, false) ?? '', /null character/);

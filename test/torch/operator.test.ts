@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { UserError } from '#blip/errors.js';
-import { type NativeResult, native } from '#blip/torch/native.js';
+import { native } from '#blip/torch/native.js';
+import type { NativeResult } from '#blip/torch/native-exports.js';
 import { operator, operatorInPlace, operatorOfFirst, operatorOfMany, type Value } from '#blip/torch/operator.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope, Tensor } from '#blip/torch/tensor.js';

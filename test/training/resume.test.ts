@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { changedSettings } from '#blip/training/resume.js';
 import { hasEpochs, loggedBest } from '#blip/training/run-logs.js';
-import { temporaryFolder } from '../data/files.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 const { folder, remove } = temporaryFolder();
 after(remove);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import { addLine, forgetLater, type LogName } from '#blip/training/run-logs.js';
-import { temporaryFolder } from '../data/files.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 const { folder, remove } = temporaryFolder();
 after(remove);

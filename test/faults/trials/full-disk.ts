@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { flattenCheckpoint, openCheckpoint, verifyStorages } from '#blip/torch/checkpoint/read.js';
+import { flattenCheckpoint, openCheckpoint, verifyStorages } from '#blip/torch/checkpoint/index.js';
 import { startCommand } from '../../helpers/command.js';
 import { NotRun, runTrial, type Trial, type TrialOptions } from './trial.js';
 

@@ -2,14 +2,14 @@
 // Arguments: folder, number of the first save, number of the last (none: goes on for ever). The epoch in a file is its number.
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { modelEntries } from '#blip/model/entries.js';
 import { ruleWeights } from '#blip/model/rule-weights.js';
+import { modelEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
 import * as ops from '#blip/torch/ops.js';
 import { keep } from '#blip/torch/tensor.js';
-import { emptyMeters, startOfRun } from '#blip/training/progress.js';
-import { captureRandom, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/training-checkpoint.js';
+import { captureRandom, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/checkpoint.js';
+import { emptyMeters, startOfRun } from '#blip/training/run-state.js';
 import { tinyArchitecture } from '../../helpers/tiny-run.js';
 
 const [folder = '', first = '1', last = 'Infinity'] = process.argv.slice(2);

@@ -4,9 +4,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '#blip/demo/random.js';
-import { flattenCheckpoint, openCheckpoint, verifyStorages } from '#blip/torch/checkpoint/read.js';
-import { start } from '../../distributed/ranks.js';
+import { flattenCheckpoint, openCheckpoint, verifyStorages } from '#blip/torch/checkpoint/index.js';
 import { projectRoot } from '../../helpers/fixtures.js';
+import { start } from '../../helpers/ranks.js';
 import { runTrial, type Trial, type TrialOptions } from './trial.js';
 
 const CHILD = join(projectRoot, '.build/test/faults/trials/saving-child.js');

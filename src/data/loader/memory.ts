@@ -1,0 +1,167 @@
+// The memory that an image loader shares with its worker threads: what is where, and the few steps on it.
+
+import { UserError } from '../../errors.js';
+
+/** Int32 cells that exist once. */
+export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
+
+/** What a worker last said of itself. */
+export const WorkerState = { starting: 0, running: 1, finished: 2, failed: 3 } as const;
+
+const CELLS_PER_SLOT = 2;
+const CELLS_PER_WORKER = 3;
+
+/** What is done to each image. Evaluation resizes alone; training draws from the place of the image in its epoch. */
+export type LoaderTransform =
+  | { kind: 'evaluation' }
+  | {
+      kind: 'train';
+      seed: number;
+      epoch: number;
+      /** Place of paths[0] in the epoch's order over all ranks: more than 0 after a resume. */
+      first: number;
+      /** Places from one path to the next, the number of ranks; 1 when left out. */
+      stride?: number;
+    };
+
+/** What a worker thread is started with. */
+export interface LoaderPlan {
+  /** Index of this worker. */
+  worker: number;
+  workers: number;
+  slots: number;
+  images: number;
+  batchSize: number;
+  /** Pixels of an edge. */
+  size: number;
+  maxPixels: number | undefined;
+  transform: LoaderTransform;
+  /** Int32 cells: Cell, then each slot's, then each worker's. */
+  control: SharedArrayBuffer;
+  /** (slots, batchSize, size, size, 3) uint8. */
+  pixels: SharedArrayBuffer;
+  /** Int32 [images + 1]: where the path of image i begins in pathBytes. */
+  pathOffsets: SharedArrayBuffer;
+  pathBytes: SharedArrayBuffer;
+}
+
+/** A message from a worker: an image that could not be read, or (without an index) the end of the worker. */
+export interface LoaderDefect {
+  index?: number;
+  message: string;
+}
+
+/** The plan with typed views on its memory. */
+export class LoaderMemory {
+  readonly control: Int32Array;
+  readonly #pixels: Uint8Array;
+  readonly #offsets: Int32Array;
+  readonly #paths: Buffer;
+
+  constructor(readonly plan: LoaderPlan) {
+    this.control = new Int32Array(plan.control);
+    this.#pixels = new Uint8Array(plan.pixels);
+    this.#offsets = new Int32Array(plan.pathOffsets);
+    this.#paths = Buffer.from(plan.pathBytes);
+  }
+
+  /** Cell: the batch for which the slot is open. Workers wait on it. */
+  openCell(slot: number): number {
+    return Cell.count + slot * CELLS_PER_SLOT;
+  }
+
+  /** Cell: how many images of that batch are done. */
+  doneCell(slot: number): number {
+    return Cell.count + slot * CELLS_PER_SLOT + 1;
+  }
+
+  /** Cell: a WorkerState. */
+  stateCell(worker: number): number {
+    return Cell.count + this.plan.slots * CELLS_PER_SLOT + worker * CELLS_PER_WORKER;
+  }
+
+  /** Cell: the worker's thread id in the kernel; 0 while it is unknown. */
+  threadCell(worker: number): number {
+    return this.stateCell(worker) + 1;
+  }
+
+  /** Cell: the image that the worker has in hand, plus 1. */
+  imageCell(worker: number): number {
+    return this.stateCell(worker) + 2;
+  }
+
+  path(index: number): string {
+    return this.#paths.toString('utf8', this.#offsets[index], this.#offsets[index + 1]);
+  }
+
+  /** Number of images in a batch; the last may be short. */
+  batchCount(batch: number): number {
+    const { batchSize, images } = this.plan;
+    return Math.min(batchSize, images - batch * batchSize);
+  }
+
+  /** The first `count` images of a slot: (count, size, size, 3) uint8. */
+  slotPixels(slot: number, count: number): Uint8Array {
+    const bytes = this.#imageBytes();
+    const start = slot * this.plan.batchSize * bytes;
+    return this.#pixels.subarray(start, start + count * bytes);
+  }
+
+  /** Where image `index` goes: (size, size, 3) uint8. */
+  imagePixels(index: number): Uint8Array {
+    const { batchSize, slots } = this.plan;
+    const bytes = this.#imageBytes();
+    const slot = Math.floor(index / batchSize) % slots;
+    const start = (slot * batchSize + (index % batchSize)) * bytes;
+    return this.#pixels.subarray(start, start + bytes);
+  }
+
+  /** Wakes whoever waits for a worker. */
+  signal(): void {
+    Atomics.add(this.control, Cell.events, 1);
+    Atomics.notify(this.control, Cell.events);
+  }
+
+  #imageBytes(): number {
+    return this.plan.size * this.plan.size * 3;
+  }
+}
+
+/** @throws UserError when the machine does not have that much */
+function pixelMemory({ slots, batchSize, size }: Pick<LoaderPlan, 'slots' | 'batchSize' | 'size'>): SharedArrayBuffer {
+  const bytes = slots * batchSize * size * size * 3;
+  try {
+    return new SharedArrayBuffer(bytes);
+  } catch (error) {
+    throw new UserError(
+      `memory is short: ${slots * batchSize} decoded images of ${size} x ${size} pixels at a time are ${bytes} bytes; lower the batch size`,
+      { cause: error },
+    );
+  }
+}
+
+/** Memory of a new loader, all slots open for the first batches. */
+export function allocate(
+  paths: readonly string[],
+  shape: Pick<LoaderPlan, 'workers' | 'slots' | 'batchSize' | 'size' | 'maxPixels' | 'transform'>,
+): LoaderPlan {
+  const pathOffsets = new SharedArrayBuffer(4 * (paths.length + 1));
+  const offsets = new Int32Array(pathOffsets);
+  for (const [index, path] of paths.entries()) offsets[index + 1] = (offsets[index] ?? 0) + Buffer.byteLength(path);
+  const pathBytes = new SharedArrayBuffer(offsets[paths.length] ?? 0);
+  const target = Buffer.from(pathBytes);
+  for (const [index, path] of paths.entries()) target.write(path, offsets[index] ?? 0);
+  const cells = Cell.count + shape.slots * CELLS_PER_SLOT + shape.workers * CELLS_PER_WORKER;
+  const plan: LoaderPlan = {
+    ...shape,
+    worker: -1,
+    images: paths.length,
+    control: new SharedArrayBuffer(4 * cells),
+    pixels: pixelMemory(shape),
+    pathOffsets,
+    pathBytes,
+  };
+  const memory = new LoaderMemory(plan);
+  for (let slot = 0; slot < plan.slots; slot++) memory.control[memory.openCell(slot)] = slot;
+  return plan;
+}

@@ -1,0 +1,124 @@
+// Files that are there wholly or not at all: written aside, synced, renamed.
+import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { codeOf, messageOf, UserError } from '../errors.js';
+import { removeStale, temporaryBeside } from './stale-files.js';
+
+const BUFFER = 1024 * 1024;
+
+/** A file being written from its begin to its end. */
+export interface AtomicFile {
+  /** Bytes written so far. */
+  readonly position: number;
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+/**
+ * Writes `path` so that a reader, a crash or a full disk never meets half a file: `writer` fills a temporary file in the
+ * same folder, which is synced to disk and renamed over `path`; then the folder is synced. A symbolic link stays one:
+ * what it points to is replaced. When anything fails the temporary file is removed and `path` is as it was; that of a
+ * writer that was killed is removed by the next one, before it needs room itself.
+ * Gives what `writer` gives. Throws a UserError for what the file system refuses (folder absent, no permission, disk
+ * full); what `writer` throws passes through.
+ */
+export async function writeFileAtomically<T>(path: string, writer: (file: AtomicFile) => Promise<T>): Promise<T> {
+  const target = await realpath(path).catch(() => path);
+  if ((await stat(target).catch(() => undefined))?.isDirectory() === true) {
+    throw new UserError(`${path} cannot be written: it is a folder; name a file`);
+  }
+  await removeStale(target);
+  const temporary = temporaryBeside(target);
+  const handle = await open(temporary, 'wx').catch((error: unknown) => {
+    throw cannotWrite(path, error);
+  });
+  try {
+    const file = new BufferedFile(path, handle);
+    const result = await writer(file);
+    await file.flush();
+    await onDisk(path, () => handle.sync());
+    await onDisk(path, () => handle.close());
+    await onDisk(path, () => rename(temporary, target));
+    await syncFolder(dirname(target));
+    return result;
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Makes a rename in `folder` last through a power cut. File systems that cannot sync a folder are left alone. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r').catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+/** The sentence for a file that cannot be written. */
+export function cannotWrite(path: string, error: unknown): UserError {
+  const sentence = (what: string) => new UserError(`${path} cannot be written: ${what}`, { cause: error });
+  switch (codeOf(error)) {
+    case 'ENOSPC':
+      return sentence('the disk is full; free some space or choose another folder');
+    case 'EDQUOT':
+      return sentence("this user's disk quota is used up; free some space or choose another folder");
+    case 'EFBIG':
+      return sentence(
+        'it is larger than a file may be here; raise the limit (ulimit -f) or choose another file system',
+      );
+    case 'EACCES':
+    case 'EPERM':
+      return sentence('this user may not write there; change the permissions or choose another folder');
+    case 'EROFS':
+      return sentence('the file system is read-only; choose another folder');
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return sentence(`the folder ${dirname(path)} does not exist; create it first`);
+    default:
+      return sentence(messageOf(error));
+  }
+}
+
+async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
+/** Gathers small writes; large ones go straight to the file. */
+class BufferedFile implements AtomicFile {
+  position = 0;
+  readonly #buffer = Buffer.allocUnsafe(BUFFER);
+  #held = 0;
+
+  constructor(
+    readonly path: string,
+    readonly handle: FileHandle,
+  ) {}
+
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#held + bytes.length > BUFFER) await this.flush();
+    if (bytes.length >= BUFFER) {
+      await this.#writeAll(bytes);
+    } else {
+      this.#buffer.set(bytes, this.#held);
+      this.#held += bytes.length;
+    }
+    this.position += bytes.length;
+  }
+
+  async flush(): Promise<void> {
+    await this.#writeAll(this.#buffer.subarray(0, this.#held));
+    this.#held = 0;
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      // Linux writes at most 2 GiB a call.
+      const length = Math.min(bytes.length - done, 1 << 30);
+      done += (await onDisk(this.path, () => this.handle.write(bytes, done, length))).bytesWritten;
+    }
+  }
+}

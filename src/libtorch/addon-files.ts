@@ -1,0 +1,73 @@
+// Where the addon's files are, and what it was built from: the one answer that loading, setup and doctor share.
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+
+/** Folder of package.json: the compiled file lies in dist/libtorch. */
+export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+export interface AddonFiles {
+  folder: string;
+  /** Opens LibTorch's libraries. */
+  boot: string;
+  /** Everything that calls LibTorch. */
+  torch: string;
+  /** NCCL's part, for several GPUs; absent where it could not be compiled. */
+  nccl: string;
+  /** What the addon was built from: a BuildRecord. */
+  record: string;
+}
+
+/** What the addon was built from; `setup` writes it beside the addon as libtorch.json. */
+const BuildRecord = z.object({
+  /** LibTorch's folder at build time, and its version with the local part (`2.11.0+cu130`). */
+  root: z.string(),
+  version: z.string(),
+  /** Hash of the native sources, the LibTorch and the Node-API version. */
+  stamp: z.string(),
+  /** Why there is no libblip_nccl.so, which several GPUs need; absent where there is one. */
+  ncclDefect: z.string().exactOptional(),
+});
+export type BuildRecord = z.infer<typeof BuildRecord>;
+
+/** The addon's files in `folder`, whether they exist or not. */
+export function addonFilesIn(folder: string): AddonFiles {
+  const path = (name: string) => join(folder, name);
+  return {
+    folder,
+    boot: path('boot.node'),
+    torch: path('torch.node'),
+    nccl: path('libblip_nccl.so'),
+    record: path('libtorch.json'),
+  };
+}
+
+/** Where a build below `root` leaves the addon. */
+export function buildFolder(root = packageRoot): string {
+  return join(root, 'build', 'Release');
+}
+
+/** The addon that belongs to the package in `root`, built there or shipped with it; undefined when it is not built. */
+export function findAddon(root = packageRoot): AddonFiles | undefined {
+  const resolver: { path(root: string): string } = createRequire(import.meta.url)('node-gyp-build');
+  let folder: string;
+  try {
+    folder = dirname(resolver.path(root));
+  } catch {
+    return undefined;
+  }
+  const files = addonFilesIn(folder);
+  return existsSync(files.boot) && existsSync(files.torch) ? files : undefined;
+}
+
+/** What the addon `files` was built from, or undefined where no record can be read. */
+export function readBuildRecord(files: AddonFiles | undefined): BuildRecord | undefined {
+  if (files === undefined) return undefined;
+  try {
+    return BuildRecord.parse(JSON.parse(readFileSync(files.record, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,14 @@
+// The door to checkpoint files: opening, looking into and writing what torch.save writes, without running anything.
+export { type FlatCheckpoint, flattenCheckpoint, stateDictOf } from './inspect/flatten.js';
+export { tensorSums } from './inspect/sums.js';
+export { openCheckpoint, verifyStorages } from './read/open.js';
+export {
+  type Checkpoint,
+  isTensorRef,
+  type PickleScalar,
+  type PickleValue,
+  type StorageRef,
+  type TensorRef,
+} from './types.js';
+export { float, tuple, type WritableTensor, type WritableValue } from './write/pickler.js';
+export { writeCheckpoint } from './write/save.js';

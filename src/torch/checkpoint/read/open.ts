@@ -1,0 +1,137 @@
+// Opens a checkpoint of torch.save, zip or legacy, without running anything in it and without reading its tensors.
+import { open } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import { DTYPES } from '../../dtype.js';
+import type { Checkpoint } from '../types.js';
+import { readLegacy } from './legacy.js';
+import { Budget, cannotOpen, FileSource, ForwardReader, withSource } from './source.js';
+import { TensorRebuild } from './tensors.js';
+import { unpickle } from './unpickler.js';
+import { checkEntry, checksumFails, quote, readZip, type ZipArchive } from './zip.js';
+
+/** Up to this size a whole file is compared with its checksums on opening: it takes about 20 ms. */
+const VERIFY_UP_TO = 64 * 1024 * 1024;
+const CHUNK = 4 * 1024 * 1024;
+
+/**
+ * Reads what the file `path` says about itself: the zip directory and the pickle (or a legacy file's pickles), never
+ * tensor bytes, so that 1.8 GB open as fast as 1.8 MB and can be mapped afterwards at each tensor's `fileOffset`.
+ * Nothing in the pickle is run; only names on the list in globals.ts mean anything. Memory stays below the file's size
+ * plus 64 MiB whatever the file holds.
+ *
+ * Checksums: the pickle's is always compared. Those of the storages are compared here in files of up to 64 MiB; beyond
+ * that `verified` is false, and verifyStorages compares them (about 4 GB/s from the page cache) before data that
+ * matters is trusted. Legacy files have none, nor do files written with set_crc32_options(False).
+ *
+ * Throws a UserError that names the file for anything that torch.save does not write or this program does not handle.
+ */
+export function openCheckpoint(path: string): Checkpoint {
+  return withSource(path, (source) => {
+    switch (sniff(source)) {
+      case 'zip':
+        return readZipCheckpoint(source);
+      case 'pickle':
+        return readLegacy(source);
+    }
+  });
+}
+
+/** Compares the bytes of all storages with their checksums, reading them through once. Does nothing when that was done. */
+export async function verifyStorages(checkpoint: Checkpoint): Promise<void> {
+  if (checkpoint.verified) return;
+  const file = await open(checkpoint.path, 'r').catch((error: unknown) => {
+    throw cannotOpen(checkpoint.path, error);
+  });
+  try {
+    const source = new FileSource(checkpoint.path, file.fd, checkpoint.bytes);
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    for (const { key, crc32: expected, bytes, fileOffset } of checkpoint.storages) {
+      if (expected === undefined) continue;
+      let sum = 0;
+      for (let done = 0; done < bytes; ) {
+        const { bytesRead } = await file.read(chunk, 0, Math.min(CHUNK, bytes - done), fileOffset + done);
+        if (bytesRead === 0) source.fail('it became shorter while it was read: get it again');
+        sum = crc32(chunk.subarray(0, bytesRead), sum);
+        done += bytesRead;
+      }
+      if (sum !== expected) checksumFails(source, `data/${key}`);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** What the first bytes say; a file that is something else gets a sentence of its own. */
+function sniff(source: FileSource): 'zip' | 'pickle' {
+  if (source.size === 0) source.fail('it is empty: get the checkpoint again');
+  const head = source.read(0, Math.min(source.size, 512));
+  if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return 'zip';
+  const text = head.toString('latin1').trimStart().toLowerCase();
+  if (text.startsWith('<!doctype') || text.startsWith('<html') || text.startsWith('<?xml')) {
+    source.fail('it is a web page, not a checkpoint (an error message saved under this name?): download it again');
+  }
+  if (text.startsWith('version https://git-lfs')) {
+    source.fail('it is a Git LFS pointer, not the checkpoint itself: run git lfs pull');
+  }
+  if (head.length >= 9 && head[8] === 0x7b && head.readBigUInt64LE(0) <= BigInt(source.size - 8)) {
+    source.fail('it is a safetensors file under the name of a checkpoint: name the .pth file that torch.save wrote');
+  }
+  if (head[0] === 0x1f && head[1] === 0x8b) source.fail('it is compressed by gzip: unpack it first (gunzip)');
+  if (head.length >= 265 && head.subarray(257, 262).toString('latin1') === 'ustar') {
+    source.fail(
+      'it is a tar file, as torch before 0.1.10 wrote or as checkpoints are packed: unpack it or save it again',
+    );
+  }
+  if (head[0] === 0x80 && head[1] !== undefined && head[1] >= 2 && head[1] <= 5) return 'pickle';
+  return source.fail('it is not a checkpoint: neither a zip file nor a pickle as torch.save writes; get it again');
+}
+
+function readZipCheckpoint(source: FileSource): Checkpoint {
+  const budget = Budget.of(source);
+  const archive = readZip(source, budget);
+  const pickle = archive.entries.get('data.pkl');
+  if (pickle === undefined) {
+    return source.fail('it is a zip file without data.pkl, thus not of torch.save: name the checkpoint itself');
+  }
+  if (archive.entries.has('constants.pkl')) {
+    source.fail('it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save');
+  }
+  checkByteOrder(source, archive);
+  const verified = source.size <= VERIFY_UP_TO || !archive.hasChecksums;
+  if (archive.hasChecksums) {
+    for (const entry of archive.entries.values()) {
+      if (verified || !entry.name.includes('/data/')) checkEntry(source, entry);
+    }
+  }
+  const rebuild = new TensorRebuild(source, budget, (id, bytes) => {
+    const entry = archive.entries.get(`data/${id.key}`);
+    if (entry === undefined) {
+      return source.fail(`its storage ${quote(`data/${id.key}`)} is missing: the file is damaged, get it again`);
+    }
+    // The size in bytes need not be a multiple of the element's: a storage of 5 bytes may be seen as 2 of int16.
+    if (entry.bytes < bytes || entry.bytes >= bytes + DTYPES[id.dtype].bytes) {
+      source.fail(
+        `its storage ${quote(`data/${id.key}`)} has ${entry.bytes} bytes where its tensors expect ${bytes}: the file ` +
+          'is damaged, get it again',
+      );
+    }
+    return { fileOffset: entry.offset, ...(archive.hasChecksums ? { crc32: entry.crc32 } : {}) };
+  });
+  const reader = new ForwardReader(source, pickle.offset, pickle.offset + pickle.bytes, 'the pickle');
+  const root = unpickle(reader, rebuild);
+  rebuild.settle();
+  const storages = [...rebuild.storages.values()];
+  return { path: source.path, format: 'zip', root, storages, bytes: source.size, verified };
+}
+
+/** Files before torch 2.1 have no such record: all of them are little-endian. */
+function checkByteOrder(source: FileSource, archive: ZipArchive): void {
+  const entry = archive.entries.get('byteorder');
+  if (entry === undefined) return;
+  const order = entry.bytes <= 16 ? source.read(entry.offset, entry.bytes).toString('latin1') : '';
+  if (order === 'big') {
+    source.fail('it was saved on a big-endian machine, which this program does not read: save it again on a usual one');
+  }
+  if (order !== 'little')
+    source.fail('its byteorder record says neither little nor big: the file is damaged, get it again');
+}

@@ -1,0 +1,377 @@
+// A restricted unpickler: builds plain data, calls nothing. What a pickle may ask for by name is decided in globals.ts.
+// It is one loop over opcodes with an explicit stack, so that nesting costs memory (budgeted), not call depth.
+
+import type { PickleScalar, PickleValue } from '../types.js';
+import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
+import type { Budget, ForwardReader } from './source.js';
+
+/** Longest integer in bytes; Python's own limits on text are similar. torch.save writes at most 10 (its magic number). */
+const LONGEST_INTEGER = 1024;
+const LONGEST_NAME = 512;
+
+const OP = {
+  MARK: 0x28,
+  STOP: 0x2e,
+  POP: 0x30,
+  POP_MARK: 0x31,
+  DUP: 0x32,
+  BINFLOAT: 0x47,
+  BININT: 0x4a,
+  BININT1: 0x4b,
+  BININT2: 0x4d,
+  NONE: 0x4e,
+  BINPERSID: 0x51,
+  REDUCE: 0x52,
+  BINSTRING: 0x54,
+  SHORT_BINSTRING: 0x55,
+  BINUNICODE: 0x58,
+  EMPTY_LIST: 0x5d,
+  APPEND: 0x61,
+  BUILD: 0x62,
+  GLOBAL: 0x63,
+  DICT: 0x64,
+  APPENDS: 0x65,
+  BINGET: 0x68,
+  LONG_BINGET: 0x6a,
+  LIST: 0x6c,
+  BINPUT: 0x71,
+  LONG_BINPUT: 0x72,
+  SETITEM: 0x73,
+  TUPLE: 0x74,
+  SETITEMS: 0x75,
+  EMPTY_DICT: 0x7d,
+  EMPTY_TUPLE: 0x29,
+  PROTO: 0x80,
+  NEWOBJ: 0x81,
+  TUPLE1: 0x85,
+  TUPLE2: 0x86,
+  TUPLE3: 0x87,
+  NEWTRUE: 0x88,
+  NEWFALSE: 0x89,
+  LONG1: 0x8a,
+  LONG4: 0x8b,
+  BINBYTES: 0x42,
+  SHORT_BINBYTES: 0x43,
+  SHORT_BINUNICODE: 0x8c,
+  BINUNICODE8: 0x8d,
+  BINBYTES8: 0x8e,
+  EMPTY_SET: 0x8f,
+  ADDITEMS: 0x90,
+  FROZENSET: 0x91,
+  STACK_GLOBAL: 0x93,
+  MEMOIZE: 0x94,
+  FRAME: 0x95,
+  BYTEARRAY8: 0x96,
+} as const;
+
+/** Opcodes that exist and are refused, by name: each can only serve to run something, or is older than torch. */
+const REFUSED = new Map<number, string>([
+  [0x46, 'FLOAT'],
+  [0x49, 'INT'],
+  [0x4c, 'LONG'],
+  [0x50, 'PERSID'],
+  [0x53, 'STRING'],
+  [0x56, 'UNICODE'],
+  [0x67, 'GET'],
+  [0x69, 'INST'],
+  [0x6f, 'OBJ'],
+  [0x70, 'PUT'],
+  [0x82, 'EXT1'],
+  [0x83, 'EXT2'],
+  [0x84, 'EXT4'],
+  [0x92, 'NEWOBJ_EX'],
+  [0x97, 'NEXT_BUFFER'],
+  [0x98, 'READONLY_BUFFER'],
+]);
+
+/**
+ * Reads one pickle (protocols 2 to 5) from `reader`, which stops right after it. `rebuild` supplies storages and
+ * tensors. Throws a UserError naming the file for anything that a checkpoint does not need.
+ */
+export function unpickle(reader: ForwardReader, rebuild: Rebuild): PickleValue {
+  return new Machine(reader, rebuild).run();
+}
+
+class Machine {
+  readonly budget: Budget;
+  readonly #stack: PickleValue[] = [];
+  readonly #marks: number[] = [];
+  readonly #memo = new Map<number, PickleValue>();
+  /** Each allowed name is made once: there are few of them, however often a file mentions them. */
+  readonly #globals = new Map<string, PickleValue>();
+
+  constructor(
+    readonly reader: ForwardReader,
+    readonly rebuild: Rebuild,
+  ) {
+    this.budget = rebuild.budget;
+  }
+
+  run(): PickleValue {
+    const { reader } = this;
+    if (reader.byte() !== OP.PROTO) this.#fail('does not begin as a pickle of protocol 2 to 5');
+    const protocol = reader.byte();
+    if (protocol < 2 || protocol > 5) this.#fail(`is of protocol ${protocol}; torch.save writes 2 to 5`);
+    for (;;) {
+      const opcode = reader.byte();
+      if (opcode === OP.STOP) {
+        const result = this.#pop();
+        if (this.#stack.length > 0 || this.#marks.length > 0) this.#fail('leaves values over at its end');
+        return result;
+      }
+      this.budget.spend(COST.slot);
+      if (!this.#scalar(opcode) && !this.#container(opcode) && !this.#object(opcode)) this.#refuse(opcode);
+    }
+  }
+
+  /** Numbers, text and bytes. */
+  #scalar(opcode: number): boolean {
+    const { reader } = this;
+    switch (opcode) {
+      case OP.NONE:
+        return this.#push(null);
+      case OP.NEWTRUE:
+        return this.#push(true);
+      case OP.NEWFALSE:
+        return this.#push(false);
+      case OP.BININT:
+        return this.#push(reader.take(4).readInt32LE(0));
+      case OP.BININT1:
+        return this.#push(reader.byte());
+      case OP.BININT2:
+        return this.#push(reader.take(2).readUInt16LE(0));
+      case OP.LONG1:
+        return this.#push(this.#integer(reader.byte()));
+      case OP.LONG4:
+        return this.#push(this.#integer(this.reader.uint32()));
+      case OP.BINFLOAT:
+        this.budget.spend(COST.float);
+        return this.#push(reader.take(8).readDoubleBE(0));
+      case OP.SHORT_BINUNICODE:
+      case OP.SHORT_BINSTRING:
+        return this.#push(this.#text(reader.byte()));
+      case OP.BINUNICODE:
+      case OP.BINSTRING:
+        return this.#push(this.#text(this.reader.uint32()));
+      case OP.BINUNICODE8:
+        return this.#push(this.#text(this.#uint64()));
+      case OP.SHORT_BINBYTES:
+        return this.#push(this.#bytes(reader.byte()));
+      case OP.BINBYTES:
+        return this.#push(this.#bytes(this.reader.uint32()));
+      case OP.BINBYTES8:
+      case OP.BYTEARRAY8:
+        return this.#push(this.#bytes(this.#uint64()));
+      default:
+        return false;
+    }
+  }
+
+  /** Lists, tuples, sets, dicts; marks and the memo. */
+  #container(opcode: number): boolean {
+    switch (opcode) {
+      case OP.MARK:
+        this.#marks.push(this.#stack.length);
+        return true;
+      case OP.POP:
+        this.#pop();
+        return true;
+      case OP.POP_MARK:
+        this.#popMark();
+        return true;
+      case OP.DUP:
+        return this.#push(this.#top());
+      case OP.EMPTY_LIST:
+      case OP.EMPTY_TUPLE:
+      case OP.EMPTY_SET:
+        return this.#pushArray([]);
+      case OP.TUPLE:
+      case OP.LIST:
+      case OP.FROZENSET:
+        return this.#pushArray(this.#popMark());
+      case OP.TUPLE1:
+        return this.#pushArray(this.#popMany(1));
+      case OP.TUPLE2:
+        return this.#pushArray(this.#popMany(2));
+      case OP.TUPLE3:
+        return this.#pushArray(this.#popMany(3));
+      case OP.APPEND:
+        return this.#append(this.#popMany(1));
+      case OP.APPENDS:
+      case OP.ADDITEMS:
+        return this.#append(this.#popMark());
+      case OP.EMPTY_DICT:
+        this.budget.spend(COST.map);
+        return this.#push(new Map());
+      case OP.DICT: {
+        const items = this.#popMark();
+        this.budget.spend(COST.map);
+        this.#push(new Map());
+        return this.#setItems(items);
+      }
+      case OP.SETITEM:
+        return this.#setItems(this.#popMany(2));
+      case OP.SETITEMS:
+        return this.#setItems(this.#popMark());
+      case OP.BINPUT:
+        return this.#put(this.reader.byte());
+      case OP.LONG_BINPUT:
+        return this.#put(this.reader.uint32());
+      case OP.MEMOIZE:
+        return this.#put(this.#memo.size);
+      case OP.BINGET:
+        return this.#get(this.reader.byte());
+      case OP.LONG_BINGET:
+        return this.#get(this.reader.uint32());
+      case OP.FRAME:
+        this.reader.take(8);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** The opcodes by which Python would import and call: here they only build what globals.ts knows. */
+  #object(opcode: number): boolean {
+    switch (opcode) {
+      case OP.GLOBAL:
+        return this.#global(this.reader.line(LONGEST_NAME), this.reader.line(LONGEST_NAME));
+      case OP.STACK_GLOBAL: {
+        const [module, name] = this.#popMany(2);
+        if (typeof module !== 'string' || typeof name !== 'string') return this.#fail('has a global without a name');
+        return this.#global(module, name);
+      }
+      case OP.REDUCE:
+      case OP.NEWOBJ: {
+        const [callee, args] = this.#popMany(2);
+        if (!Array.isArray(args)) return this.#fail('has a call without arguments');
+        this.budget.spend(COST.map + COST.element * args.length);
+        return this.#push(construct(this.rebuild, callee, args, opcode === OP.NEWOBJ));
+      }
+      case OP.BUILD: {
+        const state = this.#pop();
+        applyState(this.rebuild, this.#top(), state);
+        return true;
+      }
+      case OP.BINPERSID:
+        return this.#push(this.rebuild.storage(this.#pop()));
+      default:
+        return false;
+    }
+  }
+
+  #global(module: string, name: string): boolean {
+    const key = `${module} ${name}`;
+    const value = this.#globals.get(key) ?? resolveGlobal(this.reader.source, module, name);
+    this.#globals.set(key, value);
+    return this.#push(value);
+  }
+
+  #refuse(opcode: number): never {
+    const name = REFUSED.get(opcode);
+    const where = `at byte ${this.reader.position - this.reader.start - 1}`;
+    if (name !== undefined) {
+      this.#fail(`uses the opcode ${name} ${where}, which a checkpoint has no need of; nothing was run`);
+    }
+    this.#fail(`has an unknown opcode ${opcode} ${where}: the file is damaged, get it again`);
+  }
+
+  #fail(what: string): never {
+    this.reader.source.fail(`${this.reader.what} ${what}`);
+  }
+
+  #push(value: PickleValue): true {
+    this.#stack.push(value);
+    return true;
+  }
+
+  #pushArray(items: PickleValue[]): true {
+    this.budget.spend(COST.array + COST.element * items.length);
+    return this.#push(items);
+  }
+
+  #append(items: PickleValue[]): true {
+    const list = this.#top();
+    if (!Array.isArray(list)) this.#fail('appends to something that is no list: the file is damaged, get it again');
+    this.budget.spend(COST.element * items.length);
+    for (const item of items) list.push(item);
+    return true;
+  }
+
+  #setItems(items: PickleValue[]): true {
+    const map = this.#top();
+    if (!(map instanceof Map))
+      this.#fail('sets an item of something that is no dict: the file is damaged, get it again');
+    if (items.length % 2 !== 0) this.#fail('has a dict key without a value: the file is damaged, get it again');
+    this.budget.spend(COST.mapEntry * (items.length / 2));
+    for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i]), items[i + 1] ?? null);
+    return true;
+  }
+
+  #put(index: number): true {
+    this.budget.spend(COST.mapEntry);
+    this.#memo.set(index, this.#top());
+    return true;
+  }
+
+  #get(index: number): true {
+    const value = this.#memo.get(index);
+    if (value === undefined)
+      this.#fail(`refers to memo ${index}, which was never set: the file is damaged, get it again`);
+    return this.#push(value);
+  }
+
+  /** The stack never gives what lies below the latest mark. */
+  #floor(): number {
+    return this.#marks.at(-1) ?? 0;
+  }
+
+  #underflow(): never {
+    this.#fail('takes more values than it has put on its stack: the file is damaged, get it again');
+  }
+
+  #top(): PickleValue {
+    const value = this.#stack.length > this.#floor() ? this.#stack.at(-1) : undefined;
+    return value === undefined ? this.#underflow() : value;
+  }
+
+  #pop(): PickleValue {
+    const value = this.#stack.length > this.#floor() ? this.#stack.pop() : undefined;
+    return value === undefined ? this.#underflow() : value;
+  }
+
+  #popMany(count: number): PickleValue[] {
+    if (this.#stack.length - count < this.#floor()) this.#underflow();
+    return this.#stack.splice(this.#stack.length - count, count);
+  }
+
+  #popMark(): PickleValue[] {
+    const mark = this.#marks.pop();
+    if (mark === undefined) this.#fail('closes a group that it never opened: the file is damaged, get it again');
+    return this.#stack.splice(mark);
+  }
+
+  #uint64(): number {
+    return Number(this.reader.take(8).readBigUInt64LE(0));
+  }
+
+  /** Little-endian two's complement. */
+  #integer(length: number): PickleScalar {
+    if (length > LONGEST_INTEGER) this.#fail(`has an integer of ${length} bytes: refused`);
+    if (length === 0) return 0;
+    const bytes = Buffer.from(this.reader.take(length)).reverse();
+    const value = BigInt.asIntN(8 * length, BigInt(`0x${bytes.toString('hex')}`));
+    this.budget.spend(COST.string + length);
+    return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  }
+
+  #text(length: number): string {
+    this.budget.spend(COST.string + 2 * length);
+    return this.reader.text(length);
+  }
+
+  #bytes(length: number): Uint8Array {
+    this.budget.spend(COST.bytes + length);
+    return Uint8Array.from(this.reader.take(length));
+  }
+}

@@ -1,0 +1,365 @@
+// Downloads against a server on this machine that breaks off, lies, redirects in circles and answers with web pages.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { homedir, hostname } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { MockAgent } from 'undici';
+import { cannotWrite } from '#blip/disk/atomic-file.js';
+import { type DownloadOptions, download, fetchPretrained, hubCheckpointPath } from '#blip/download/download.js';
+import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/checkpoint-files.js';
+import { answer, breakConnections, content, digest, send, serve } from '../helpers/download-server.js';
+import { projectRoot } from '../helpers/fixtures.js';
+
+const quick: DownloadOptions = { backoffMs: 1, retries: 3, onProgress: breakConnections };
+
+function file(t: TestContext): string {
+  return join(temporaryFolder(t), 'cache', 'file.pth');
+}
+
+/** The download fails with a sentence that names the URL, and leaves no file at the destination. */
+async function refused(url: string, path: string, sentence: RegExp, options: DownloadOptions = quick): Promise<void> {
+  const named = url.replace(/\/\/[^@/]*@/, '//').replace(/\?.*/, '');
+  await assert.rejects(download(url, path, options), (error: unknown) => {
+    assert.ok(error instanceof UserError, String(error));
+    assert.ok(error.message.includes(named), error.message);
+    assert.match(error.message, sentence);
+    return true;
+  });
+  assert.equal(existsSync(path), false);
+}
+
+function whole(path: string): void {
+  assert.ok(readFileSync(path).equals(content));
+  assert.deepEqual(readdirSync(join(path, '..')), ['file.pth'], 'parts or locks were left');
+}
+
+test('a file comes whole, with progress, and is not fetched again', async (t) => {
+  const server = await serve(t, (request, response) => answer(request, response));
+  const path = file(t);
+  const progress: [number, number | undefined][] = [];
+  await download(server.url, path, { ...quick, sha256: digest, onProgress: (...step) => progress.push(step) });
+  whole(path);
+  assert.deepEqual(progress[0], [0, content.length]);
+  assert.deepEqual(progress.at(-1), [content.length, content.length]);
+  await download(server.url, path, { ...quick, sha256: digest.slice(0, 8).toUpperCase() });
+  await download(server.url, path, { offline: true });
+  assert.equal(server.requests.length, 1);
+});
+
+test('dropped connections are resumed where they broke', async (t) => {
+  const server = await serve(t, (request, response, attempt) => {
+    answer(request, response, { stopAt: attempt < 4 ? attempt * 70_000 : undefined });
+  });
+  const path = file(t);
+  // One failure in a row is allowed, three happen: progress starts the count anew.
+  await download(server.url, path, { ...quick, retries: 1, sha256: digest });
+  whole(path);
+  assert.equal(server.requests[0]?.headers.range, undefined);
+  assert.deepEqual(
+    server.requests.slice(1).map(({ headers }) => headers['if-range']),
+    ['"v1"', '"v1"', '"v1"'],
+  );
+  const ranges = server.requests.slice(1).map(({ headers }) => headers.range);
+  assert.deepEqual(ranges, ['bytes=70000-', 'bytes=140000-', 'bytes=210000-']);
+});
+
+test('a later run continues what an earlier one left', async (t) => {
+  let broken = true;
+  const server = await serve(t, (request, response) =>
+    answer(request, response, { stopAt: broken ? 100_000 : undefined }),
+  );
+  const path = file(t);
+  await refused(server.url, path, /1 attempts in a row failed.*kept in .*file\.pth\.part/, {
+    backoffMs: 1,
+    retries: 0,
+  });
+  broken = false;
+  await download(server.url, path, quick);
+  whole(path);
+  assert.equal(server.requests[1]?.headers.range, 'bytes=100000-');
+});
+
+test('a server that ignores Range, or has no validator, gives the file from its begin', async (t) => {
+  for (const headers of [{ etag: '"v1"' }, { etag: 'W/"v1"' }, {}]) {
+    const server = await serve(t, (_request, response, attempt) => {
+      response.writeHead(200, { 'content-length': content.length, ...headers });
+      send(response, 0, attempt === 1 ? 100_000 : undefined);
+    });
+    const path = file(t);
+    await download(server.url, path, quick);
+    whole(path);
+    assert.equal(
+      server.requests[1]?.headers.range === undefined,
+      !('etag' in headers) || headers.etag.startsWith('W/'),
+    );
+  }
+});
+
+test('parts of two versions are never joined', async (t) => {
+  const polite = await serve(t, (request, response, attempt) => {
+    answer(request, response, attempt === 1 ? { etag: '"old"', stopAt: 100_000 } : { etag: '"new"' });
+  });
+  const rude = await serve(t, (request, response, attempt) => {
+    // Answers the range of another version, as a server without If-Range does.
+    if (attempt === 2)
+      response.writeHead(206, { etag: '"new"', 'content-range': `bytes 5-9/${content.length}` }).end('abcde');
+    else answer(request, response, attempt === 1 ? { etag: '"old"', stopAt: 100_000 } : { etag: '"new"' });
+  });
+  const shifted = await serve(t, (request, response, attempt) => {
+    if (attempt === 2)
+      response
+        .writeHead(206, { etag: '"v1"', 'content-range': `bytes 7-${content.length - 1}/${content.length}` })
+        .end(content.subarray(7));
+    else answer(request, response, attempt === 1 ? { stopAt: 100_000 } : {});
+  });
+  const beyond = await serve(t, (request, response, attempt) => {
+    if (attempt === 2) response.writeHead(416, { etag: '"v1"', 'content-range': 'bytes */5' }).end();
+    else answer(request, response, attempt === 1 ? { stopAt: 100_000 } : {});
+  });
+  for (const { url } of [polite, rude, shifted, beyond]) {
+    const path = file(t);
+    await download(url, path, quick);
+    whole(path);
+  }
+});
+
+test('a server that lies about the length is given up, whatever it sends', async (t) => {
+  const short = await serve(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': content.length });
+    response.write(content.subarray(0, 50_000), () => setTimeout(() => response.destroy(), 20));
+  });
+  await refused(short.url, file(t), /attempts in a row failed/);
+  assert.ok(short.requests.length <= 6, `${short.requests.length} attempts`);
+  const huge = await serve(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': 2 ** 52 });
+    response.write('x');
+  });
+  await refused(huge.url, file(t), /needs 4503599627370496 bytes .* are free/);
+});
+
+test('without a length the digest decides', async (t) => {
+  const server = await serve(t, (_request, response) => {
+    response.write(content.subarray(0, 1000));
+    response.end(content.subarray(1000));
+  });
+  const path = file(t);
+  await download(server.url, path, { ...quick, sha256: digest });
+  whole(path);
+  const wrong = file(t);
+  await refused(server.url, wrong, /SHA-256 is [0-9a-f]{64}, not 00000000/, { ...quick, sha256: '00000000' });
+  assert.deepEqual(readdirSync(join(wrong, '..')), [], 'a wrong file was kept');
+  writeFileSync(wrong, 'other');
+  await assert.rejects(download(server.url, wrong, { sha256: digest }), /delete it, or correct the digest/);
+  await assert.rejects(
+    download(server.url, wrong, { sha256: 'xyz' }),
+    (error: unknown) => error instanceof UserError && error.exitCode === 2,
+  );
+});
+
+test('web pages are not taken for files', async (t) => {
+  const typed = await serve(t, (_request, response) =>
+    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('hello'),
+  );
+  await refused(typed.url, file(t), /web page/);
+  const untyped = await serve(t, (_request, response) =>
+    response.end('\n<!DOCTYPE html>\n<html><body>Log in</body></html>'),
+  );
+  const path = file(t);
+  await refused(untyped.url, path, /web page/);
+  assert.deepEqual(readdirSync(join(path, '..')), []);
+  await download(untyped.url, path, { allowHtml: true });
+  assert.match(readFileSync(path, 'utf8'), /Log in/);
+  const packed = await serve(t, (_request, response) =>
+    response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'),
+  );
+  await refused(packed.url, file(t), /encoded as gzip/);
+});
+
+test('error answers: final ones at once, passing ones again', async (t) => {
+  for (const [status, sentence] of [
+    [404, /answered 404, there is no such file/],
+    [403, /answered 403, .*permission/],
+    [204, /answered 204, which is no file/],
+    [302, /answered 302/],
+  ] as const) {
+    const server = await serve(t, (_request, response) => response.writeHead(status).end());
+    await refused(`${server.url}?signature=secret`, file(t), sentence);
+    assert.equal(server.requests.length, 1);
+  }
+  const down = await serve(t, (_request, response) => response.writeHead(503).end());
+  await refused(down.url, file(t), /4 attempts in a row failed \(the server answered 503\)/);
+  assert.equal(down.requests.length, 4);
+  const busy = await serve(t, (request, response, attempt) => {
+    if (attempt < 3) response.writeHead(attempt === 1 ? 500 : 429, { 'retry-after': '0.01' }).end();
+    else answer(request, response);
+  });
+  const path = file(t);
+  await download(busy.url, path, quick);
+  whole(path);
+  const closed = await serve(t, () => undefined);
+  await refused(closed.url.replace(/:\d+/, ':1'), file(t), /cannot be reached/);
+});
+
+test('redirects are followed, but not for ever, not away from http, not with credentials', async (t) => {
+  const target = await serve(t, (request, response) => answer(request, response));
+  const server = await serve(t, (request, response) => {
+    const hops = Number(/\d+$/.exec(request.url ?? '')?.[0] ?? 0);
+    response.writeHead(302, { location: hops > 0 ? `/hop/${hops - 1}` : target.url }).end();
+  });
+  const path = file(t);
+  const start = server.url.replace('http://', 'http://user:s%40cret@').replace('/models/file.pth', '/hop/9');
+  await download(start, path, quick);
+  whole(path);
+  assert.equal(server.requests.length, 10);
+  const basic = `Basic ${Buffer.from('user:s@cret').toString('base64')}`;
+  assert.ok(server.requests.every(({ headers }) => headers.authorization === basic));
+  assert.equal(target.requests[0]?.headers.authorization, undefined);
+  await refused(start.replace('/hop/9', '/hop/12'), file(t), /redirects more than 10 times/);
+  const ftp = await serve(t, (_request, response) => response.writeHead(301, { location: 'ftp://127.0.0.1/x' }).end());
+  await assert.rejects(download(ftp.url, file(t), quick), /ftp:\/\/127\.0\.0\.1\/x is no address to download from/);
+  await assert.rejects(download('/local/file', file(t), quick), /no address to download from/);
+
+  const mock = new MockAgent();
+  mock.disableNetConnect();
+  mock
+    .get('https://secure.test')
+    .intercept({ path: '/file.pth' })
+    .reply(302, '', { headers: { location: 'http://plain.test/file.pth' } });
+  await refused('https://secure.test/file.pth', file(t), /from https to http:\/\/plain\.test.*refused/, {
+    dispatcher: mock,
+  });
+});
+
+test('two processes that want one file fetch it once', async (t) => {
+  const server = await serve(t, (request, response) => setTimeout(() => answer(request, response), 300));
+  const path = file(t);
+  const script = `import { download } from ${JSON.stringify(pathToFileURL(join(projectRoot, 'dist/download/download.js')).href)};
+    await download(${JSON.stringify(server.url)}, ${JSON.stringify(path)}, { sha256: ${JSON.stringify(digest)} });`;
+  const run = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+  await Promise.all([run(), run(), run()]);
+  whole(path);
+  assert.equal(server.requests.length, 1);
+});
+
+test('a lock and a part that a killed process left do not stand in the way', async (t) => {
+  const server = await serve(t, (request, response) => answer(request, response));
+  const path = join(temporaryFolder(t), 'file.pth');
+  const gone = await new Promise<number>((done) => {
+    const child = execFile(process.execPath, ['-e', ''], () => done(child.pid ?? 0));
+  });
+  writeFileSync(`${path}.lock`, `${gone} ${hostname()} x\n`);
+  writeFileSync(`${path}.part`, content.subarray(0, 1000));
+  writeFileSync(`${path}.part.json`, JSON.stringify({ url: server.url, etag: '"v1"', total: content.length }));
+  await download(server.url, path, quick);
+  whole(path);
+  assert.equal(server.requests[0]?.headers.range, 'bytes=1000-');
+  const other = join(temporaryFolder(t), 'file.pth');
+  writeFileSync(`${other}.part`, 'from elsewhere');
+  writeFileSync(`${other}.part.json`, 'no JSON');
+  await download(server.url, other, quick);
+  whole(other);
+});
+
+test('a stopped download keeps its part, and says so', async (t) => {
+  let slow = true;
+  const server = await serve(t, (request, response) => {
+    if (!slow) return answer(request, response);
+    response.writeHead(200, { 'content-length': content.length, etag: '"v1"' });
+    return response.write(content.subarray(0, 1000));
+  });
+  const path = file(t);
+  const stop = new AbortController();
+  await refused(server.url, path, /was stopped: run again to continue/, {
+    signal: stop.signal,
+    onProgress: (received) => {
+      if (received > 0) stop.abort();
+    },
+  });
+  await refused(server.url, path, /was stopped/, { signal: AbortSignal.abort() });
+  slow = false;
+  await download(server.url, path, quick);
+  whole(path);
+  assert.equal(server.requests.at(-1)?.headers.range, 'bytes=1000-');
+});
+
+test('the proxy of the environment is used, and NO_PROXY obeyed', async (t) => {
+  const server = await serve(t, (request, response) => answer(request, response));
+  let tunnels = 0;
+  const proxy = createServer().on('connect', (request: IncomingMessage, socket) => {
+    tunnels += 1;
+    const [host, port] = (request.url ?? '').split(':');
+    const upstream = connect(Number(port), host, () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(socket).pipe(upstream);
+    });
+    upstream.on('error', () => socket.destroy());
+    socket.on('error', () => upstream.destroy());
+  });
+  await new Promise<void>((done) => proxy.listen(0, '127.0.0.1', done));
+  t.after(() => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const folder = temporaryFolder(t);
+  for (const [name, noProxy, expected] of [
+    ['proxied', '', 1],
+    ['direct', '127.0.0.1', 1],
+  ] as const) {
+    const script = `import { download } from ${JSON.stringify(pathToFileURL(join(projectRoot, 'dist/download/download.js')).href)};
+      await download(${JSON.stringify(server.url)}, ${JSON.stringify(join(folder, name))});`;
+    const env = { ...process.env, http_proxy: address, HTTP_PROXY: address, no_proxy: noProxy, NO_PROXY: noProxy };
+    await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { env });
+    assert.ok(readFileSync(join(folder, name)).equals(content));
+    assert.equal(tunnels, expected, name);
+  }
+});
+
+test('checkpoints are cached where PyTorch caches them', async (t) => {
+  const url = 'https://example.test/BLIP/models/model_base%20x.pth?sign=1';
+  const path = (env: NodeJS.ProcessEnv) => hubCheckpointPath(url, env);
+  assert.equal(path({ TORCH_HOME: '/t', XDG_CACHE_HOME: '/x' }), '/t/hub/checkpoints/model_base%20x.pth');
+  assert.equal(path({ XDG_CACHE_HOME: '/x' }), '/x/torch/hub/checkpoints/model_base%20x.pth');
+  assert.equal(path({ HOME: '/h' }), '/h/.cache/torch/hub/checkpoints/model_base%20x.pth');
+  assert.equal(path({ HOME: '/h', TORCH_HOME: '~/t' }), '/h/t/hub/checkpoints/model_base%20x.pth');
+  assert.equal(path({}), join(homedir(), '.cache/torch/hub/checkpoints/model_base%20x.pth'));
+  assert.throws(() => hubCheckpointPath('https://example.test/models/'), /names no file/);
+
+  const server = await serve(t, (request, response) => answer(request, response));
+  const folder = temporaryFolder(t);
+  const before = process.env.TORCH_HOME;
+  process.env.TORCH_HOME = folder;
+  t.after(() => {
+    if (before === undefined) delete process.env.TORCH_HOME;
+    else process.env.TORCH_HOME = before;
+  });
+  const cached = join(folder, 'hub/checkpoints/file.pth');
+  assert.equal(await fetchPretrained(server.url, { ...quick, sha256: digest }), cached);
+  whole(cached);
+  assert.equal(await fetchPretrained(server.url), cached);
+  assert.equal(server.requests.length, 1);
+  assert.equal(await fetchPretrained(cached, { sha256: digest }), cached);
+  const named = server.url.replace('file.pth', `net-${digest.slice(0, 8)}.pth`);
+  assert.match(await fetchPretrained(named, quick), /net-/);
+  await assert.rejects(fetchPretrained(named.replace(digest.slice(0, 8), '00000000'), quick), /SHA-256 is/);
+  await assert.rejects(fetchPretrained(join(folder, 'none.pth')), /none\.pth does not exist/);
+  await assert.rejects(
+    fetchPretrained(server.url.replace('file', 'other'), { offline: true }),
+    /absent and may not be downloaded offline/,
+  );
+});
+
+test('a full disk has a sentence', () => {
+  const full = Object.assign(new Error('write ENOSPC'), { code: 'ENOSPC' });
+  assert.match(
+    cannotWrite('/x/file.part', full).message,
+    /^\/x\/file\.part cannot be written: the disk is full; free some space/,
+  );
+});

@@ -1,0 +1,65 @@
+// Which build of LibTorch a driver gets, and the small functions about the cache.
+import assert from 'node:assert/strict';
+import { symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { bytesBelow, cacheFolder, formatBytes, isYes } from '#blip/libtorch/cache.js';
+import { nvidiaDriver, variantFor } from '#blip/libtorch/driver.js';
+import { put, temporary } from '../setup/fake-libtorch.js';
+
+test("the driver's version, as both kernel modules write it", (t) => {
+  const folder = temporary(t);
+  const texts = {
+    '535.183.01':
+      'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\nGCC version: 12\n',
+    '580.95.05': 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (a@b)\n',
+  };
+  for (const [version, text] of Object.entries(texts)) {
+    const driver = nvidiaDriver(put(join(folder, 'version'), text));
+    assert.deepEqual(driver, { version, seen: `NVIDIA driver ${version}` });
+  }
+  assert.equal(nvidiaDriver(put(join(folder, 'version'), 'something new'))?.version, undefined);
+});
+
+test('CUDA 13 for drivers from 580, CUDA 12.6 for older ones, the newest where nothing is known', () => {
+  const variant = (version: string | undefined) => variantFor({ version, seen: '' });
+  assert.deepEqual(
+    [
+      variant('580.65.06'),
+      variant('579.99'),
+      variant('535.183.01'),
+      variant('600.1'),
+      variant(undefined),
+      variantFor(undefined),
+    ],
+    ['cu130', 'cu126', 'cu126', 'cu130', 'cu130', 'cu130'],
+  );
+});
+
+test('the cache folder', () => {
+  assert.equal(cacheFolder({ BLIP_CACHE: '/c', XDG_CACHE_HOME: '/x', HOME: '/h' }), '/c');
+  assert.equal(cacheFolder({ XDG_CACHE_HOME: '/x', HOME: '/h' }), '/x/blip-retrieval');
+  assert.equal(cacheFolder({ XDG_CACHE_HOME: 'relative', HOME: '/h' }), '/h/.cache/blip-retrieval');
+  assert.equal(cacheFolder({ HOME: '/h' }), '/h/.cache/blip-retrieval');
+});
+
+test('sizes', (t) => {
+  const folder = temporary(t);
+  assert.equal(bytesBelow(join(folder, 'absent')), 0);
+  put(join(folder, 'a/b'), Buffer.alloc(1_000));
+  put(join(folder, 'c'), Buffer.alloc(1));
+  symlinkSync(folder, join(folder, 'a/ring'));
+  assert.equal(bytesBelow(folder), 1_001);
+  assert.deepEqual([0, 999, 1_000, 543_563_777, 2_510_000_000].map(formatBytes), [
+    '0 B',
+    '999 B',
+    '1.0 kB',
+    '543.6 MB',
+    '2.5 GB',
+  ]);
+});
+
+test('yes and no in environment variables', () => {
+  assert.deepEqual(['1', 'true', 'yes', 'on'].map(isYes), [true, true, true, true]);
+  assert.deepEqual([undefined, '', '0', 'false', 'FALSE', 'no'].map(isYes), Array(6).fill(false));
+});
