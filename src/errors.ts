@@ -32,3 +32,18 @@ export function codeOf(error: unknown): string | undefined {
 export function isMemoryShort(error: unknown): boolean {
   return [error, error instanceof Error ? error.cause : undefined].some((e) => codeOf(e) === 'ERR_TORCH_MEMORY');
 }
+
+// ---- defects: an index that cannot be there is an error, never a made-up number
+
+/** `values[index]`. @throws RangeError where there is no such index */
+export function at<T>(values: ArrayLike<T>, index: number): T {
+  if (index >= 0 && index < values.length) return values[index] as T;
+  throw new RangeError(`Index ${index} is outside an array of length ${values.length}.`);
+}
+
+/** What `map` holds for `key`. @throws RangeError where it holds nothing */
+export function get<K, V>(map: ReadonlyMap<K, V>, key: K): V {
+  const value = map.get(key);
+  if (value === undefined) throw new RangeError(`There is no entry ${String(key)}.`);
+  return value;
+}
