@@ -16,8 +16,7 @@ import { CPU_BATCH } from '../evaluation/split-run.js';
 import { architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { loadPretrained } from '../model/pretrained.js';
-import { openCheckpoint, stateDictOf } from '../torch/checkpoint/index.js';
-import { DTYPES } from '../torch/dtype.js';
+import { byteOffset, openCheckpoint, stateDictOf } from '../torch/checkpoint/index.js';
 import { mapFile } from '../torch/mapped-file.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
@@ -161,7 +160,7 @@ function open(path: string): void {
     const refs = stateDictOf(openCheckpoint(path));
     const file = mapFile(path);
     for (const ref of refs.values()) {
-      file.tensor(ref.fileOffset + ref.storageOffset * DTYPES[ref.dtype].bytes, ref.dtype, ref.shape, ref.stride);
+      file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
     }
     file.close();
   });

@@ -1,8 +1,7 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
 import { UserError } from '../errors.js';
 import type { TensorRef } from '../torch/checkpoint/index.js';
-import { openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint/index.js';
-import { DTYPES } from '../torch/dtype.js';
+import { byteOffset, openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { type MappedFile, mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
@@ -81,8 +80,7 @@ export function interpolatePositions(embedding: Tensor, to: number): Tensor {
 
 /** A tensor of the file, as float32 or int64 as the model wants it: over the mapping where type and alignment allow. */
 function tensorOf(file: MappedFile, ref: TensorRef, [, , dtype]: Entry): Tensor {
-  const offset = ref.fileOffset + ref.storageOffset * DTYPES[ref.dtype].bytes;
-  const tensor = file.tensor(offset, ref.dtype, ref.shape, ref.stride);
+  const tensor = file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
   return ref.dtype === dtype ? tensor : ops.to(tensor, { dtype });
 }
 

@@ -4,6 +4,7 @@ import type { RetrievalMetrics } from '../evaluation/recall.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
 import {
+  byteOffset,
   float,
   isTensorRef,
   openCheckpoint,
@@ -15,7 +16,6 @@ import {
   type WritableValue,
   writeCheckpoint,
 } from '../torch/checkpoint/index.js';
-import { DTYPES } from '../torch/dtype.js';
 import { Generator } from '../torch/generator.js';
 import { mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
@@ -202,7 +202,7 @@ export async function resumeFrom(
     if (!isTensorRef(ref)) return fail(`it has no tensor ${where.join('/')}`);
     if (shape !== undefined && ref.shape.join() !== shape.join())
       fail(`${where.join('/')} is [${ref.shape}] instead of [${shape}]: it is of another model`);
-    return file.tensor(ref.fileOffset + ref.storageOffset * DTYPES[ref.dtype].bytes, ref.dtype, ref.shape, ref.stride);
+    return file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
   };
   noGrad(() =>
     scope(() => {
