@@ -22,7 +22,7 @@ test('more memory than any machine has is refused with what it was for', () => {
     (error) =>
       error instanceof UserError &&
       error.message ===
-        'memory is short: 20000 decoded images of 100000 x 100000 pixels at a time are 600000000000000 bytes; lower the batch size',
+        'Memory is short: 20000 decoded images of 100000 x 100000 pixels take 600000000000000 bytes. Lower the batch size.',
   );
 });
 
