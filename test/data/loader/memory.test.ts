@@ -32,6 +32,6 @@ test('images that are not there are counted, each once', () => {
     () => requireImages([image, '/absent/b.jpg', '/absent/a.jpg', '/absent/b.jpg'], 'the train split'),
     (error) =>
       error instanceof UserError &&
-      /^2 of the 3 images of the train split do not exist, \/absent\/b\.jpg is the first: /.test(error.message),
+      /^2 of the 3 images of the train split do not exist; the first is \/absent\/b\.jpg\. /.test(error.message),
   );
 });
