@@ -75,7 +75,7 @@ export async function fineTune(prepared: Prepared): Promise<RetrievalResult | un
     for (const name of SPLITS) requireImages(splits[name].images, `the ${name} split`);
   }
   const batchSize = settings.batchSizeTrain;
-  const sampler = new TrainingSampler({ length: set.images.length, world: worldSize, rank, batchSize });
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
   const tokens = set.captions.map((caption) => Int32Array.from(tokenizer.encode(caption).ids));
 
   // ---- model, optimizer, position

@@ -70,7 +70,7 @@ for (const split of ['train', 'val'])
     );
     const { code, stdout, stderr } = await run(`absent_${split}_out`, '--set', `ann_root=${path}`);
     assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`^error: 1 of the \\d+ images of the ${split} split do not exist, .*at_all\\.jpg`));
+    assert.match(stderr, new RegExp(`^error: 1 of the \\d+ images of the ${split} split do not exist; the first is .*at_all\\.jpg`));
     assert.doesNotMatch(stdout, /Start training/);
   });
 
