@@ -1,5 +1,5 @@
 // What the package gives to other programs: the model, its data and its evaluation, without the command line.
-export { type LoadConfigOptions, loadConfig, type RetrievalConfig } from './config/load.js';
+export type { LoadConfigOptions, RetrievalConfig } from './config/load.js';
 export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } from './data/annotations.js';
 export { preCaption } from './data/caption.js';
 export { ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
@@ -12,7 +12,7 @@ export { itmEval, type RetrievalMetrics } from './evaluation/recall.js';
 export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
 export { packedTokens, type UniqueTexts, uniqueTexts } from './evaluation/unique-texts.js';
-export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
+export { type Architecture, type ArchitectureConfig, architectureOf, loadConfig } from './model/architecture.js';
 export { BlipRetrieval, type ModelOptions, type PackedTokens, type Precision } from './model/blip-retrieval.js';
 export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
 export { modelEntries } from './model/state-dict.js';

@@ -3,10 +3,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '../config/load.js';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { writeDemoReport } from '../demo/report.js';
+import { loadConfig } from '../model/architecture.js';
 import type { RetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
 

@@ -1,6 +1,7 @@
 // Starting the ranks of a run on this machine, where several processes were asked for and nothing else started them.
-import { loadConfig } from '../config/load.js';
+
 import { launch, processesPerNode } from '../distributed/launcher.js';
+import { loadConfig } from '../model/architecture.js';
 import { cudaState } from '../torch/cuda.js';
 import type { LaunchFlags, RetrievalOptions } from './options.js';
 

@@ -1,5 +1,6 @@
 // The main command: train_retrieval.py. Evaluates a checkpoint on the val and test splits, or fine-tunes it.
-import { loadConfig, type RetrievalConfig } from '../config/load.js';
+import type { RetrievalConfig } from '../config/load.js';
+import { writeConfig } from '../config/write.js';
 import { loadRetrievalSplit, type RetrievalSplit } from '../data/annotations.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
@@ -7,11 +8,11 @@ import { endWithLauncher, ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
 import { download, fetchPretrained } from '../download/download.js';
 import { isMemoryShort, messageOf, UserError } from '../errors.js';
-import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
+import { appendEvaluation, recallTable, type SplitReport } from '../evaluation/report.js';
 import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict, pythonDuration } from '../logging/python-format.js';
-import { type Architecture, architectureOf } from '../model/architecture.js';
+import { type Architecture, architectureOf, loadConfig } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadPretrained } from '../model/pretrained.js';
 import { cudaState } from '../torch/cuda.js';
