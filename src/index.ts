@@ -13,7 +13,7 @@ export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
 export { packedTokens, type UniqueTexts, uniqueTexts } from './evaluation/unique-texts.js';
 export { type Architecture, type ArchitectureConfig, architectureOf, loadConfig } from './model/architecture.js';
-export { BlipRetrieval, type ModelOptions, type PackedTokens, type Precision } from './model/blip-retrieval.js';
+export { BlipRetrieval, type ModelOptions, type PackedTokens } from './model/blip-retrieval.js';
 export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
 export { modelEntries } from './model/state-dict.js';
 export {
@@ -27,5 +27,6 @@ export { type CudaState, cudaState } from './torch/cuda.js';
 export type { DType } from './torch/dtype.js';
 export { manualSeed } from './torch/generator.js';
 export * as ops from './torch/ops.js';
+export type { Precision } from './torch/precision.js';
 export { readSafetensors, writeSafetensors } from './torch/safetensors.js';
 export { autocast, type Device, keep, liveHandles, noGrad, scope, Tensor } from './torch/tensor.js';

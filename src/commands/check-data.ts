@@ -18,8 +18,8 @@ const SIZE = 16;
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
-export function checkDataCommand(flags: { config: string; set?: string[] }): void {
-  process.exitCode = checkData(loadConfig(flags.config, flags.set ?? []), {}, process.stdout);
+export function checkDataCommand(flags: { config: string; set: string[] }): void {
+  process.exitCode = checkData(loadConfig(flags.config, flags.set), {}, process.stdout);
 }
 
 /**

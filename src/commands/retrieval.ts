@@ -15,12 +15,12 @@ import { pythonDict, pythonDuration } from '../logging/python-format.js';
 import { type Architecture, architectureOf, loadConfig } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadPretrained } from '../model/pretrained.js';
-import { cudaState } from '../torch/cuda.js';
+import { cudaState, resolveDevice } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import type { Device } from '../torch/tensor.js';
 import { lockFolder } from '../training/folder-lock.js';
-import { type RetrievalOptions, resolveDevice } from './options.js';
+import type { RetrievalOptions } from './options.js';
 
 /** How long rank 0, stopped by a signal, waits for the others to come to their end. */
 const SIGNALLED_PATIENCE_MS = 5_000;

@@ -2,9 +2,9 @@
 // Source: BLIP_Retrieval.forward. Shapes: B batch, W candidates of all ranks, L image tokens of width V, E = 256.
 import { Linear, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
+import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
-import type { Precision } from './blip-retrieval.js';
 import { matchPairs } from './itm-pairs.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';

@@ -19,7 +19,7 @@ import {
 import { Generator } from '../torch/generator.js';
 import { mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
-import { keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import { METERS, type MeterStates, type Progress, type RunIdentity } from './run-state.js';
 
 /** Random state of one rank: of the CPU's generator, and of its GPU's where it trains on one. */
@@ -29,13 +29,13 @@ export interface RandomState {
 }
 
 /** The random state of this process. */
-export function captureRandom(device: string): RandomState {
-  const stateOf = (name: string) => scope(() => Generator.default(name).state.bytes());
+export function captureRandom(device: Device): RandomState {
+  const stateOf = (name: Device) => scope(() => Generator.default(name).state.bytes());
   return device === 'cpu' ? { cpu: stateOf('cpu') } : { cpu: stateOf('cpu'), cuda: stateOf(device) };
 }
 
-export function restoreRandom(state: RandomState, device: string): void {
-  const put = (name: string, bytes: Uint8Array) =>
+export function restoreRandom(state: RandomState, device: Device): void {
+  const put = (name: Device, bytes: Uint8Array) =>
     scope(() => {
       Generator.default(name).state = ops.fromBytes(bytes, 'uint8', [bytes.length]);
     });
