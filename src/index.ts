@@ -2,20 +2,21 @@
 export { type LoadConfigOptions, loadConfig, type RetrievalConfig } from './config/load.js';
 export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } from './data/annotations.js';
 export { preCaption } from './data/caption.js';
-export { ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
+export { type ImageBatch, ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
 export { Tokenizer } from './data/tokenizer.js';
 export { fetchPretrained } from './download/download.js';
 export { UserError } from './errors.js';
 export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
-export type { ImageBatch, ImagePass, ImageSource, LoopLog } from './evaluation/image-store.js';
+export { evaluateRetrieval, type RetrievalEvaluationOptions } from './evaluation/evaluate-retrieval.js';
+export { type ImageSourceOptions, imageSource } from './evaluation/image-source.js';
+export type { ImagePass, ImageSource } from './evaluation/image-store.js';
 export { itmEval, type RetrievalMetrics } from './evaluation/recall.js';
 export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
-export { packedTokens, type UniqueTexts, uniqueTexts } from './evaluation/unique-texts.js';
 export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
-export { BlipRetrieval, type ModelOptions, type PackedTokens, type Precision } from './model/blip-retrieval.js';
+export { BlipRetrieval, type ModelOptions, type Precision } from './model/blip-retrieval.js';
 export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
-export { modelEntries } from './model/state-dict.js';
+export { stateDictEntries } from './model/state-dict.js';
 export {
   type Checkpoint,
   flattenCheckpoint,

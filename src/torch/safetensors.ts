@@ -2,8 +2,8 @@
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';
-import { cannotOpen, FileSource, withSource } from './checkpoint/read/source.js';
 import { DTYPES, type DType } from './dtype.js';
+import { cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
   float32: 'F32',

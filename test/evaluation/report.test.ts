@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parseMapping } from '#blip/config/yaml.js';
 import { UserError } from '#blip/errors.js';
-import type { RetrievalMetrics } from '#blip/evaluation/recall.js';
-import { appendEvaluation, chanceLevel, evaluationLine, recallTable, writeConfig } from '#blip/evaluation/report.js';
+import { chanceLevel, type RetrievalMetrics } from '#blip/evaluation/recall.js';
+import { appendEvaluation, evaluationLine, recallTable, writeConfig } from '#blip/evaluation/report.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-report-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
