@@ -6,9 +6,7 @@ import { requireImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
 import { download } from '../download/download.js';
-import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadTrainingState } from '../model/pretrained.js';
-import { isEvaluated } from '../model/state-dict.js';
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
@@ -46,8 +44,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const signals = new StopSignals();
   const evaluate = async () => {
     signals.release(); // it takes long, and what was trained is saved
-    const online = new Map([...model.state].filter(([name]) => isEvaluated(name)));
-    using evaluated = new BlipRetrieval(online, run.architecture, { device: run.device, precision: options.precision });
+    using evaluated = model.evaluated();
     last = await runSplits(evaluated, run);
     signals.watch();
     return last;

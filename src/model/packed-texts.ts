@@ -85,6 +85,14 @@ export function packTexts(
   return { ids: int32(ids, device), positions: int32(positions, device), packing };
 }
 
+/** Token rows in any order as `packTexts` takes them: shortest first, and where each is now (`rowOf`). */
+export function sortByLength(rows: readonly Int32Array[]): { sorted: Int32Array[]; rowOf: Int32Array } {
+  const order = [...rows.entries()].sort(([, a], [, b]) => a.length - b.length); // stable
+  const rowOf = new Int32Array(rows.length);
+  for (const [row, [given]] of order.entries()) rowOf[given] = row;
+  return { sorted: order.map(([, row]) => row), rowOf };
+}
+
 /** Splits rows of these lengths into runs of at most `budget` tokens (a single row may have more). */
 export function* tokenChunks(lengths: Int32Array, budget: number): Generator<[first: number, end: number]> {
   let [first, tokens] = [0, 0];
