@@ -30,7 +30,12 @@ export {
   loadTrainingState,
 } from './model/pretrained.js';
 export { type StateDictEntry, stateDictEntries } from './model/state-dict.js';
-export { type StepLosses, type TrainingBatch, TrainingModel, type TrainingOptions } from './model/training-model.js';
+export {
+  type StepLosses,
+  type TrainingBatch,
+  TrainingModel,
+  type TrainingModelOptions,
+} from './model/training-model.js';
 export { AdamW, type AdamWOptions } from './torch/adamw.js';
 export {
   type Checkpoint,

@@ -34,7 +34,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
 
   const resumed = checkpointToResume(run);
   const { model, optimizer, sync, state } = await prepare(run, settings, data, resumed);
-  // Where `resume` was asked for and nothing was saved yet, lines of steps go; lines of epochs must be another run's.
+  // A resume of a run that has saved nothing yet removes its lines of steps; lines of epochs belong to another run.
   const resumesLog = resumed !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir));
   if (isMain(run) && resumesLog) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
   const warning = isMain(run) ? roomWarning(options.outputDir, checkpointBytes(model)) : undefined;

@@ -27,8 +27,8 @@ export class BlipRetrieval {
   readonly #weights: readonly Tensor[];
 
   /**
-   * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and precision
-   * are theirs already, else copied. Made inside a scope, the model lives as long as the scope.
+   * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and dtype
+   * fit, else copied. A model made inside a scope lives as long as the scope.
    */
   constructor(state: StateDict, architecture: Architecture, options: ModelOptions = {}) {
     this.architecture = architecture;

@@ -1,4 +1,4 @@
-// Texts packed without padding: their tokens one after the other, texts of equal length side by side.
+// Texts packed without padding: all tokens in a row, texts of equal length next to each other.
 // Shapes: n texts, T tokens in all.
 import { at } from '../errors.js';
 import { fromBytes, to } from '../torch/ops.js';

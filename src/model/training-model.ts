@@ -31,7 +31,7 @@ export interface TrainingBatch {
   idx: readonly number[];
 }
 
-export interface TrainingOptions {
+export interface TrainingModelOptions {
   device?: Device;
   /** Candidates for negatives come from all ranks instead of this one alone; off by default. */
   negativeAllRank?: boolean;
@@ -79,10 +79,10 @@ export class TrainingModel {
   readonly #momentumEncoders: Encoders;
   readonly #itmHead: Linear;
   readonly #temperature: Tensor;
-  readonly #options: TrainingOptions;
+  readonly #options: TrainingModelOptions;
 
   /** `state` has every entry of the model, float32 or int64 (see stateDictEntries); its tensors are copied. */
-  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingOptions) {
+  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingModelOptions) {
     this.architecture = architecture;
     this.device = options.device ?? 'cpu';
     this.#options = options;
@@ -123,7 +123,7 @@ export class TrainingModel {
     this.#momentumEncoders = encoders('_m');
   }
 
-  /** Runs an encoder in the precision that was asked for. */
+  /** Runs an encoder in the chosen precision. */
   #encode<T>(body: () => T): T {
     return this.#options.precision === 'bf16' ? autocast(this.device, 'bfloat16', body) : body();
   }
@@ -198,7 +198,7 @@ export class TrainingModel {
     const allIdx = ranks.allGather(idx);
     this.queues.enqueue(ranks.allGather(momentum.images), ranks.allGather(momentum.texts), allIdx);
 
-    // ---- matching loss of own pairs and hard negatives
+    // ---- matching loss of the batch's pairs and hard negatives
     const candidates = negativeAllRank ? ranks : oneRank;
     const negatives = (this.#options.chooseNegatives ?? drawNegatives)({
       imageFeatures,

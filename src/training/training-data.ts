@@ -38,7 +38,7 @@ export interface TrainingData {
   open(epoch: number, firstStep: number): EpochBatches;
 }
 
-/** What the data need of a run; a program of its own may give less. */
+/** What the data need of a run; programs may leave out the rest. */
 export type DataRun = Pick<Run, 'tokenizer' | 'architecture'> &
   Partial<Pick<Run, 'device' | 'ranks'>> & { options?: Partial<Pick<RunOptions, 'seed' | 'skipBadImages'>> };
 
