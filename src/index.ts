@@ -4,6 +4,8 @@ export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } f
 export { preCaption } from './data/caption.js';
 export { type ImageBatch, ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
 export { Tokenizer } from './data/tokenizer.js';
+export { loadTrainingSet, type TrainingSet } from './data/training-set.js';
+export { oneRank, type Ranks } from './distributed/ranks.js';
 export { fetchPretrained } from './download/download.js';
 export { UserError } from './errors.js';
 export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
@@ -15,12 +17,17 @@ export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
 export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
 export { BlipRetrieval, type ModelOptions, type Precision } from './model/blip-retrieval.js';
-export { type LoadOptions, type LoadReport, loadPretrained } from './model/pretrained.js';
+export { normalizeImages } from './model/normalize-images.js';
+export { type PackedTexts, packTexts } from './model/packed-texts.js';
+export { type LoadOptions, type LoadReport, loadPretrained, loadTrainingState } from './model/pretrained.js';
 export { stateDictEntries } from './model/state-dict.js';
+export { type StepLosses, type TrainingBatch, TrainingModel, type TrainingOptions } from './model/training-model.js';
+export { AdamW } from './torch/adamw.js';
 export {
   type Checkpoint,
   flattenCheckpoint,
   openCheckpoint,
+  openTensorFile,
   stateDictOf,
   type TensorRef,
 } from './torch/checkpoint/index.js';
@@ -30,3 +37,7 @@ export { manualSeed } from './torch/generator.js';
 export * as ops from './torch/ops.js';
 export { readSafetensors, writeSafetensors } from './torch/safetensors.js';
 export { autocast, type Device, keep, liveHandles, noGrad, scope, Tensor } from './torch/tensor.js';
+export type { Run, RunOptions } from './training/run.js';
+export { initialState, type RunState } from './training/run-state.js';
+export { type Trainer, train } from './training/train.js';
+export { type TrainingData, trainingData } from './training/training-data.js';
