@@ -1,5 +1,5 @@
 // What the package gives to other programs: the model, its data and its evaluation, without the command line.
-export { type LoadConfigOptions, loadConfig, type RetrievalConfig } from './config/load.js';
+export type { LoadConfigOptions, RetrievalConfig } from './config/load.js';
 export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } from './data/annotations.js';
 export { preCaption } from './data/caption.js';
 export { type ImageBatch, ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
@@ -15,8 +15,8 @@ export type { ImagePass, ImageSource } from './evaluation/image-store.js';
 export { itmEval, type RetrievalMetrics } from './evaluation/recall.js';
 export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
-export { type Architecture, type ArchitectureConfig, architectureOf } from './model/architecture.js';
-export { BlipRetrieval, type ModelOptions, type Precision } from './model/blip-retrieval.js';
+export { type Architecture, type ArchitectureConfig, architectureOf, loadConfig } from './model/architecture.js';
+export { BlipRetrieval, type ModelOptions } from './model/blip-retrieval.js';
 export { normalizeImages } from './model/normalize-images.js';
 export { type PackedTexts, packTexts } from './model/packed-texts.js';
 export { type LoadOptions, type LoadReport, loadPretrained, loadTrainingState } from './model/pretrained.js';
@@ -35,6 +35,7 @@ export { type CudaState, cudaState } from './torch/cuda.js';
 export type { DType } from './torch/dtype.js';
 export { manualSeed } from './torch/generator.js';
 export * as ops from './torch/ops.js';
+export type { Precision } from './torch/precision.js';
 export { readSafetensors, writeSafetensors } from './torch/safetensors.js';
 export { autocast, type Device, keep, liveHandles, noGrad, scope, Tensor } from './torch/tensor.js';
 export type { Run, RunOptions } from './training/run.js';

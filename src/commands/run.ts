@@ -1,5 +1,6 @@
 // Opening a run: config, device, data and ranks are made ready, so that mistakes are found before anything takes time.
-import { loadConfig, type RetrievalConfig } from '../config/load.js';
+import type { RetrievalConfig } from '../config/load.js';
+import { writeConfig } from '../config/write.js';
 import { loadRetrievalSplit } from '../data/annotations.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { endWithLauncher } from '../distributed/parent.js';
@@ -8,18 +9,18 @@ import type { Rank } from '../distributed/rank.js';
 import { oneRank } from '../distributed/ranks.js';
 import { download, fetchPretrained } from '../download/download.js';
 import { evaluateRetrieval, saveScores } from '../evaluation/evaluate-retrieval.js';
-import { type SplitReport, writeConfig } from '../evaluation/report.js';
+import type { SplitReport } from '../evaluation/report.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict } from '../logging/python-format.js';
-import { architectureOf } from '../model/architecture.js';
+import { architectureOf, loadConfig } from '../model/architecture.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { cudaState } from '../torch/cuda.js';
+import { cudaState, resolveDevice } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import type { Device } from '../torch/tensor.js';
 import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
-import { type RetrievalOptions, resolveDevice } from './options.js';
+import type { RetrievalOptions } from './options.js';
 
 /**
  * Makes a run ready. `rank` is this process's among the ranks of the run, undefined for one process. `unlock` lets another

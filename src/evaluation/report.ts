@@ -1,9 +1,6 @@
-// What an evaluation leaves behind: the table on the terminal, evaluate.txt and config.yaml in the output folder.
-import { appendFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { toPythonYaml } from '../config/yaml.js';
-import { cannotWrite } from '../disk/atomic-file.js';
-import { makeFolder } from '../disk/folder.js';
+// What an evaluation leaves behind: the table on the terminal, evaluate.txt in the output folder.
+import { appendFileSync } from 'node:fs';
+import { intoFolder } from '../disk/folder.js';
 import { pythonJson } from '../logging/python-format.js';
 import type { ChanceLevel, RetrievalMetrics } from './recall.js';
 
@@ -50,23 +47,4 @@ export function evaluationLine(val: RetrievalMetrics, test: RetrievalMetrics): s
  */
 export function appendEvaluation(outputDir: string, val: RetrievalMetrics, test: RetrievalMetrics): void {
   intoFolder(outputDir, 'evaluate.txt', (path) => appendFileSync(path, `${evaluationLine(val, test)}\n`));
-}
-
-/**
- * Writes `outputDir`/config.yaml: the resolved config, keys sorted, readable by any YAML library.
- * @param raw the mapping as the file and the overrides give it (`RetrievalConfig.raw`)
- * @throws UserError when the folder cannot be made or written, or the disk is full
- */
-export function writeConfig(outputDir: string, raw: Readonly<Record<string, unknown>>): void {
-  intoFolder(outputDir, 'config.yaml', (path) => writeFileSync(path, toPythonYaml(raw)));
-}
-
-function intoFolder(folder: string, name: string, write: (path: string) => void): void {
-  const path = join(folder, name);
-  makeFolder(folder);
-  try {
-    write(path);
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
 }

@@ -2,15 +2,13 @@
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
 import { Linear, type StateDict } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
+import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, noGrad, recordMade, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { attentionFor } from './packed-attention.js';
 import type { PackedTexts, Packing } from './packed-texts.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
-
-/** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */
-export type Precision = 'fp32' | 'tf32' | 'bf16';
 
 export interface ModelOptions {
   device?: Device;

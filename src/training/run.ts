@@ -6,7 +6,7 @@ import type { Ranks } from '../distributed/ranks.js';
 import type { SplitReport } from '../evaluation/report.js';
 import type { MetricLoggerOptions } from '../logging/metric-logger.js';
 import type { Architecture } from '../model/architecture.js';
-import type { Precision } from '../model/blip-retrieval.js';
+import type { Precision } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
 
 export const SPLITS = ['val', 'test'] as const;

@@ -46,5 +46,8 @@ test("the tiny model has the reference's state dict and order of parameters", ()
 
 test('sizes that contradict each other are refused', () => {
   const config = { vit: 'tiny' as const, imageSize: 96, medConfig: { hiddenSize: 66 } };
-  assert.throws(() => architectureOf(config), /hidden_size 66 is no multiple of num_attention_heads 4/);
+  assert.throws(
+    () => architectureOf(config),
+    /multiple of num_attention_heads \(4\) for med_config\.hidden_size but received the number 66/,
+  );
 });
