@@ -4,7 +4,7 @@ export { loadRetrievalSplit, type RetrievalSplit, type RetrievalSplitOptions } f
 export { preCaption } from './data/caption.js';
 export { ImageLoader, type ImageLoaderOptions } from './data/loader/loader.js';
 export { Tokenizer } from './data/tokenizer.js';
-export { fetchPretrained } from './download/download.js';
+export { fetchPretrained } from './download/pretrained-file.js';
 export { UserError } from './errors.js';
 export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
 export type { ImageBatch, ImagePass, ImageSource, LoopLog } from './evaluation/image-store.js';

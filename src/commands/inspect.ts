@@ -1,5 +1,5 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
-
+import { printable } from '../logging/text.js';
 import {
   type Checkpoint,
   flattenCheckpoint,
@@ -104,9 +104,4 @@ function shownValue(value: PickleScalar): string {
   if (typeof value !== 'string') return String(value);
   const long = value.length > 200;
   return printable(JSON.stringify(long ? value.slice(0, 200) : value)) + (long ? '…' : '');
-}
-
-/** Control characters as escapes: a name must not move the terminal's cursor. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -5,7 +5,8 @@ import { Tokenizer } from '../data/tokenizer.js';
 import { evaluationRanksOf } from '../distributed/evaluation-ranks.js';
 import { endWithLauncher, ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
-import { download, fetchPretrained } from '../download/download.js';
+import { download } from '../download/download.js';
+import { fetchPretrained } from '../download/pretrained-file.js';
 import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { appendEvaluation, recallTable, type SplitReport, writeConfig } from '../evaluation/report.js';
 import { runSplit, type SplitRunOptions, saveScores } from '../evaluation/split-run.js';
@@ -111,7 +112,7 @@ async function prepare(options: RetrievalOptions, place: Rank | undefined): Prom
 
 /** The checkpoint that the config names, as a local file. */
 export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise<string> {
-  return fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
+  return fetchPretrained(pretrained, { sha256 });
 }
 
 /** How evaluation runs under these options. */

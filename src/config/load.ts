@@ -1,6 +1,8 @@
 // A retrieval config from a YAML file and --set overrides: every mistake in one error, then camelCase settings.
 import type { ZodType } from 'zod';
+import { isRecord } from '../disk/json-file.js';
 import { UserError } from '../errors.js';
+import { printable } from '../logging/text.js';
 import { parseMemorySize } from './memory-size.js';
 import { nearestName } from './nearest.js';
 import {
@@ -14,7 +16,7 @@ import {
   trainingFields,
   trainingSchema,
 } from './schema.js';
-import { kindOf, parseValue, printable, readYamlFile } from './yaml.js';
+import { kindOf, parseValue, readYamlFile } from './yaml.js';
 
 /** Settings that only training has. Rates and epochs as in the reference's files. */
 export interface TrainingConfig {
@@ -109,7 +111,7 @@ export function loadConfig(
     }
   }
   const med = raw.med_config;
-  if (isMapping(med)) checkFields(med, medFields, 'med_config.', places, problems);
+  if (isRecord(med)) checkFields(med, medFields, 'med_config.', places, problems);
   const config = configSchema.safeParse(raw);
   const medConfig = medSchema.safeParse(med ?? {});
   if (problems.length === 0 && config.success && medConfig.success) {
@@ -149,25 +151,21 @@ interface Problem {
   meant?: string;
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function applyOverride(values: Record<string, unknown>, places: Map<string, string>, override: string): Problem[] {
   const [, name, text] = /^\s*([^=\s]+)\s*=(.*)$/s.exec(override) ?? [];
-  const place = `--set ${printable(override)}`;
+  const place = `--set ${printable(override, 60)}`;
   if (name === undefined || text === undefined) return [{ place, text: 'expected key=value' }];
   const [head = '', ...rest] = name.split('.');
   let target = values;
   let key = head;
   if (head === 'med_config' && rest.length > 0) {
     // A copy, since the file's mapping may be shared by an alias.
-    const med = Object.assign(Object.create(null), isMapping(values.med_config) ? values.med_config : {});
+    const med = Object.assign(Object.create(null), isRecord(values.med_config) ? values.med_config : {});
     values.med_config = med;
     target = med;
     key = rest.join('.');
   } else if (rest.length > 0) {
-    return [{ place, text: `unknown key ${printable(name)}; only med_config has fields below it` }];
+    return [{ place, text: `unknown key ${printable(name, 60)}; only med_config has fields below it` }];
   }
   target[key] = parseValue(text, place);
   places.set(name, place);
@@ -187,7 +185,7 @@ function checkFields(
     if (schema === undefined) {
       const near = problems.length < MAX_LISTED ? nearestName(key, Object.keys(fields)) : undefined;
       const hint = near === undefined ? '' : `; the nearest known key is ${prefix}${near}`;
-      const text = `unknown key ${prefix}${printable(key)}${hint}`;
+      const text = `unknown key ${prefix}${printable(key, 60)}${hint}`;
       problems.push(near === undefined ? { place, text } : { place, text, meant: prefix + near });
     } else if (!schema.safeParse(value).success) {
       problems.push({

@@ -11,6 +11,7 @@ import {
   YAMLException,
 } from 'js-yaml';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { printable } from '../logging/text.js';
 
 /** A config is a page of text; whatever is larger is another file given by mistake. */
 const MAX_BYTES = 1 << 20;
@@ -67,7 +68,7 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   switch (typeof value) {
     case 'string':
-      return `the text '${printable(value)}'`;
+      return `the text '${printable(value, 60)}'`;
     case 'number':
       return `the number ${value}`;
     case 'boolean':
@@ -77,18 +78,12 @@ export function kindOf(value: unknown): string {
   }
 }
 
-/** At most 60 characters of a text from outside, without control characters that a terminal would obey. */
-export function printable(text: string): string {
-  const plain = text.slice(0, 61).replace(/\p{Cc}/gu, '?');
-  return plain.length > 60 ? `${plain.slice(0, 57)}...` : plain;
-}
-
 function parse(text: string, where: string): { events: Event[]; value: unknown } {
   try {
     const events = parseEvents(text, { maxDepth: MAX_DEPTH });
     for (const event of events) {
       if (!('tagStart' in event) || event.tagStart < 0) continue;
-      const tag = printable(text.slice(event.tagStart, event.tagEnd));
+      const tag = printable(text.slice(event.tagStart, event.tagEnd), 60);
       throw new UserError(
         `The YAML tag ${tag} in ${where}, line ${lineFinder(text)(event.tagStart)}, is refused: tags have no use here, remove it.`,
       );

@@ -1,9 +1,7 @@
 // What an evaluation leaves behind: the table on the terminal, evaluate.txt and config.yaml in the output folder.
 import { appendFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { toPythonYaml } from '../config/yaml.js';
-import { cannotWrite } from '../disk/atomic-file.js';
-import { makeFolder } from '../disk/folder.js';
+import { intoFolder } from '../disk/folder.js';
 import { pythonJson } from '../logging/python-format.js';
 import type { RetrievalMetrics } from './recall.js';
 
@@ -94,14 +92,4 @@ export function appendEvaluation(outputDir: string, val: RetrievalMetrics, test:
  */
 export function writeConfig(outputDir: string, raw: Readonly<Record<string, unknown>>): void {
   intoFolder(outputDir, 'config.yaml', (path) => writeFileSync(path, toPythonYaml(raw)));
-}
-
-function intoFolder(folder: string, name: string, write: (path: string) => void): void {
-  const path = join(folder, name);
-  makeFolder(folder);
-  try {
-    write(path);
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
 }

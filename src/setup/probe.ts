@@ -1,7 +1,8 @@
-// Runs probe-child.js and reads its answer; a crash, a hang and nonsense become an error text like any other.
+// Runs probe-child.js and reads its answer; a crash, a hang or nonsense become an error text like any other.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { lastLine } from '../logging/text.js';
 
 const script = fileURLToPath(new URL('./probe-child.js', import.meta.url));
 const timeoutMs = 120_000;
@@ -26,7 +27,7 @@ interface Outcome {
 }
 
 function run(what: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
-  return new Promise((settle) => {
+  return new Promise((resolve) => {
     const child = spawn(process.execPath, [script, what], {
       env,
       timeout: timeoutMs,
@@ -40,11 +41,11 @@ function run(what: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
     child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
       errors = (errors + chunk).slice(-2_000);
     });
-    child.on('error', (error) => settle({ text, problem: error.message }));
+    child.on('error', (error) => resolve({ text, problem: error.message }));
     child.on('close', (code, signal) => {
-      const last = errors.trim().split('\n').at(-1) ?? '';
+      const last = lastLine(errors);
       const ended = signal === null ? `exit status ${code}` : `signal ${signal}`;
-      settle({ text, problem: code === 0 ? undefined : `its process ended with ${ended}${last && `: ${last}`}` });
+      resolve({ text, problem: code === 0 ? undefined : `its process ended with ${ended}${last && `: ${last}`}` });
     });
   });
 }
@@ -55,21 +56,21 @@ async function probe<T>(
   env: NodeJS.ProcessEnv,
 ): Promise<T | z.infer<typeof failure>> {
   const { text, problem } = await run(what, env);
-  // An answer that was printed before a crash at exit is no success.
+  // An answer before a crash at exit is not a success.
   if (problem !== undefined) return { ok: false, error: problem };
   try {
-    return z.union([schema, failure]).parse(JSON.parse(text.trim().split('\n').at(-1) ?? ''));
+    return z.union([schema, failure]).parse(JSON.parse(lastLine(text)));
   } catch {
     return { ok: false, error: `its process answered ${JSON.stringify(text.slice(0, 200))}` };
   }
 }
 
-/** Loads the addon in a process of its own. */
+/** Loads the addon in a separate process. */
 export function probeAddon(env: NodeJS.ProcessEnv = process.env): Promise<AddonProbe> {
   return probe('addon', addon, env);
 }
 
-/** Loads sharp in a process of its own. */
+/** Loads sharp in a separate process. */
 export function probeSharp(env: NodeJS.ProcessEnv = process.env): Promise<SharpProbe> {
   return probe('sharp', sharp, env);
 }

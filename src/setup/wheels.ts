@@ -1,8 +1,8 @@
-// The pinned wheels that LibTorch is taken from where its zip cannot be had, and pip as the one who fetches them.
+// The pinned wheels that LibTorch is taken from where its zip is not available, and pip, which downloads them.
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { sha256OfFile } from '../disk/sha256.js';
 import { UserError } from '../errors.js';
 import { interpreters } from '../libtorch/python.js';
 
@@ -27,14 +27,14 @@ const torch = '7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a'
 const cupti = '4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8';
 const runtime = '7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548';
 
-/** What the CPU part needs: even a LibTorch without a driver opens the CUDA runtime and its profiler interface. */
+/** What LibTorch's CPU library needs: even without a driver it opens the CUDA runtime and its profiler interface. */
 export const cpuWheels: Wheel[] = [
   wheel('torch==2.11.0', 530_604_548, torch, (name) => headers(name) || cpuLibraries.test(name)),
   wheel('nvidia-cuda-runtime==13.0.96', 2_243_632, runtime, (name) => /\/libcudart\.so/.test(name)),
   wheel('nvidia-cuda-cupti==13.0.85', 10_715_597, cupti, (name) => /\/libcupti\.so/.test(name)),
 ];
 
-/** What CUDA needs besides: torch 2.11.0 names these versions as its requirements on Linux. */
+/** What CUDA needs: torch 2.11.0 names these versions as its requirements on Linux. */
 export const cudaWheels: Wheel[] = [
   wheel('torch==2.11.0', 530_604_548, torch, (name) => headers(name) || cudaLibraries.test(name)),
   wheel('nvidia-cuda-runtime==13.0.96', 2_243_632, runtime),
@@ -62,23 +62,16 @@ export const cudaWheels: Wheel[] = [
   wheel('nvidia-nvtx==13.0.85', 148_047, '4936d1d6780fbe68db454f5e72a42ff64d1fd6397df9f363ae786930fd5c1cd4'),
 ];
 
-// pip takes platform tags one by one: every glibc that the wheels above name, up to torch's own 2.28.
+// pip takes platform tags one by one: every glibc that the wheels above name, up to torch's 2.28.
 const platforms = ['manylinux2014_x86_64', ...Array.from({ length: 12 }, (_, i) => `manylinux_2_${17 + i}_x86_64`)];
 
-/** SHA-256 of a file, in hexadecimal. */
-export async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
-  return hash.digest('hex');
-}
-
-/** The wheel's file in `folder` if it is there with the right digest; a file with another digest is removed. */
+/** The wheel's file in `folder`, if it is there with the right digest; a file with another digest is removed. */
 export async function finishedWheel(wheel: Wheel, folder: string): Promise<string | undefined> {
   if (!existsSync(folder)) return undefined;
   const prefix = `${wheel.requirement.replace('==', '-').replace(/-(?!\d)/g, '_')}-`;
   for (const name of readdirSync(folder).filter((file) => file.startsWith(prefix) && file.endsWith('.whl'))) {
     const path = join(folder, name);
-    if ((await sha256Of(path)) === wheel.sha256) return path;
+    if ((await sha256OfFile(path)) === wheel.sha256) return path;
     rmSync(path, { force: true });
   }
   return undefined;
@@ -96,15 +89,15 @@ function run(
   show: boolean,
   signal?: AbortSignal,
 ): Promise<Outcome> {
-  return new Promise((settle, reject) => {
-    // pip draws its progress bar on stdout; ours goes to stderr, so that what is printed can be piped.
+  return new Promise((resolve, reject) => {
+    // pip draws its progress bar on stdout: sent to stderr here, so that setup's output can be piped.
     const child = spawn(command, args, { env, stdio: ['ignore', show ? 2 : 'ignore', 'pipe'], signal });
     let errors = '';
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       errors = (errors + text).slice(-8_000);
     });
     child.on('error', reject);
-    child.on('close', (code) => settle({ code, errors }));
+    child.on('close', (code) => resolve({ code, errors }));
   });
 }
 
@@ -118,14 +111,14 @@ export async function findPip(env: NodeJS.ProcessEnv = process.env): Promise<str
 }
 
 /**
- * Has `pip download` (with the user's own index, proxy and certificates) put one wheel into `folder`, and returns its
- * path. The digest is pinned: pip checks it, and so do we. A wheel that is there already is not fetched again.
- * @throws UserError with pip's own last line
+ * Has `pip download` (with the user's index, proxy and certificates) put one wheel into `folder`, and returns its path. The
+ * digest is pinned: pip checks it, and so do we. A wheel that is there already is not downloaded again.
+ * @throws UserError with the last error of pip
  */
 export async function fetchWheel(
   wheel: Wheel,
   folder: string,
-  options: { python: string; env?: NodeJS.ProcessEnv; signal?: AbortSignal | undefined },
+  options: { python: string; env?: NodeJS.ProcessEnv | undefined; signal?: AbortSignal | undefined },
 ): Promise<string> {
   const finished = await finishedWheel(wheel, folder);
   if (finished !== undefined) return finished;
@@ -149,19 +142,18 @@ export async function fetchWheel(
   if (code !== 0) {
     const reason =
       errors
-        .split('\n')
-        .map((line) => line.trim())
-        .filter((line) => /^error/i.test(line))
-        .at(-1) ?? `exit status ${code}`;
+        .match(/^\s*error.*/gim)
+        ?.at(-1)
+        ?.trim() ?? `exit status ${code}`;
     throw new UserError(
-      `pip could not download ${wheel.requirement} (${reason}): check the connection and pip's index, then run setup` +
-        ' again (finished parts are kept), or set LIBTORCH to a LibTorch folder.',
+      `pip could not download ${wheel.requirement} (${reason}). Check the connection and pip's index, then run setup again` +
+        ' (what was downloaded is kept), or set LIBTORCH to a LibTorch folder.',
     );
   }
   const path = await finishedWheel(wheel, folder);
   if (path !== undefined) return path;
   throw new UserError(
-    `The ${wheel.requirement} that pip downloaded does not have the expected SHA-256 ${wheel.sha256}: it was removed;` +
-      ' check which index pip uses, then run setup again.',
+    `The ${wheel.requirement} that pip downloaded does not have the expected SHA-256 ${wheel.sha256} and was removed.` +
+      ' Check which index pip uses, then run setup again.',
   );
 }

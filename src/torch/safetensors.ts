@@ -1,6 +1,7 @@
 // safetensors files: a JSON header of names, types and ranges, then the bytes. https://github.com/huggingface/safetensors
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
+import { isRecord } from '../disk/json-file.js';
 import { UserError } from '../errors.js';
 import { cannotOpen, FileSource, withSource } from './checkpoint/read/source.js';
 import { DTYPES, type DType } from './dtype.js';
@@ -189,8 +190,4 @@ function sizes(value: unknown, most: number): number[] | undefined {
     checked.push(size);
   }
   return checked;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

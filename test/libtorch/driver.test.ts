@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bytesBelow, cacheFolder, formatBytes, isYes } from '#blip/libtorch/cache.js';
+import { bytesBelow, formatBytes } from '#blip/disk/space.js';
+import { cacheFolder } from '#blip/libtorch/cache.js';
 import { nvidiaDriver, variantFor } from '#blip/libtorch/driver.js';
+import { isYes } from '#blip/libtorch/search.js';
 import { put, temporary } from '../setup/fake-libtorch.js';
 
 test("the driver's version, as both kernel modules write it", (t) => {
