@@ -85,6 +85,19 @@ async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Writes all of `bytes` at `position`, by default where the last write ended.
+ * @param path names the file in the UserError when that fails
+ */
+export async function writeAll(path: string, handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    // Linux writes at most 2 GiB a call.
+    const length = Math.min(bytes.length - done, 1 << 30);
+    const where = position === undefined ? null : position + done;
+    done += (await onDisk(path, () => handle.write(bytes, done, length, where))).bytesWritten;
+  }
+}
+
 /** Gathers small writes; large ones go straight to the file. */
 class BufferedFile implements AtomicFile {
   position = 0;
@@ -99,7 +112,7 @@ class BufferedFile implements AtomicFile {
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#held + bytes.length > BUFFER) await this.flush();
     if (bytes.length >= BUFFER) {
-      await this.#writeAll(bytes);
+      await writeAll(this.path, this.handle, bytes);
     } else {
       this.#buffer.set(bytes, this.#held);
       this.#held += bytes.length;
@@ -108,15 +121,7 @@ class BufferedFile implements AtomicFile {
   }
 
   async flush(): Promise<void> {
-    await this.#writeAll(this.#buffer.subarray(0, this.#held));
+    await writeAll(this.path, this.handle, this.#buffer.subarray(0, this.#held));
     this.#held = 0;
-  }
-
-  async #writeAll(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      // Linux writes at most 2 GiB a call.
-      const length = Math.min(bytes.length - done, 1 << 30);
-      done += (await onDisk(this.path, () => this.handle.write(bytes, done, length))).bytesWritten;
-    }
   }
 }

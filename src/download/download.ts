@@ -3,7 +3,7 @@ import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
-import { cannotWrite, syncFolder } from '../disk/atomic-file.js';
+import { cannotWrite, syncFolder, writeAll } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';
@@ -19,7 +19,7 @@ import {
   TransientError,
   UnreachableError,
 } from './http.js';
-import { PartFile, writeAll } from './part-file.js';
+import { PartFile } from './part-file.js';
 
 const MAX_BACKOFF_MS = 30_000;
 
@@ -181,7 +181,7 @@ class Download {
           await this.#part.discard();
           throw new TransientError(`the server sent more than the announced ${total} bytes`);
         }
-        await writeAll(handle, chunk, received, this.#part.path);
+        await writeAll(this.#part.path, handle, chunk, received);
         received += chunk.length;
         this.#highest = Math.max(this.#highest, received);
         this.options.onProgress?.(received, total);

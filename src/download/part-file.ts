@@ -77,14 +77,3 @@ export class PartFile {
     }
   }
 }
-
-/** Writes all of `bytes` at `position`; `path` is for the sentence when the disk is full. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number, path: string): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const left = bytes.length - done;
-    const { bytesWritten } = await handle.write(bytes, done, left, position + done).catch((error: unknown) => {
-      throw cannotWrite(path, error);
-    });
-    done += bytesWritten;
-  }
-}

@@ -1,5 +1,4 @@
 // Compiles the addon against a LibTorch, and tells whether the one that is there still fits its sources.
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -19,6 +18,7 @@ import {
 import { madeCacheFolder } from '../libtorch/cache.js';
 import { type Libtorch, readVersion, sameMinor } from '../libtorch/search.js';
 import { demandBuildTools } from './packages.js';
+import { type Outcome, runProgram } from './run-program.js';
 
 const nodeApi = 8;
 const memoryPerUnit = 1.2e9;
@@ -55,11 +55,6 @@ export function buildDefect(root = packageRoot, env: NodeJS.ProcessEnv = process
   return `it was built for LibTorch ${version}, and LIBTORCH has ${wanted}`;
 }
 
-interface Outcome {
-  code: number | null;
-  log: string;
-}
-
 function cmakeJs(
   command: string,
   libtorch: Libtorch,
@@ -71,24 +66,10 @@ function cmakeJs(
   const program = join(dirname(manifest), 'bin', 'cmake-js');
   const units = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / memoryPerUnit)));
   const variables = [`--CDLIBTORCH_ROOT=${libtorch.root}`, `--CDBLIP_NCCL=${nccl ? 'ON' : 'OFF'}`];
-  const args = [program, command, ...variables, '-d', root, '-O', join(root, 'build')];
+  const args = [program, command, ...variables, '-d', root, '-O', join(root, 'build'), '-p', String(units)];
   // CMakeLists.txt runs `node`, which must be this one.
   const path = [dirname(process.execPath), env.PATH].join(delimiter);
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...args, '-p', String(units)], {
-      cwd: root,
-      env: { ...env, PATH: path },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let log = '';
-    const add = (text: string) => {
-      log += text;
-    };
-    child.stdout.setEncoding('utf8').on('data', add);
-    child.stderr.setEncoding('utf8').on('data', add);
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, log }));
-  });
+  return runProgram(process.execPath, args, { cwd: root, env: { ...env, PATH: path } });
 }
 
 /** The lines of a build's log that show why it failed: from the first error on, else the last ones. */
@@ -106,7 +87,7 @@ async function compile(
   logFile: string,
 ): Promise<string | undefined> {
   let log = '';
-  const attempt = async (nccl: boolean): Promise<Outcome> => {
+  const attempt = async (nccl: boolean) => {
     // `configure` takes over a changed LIBTORCH_ROOT, which `build` alone would not. With a cache that was made elsewhere
     // (a moved checkout, another generator) it fails, and then everything is built from scratch.
     const configured = await cmakeJs('configure', libtorch, root, env, nccl);

@@ -79,7 +79,7 @@ test('a later run continues what an earlier one left', async (t) => {
   );
   const path = file(t);
   await refused(server.url, path, /1 attempts in a row failed.*kept in .*file\.pth\.part/, {
-    backoffMs: 1,
+    ...quick,
     retries: 0,
   });
   broken = false;

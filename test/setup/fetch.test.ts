@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -243,7 +243,10 @@ describe('when nothing can be fetched', () => {
   const unreachable = 'http://127.0.0.1:9';
 
   test('neither zip nor pip: both are named', async (t) => {
-    const env = environment(temporary(t), unreachable);
+    const folder = temporary(t);
+    // A virtual environment whose Python was uninstalled: it may be run, and does not start.
+    chmodSync(put(join(folder, 'bin', 'python3'), '#!/nowhere/python3\n'), 0o755);
+    const env = environment(folder, unreachable);
     const error = await failure(fetchLibtorch({ variant: 'cpu', env, wheels: [], say: silent }));
     assert.match(
       error.message,
