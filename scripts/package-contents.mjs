@@ -1,4 +1,4 @@
-// What the tarball holds, and what it ought to hold.
+// What the package's tarball contains, and what it should contain.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -22,7 +22,7 @@ function filesBelow(root, folder) {
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1));
 }
 
-/** One line for each file that is in the tarball without need, or needed and not in it. */
+/** One line for each file that is in the tarball but not needed, or needed but not in it. */
 export function contentDefects(paths, root) {
   const sources = filesBelow(root, 'src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
   const compiled = sources.flatMap((path) => {
@@ -44,7 +44,7 @@ export function contentDefects(paths, root) {
   ].sort();
 }
 
-// By itself: prints the tarball's size and its defects as JSON, for the test of the same name.
+// Run as a program: prints the tarball's size and its defects as JSON, for the test of the same name.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = dirname(dirname(process.argv[1]));
   const { size, files } = pack(root);

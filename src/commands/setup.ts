@@ -1,6 +1,6 @@
 // `setup`: finds or fetches LibTorch, builds the addon against it, and checks that it loads.
 import { bytesBelow, formatBytes } from '../disk/space.js';
-import { UserError } from '../errors.js';
+import { at, UserError } from '../errors.js';
 import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
 import {
@@ -68,10 +68,10 @@ async function obtain(options: SetupOptions, say: (line: string) => void): Promi
   const search = searchLibtorch({ libtorch: options.libtorch, needCuda: options.cuda === true, recorded });
   if (search.libtorch) return search.libtorch;
   if (options.libtorch !== undefined || process.env.LIBTORCH) {
-    const [first] = search.looked;
+    const { place, outcome } = at(search.looked, 0);
     const name = options.libtorch === undefined ? 'LIBTORCH' : '--libtorch';
     throw new UserError(
-      `${name} is ${first?.place}: ${first?.outcome}. Name a LibTorch folder (with lib/ and include/), or omit it to have one found.`,
+      `${name} is ${place}: ${outcome}. Name a LibTorch folder (with lib/ and include/), or omit it to have one found.`,
     );
   }
   const ban = downloadBan(options);

@@ -110,7 +110,7 @@ async function compile(
     : '';
   const lines = tellingLines(built.log, 12).map((line) => `\n  ${line}`);
   throw new UserError(
-    `The addon could not be compiled against LibTorch ${libtorch.build} in ${libtorch.root}${memory}. See the full log, ${logFile}:${lines.join('')}`,
+    `The addon could not be compiled against LibTorch ${libtorch.build} in ${libtorch.root}${memory}. See the full log ${logFile}, which says:${lines.join('')}`,
   );
 }
 

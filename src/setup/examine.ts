@@ -83,23 +83,6 @@ function listGpus(env: NodeJS.ProcessEnv): Gpu[] {
   });
 }
 
-function addonDefects({ addon, libtorch }: Findings, env: NodeJS.ProcessEnv): Defect[] {
-  const defects: Defect[] = [];
-  if (!libtorch.found) {
-    defects.push({ what: 'no LibTorch was found', todo: `run "${setup}", which fetches it`, fatal: true });
-  }
-  if (!addon.built) {
-    const missing = buildToolDefect(env);
-    const todo = missing === undefined ? `run "${setup}"` : `${missing} (${setup})`;
-    defects.push({ what: 'the addon has not been built', todo, fatal: true });
-  } else if (!addon.loads) {
-    defects.push({ what: `the addon does not load: ${addon.error}`, todo: `run "${setup} --force"`, fatal: true });
-  } else if (addon.outdated !== null) {
-    defects.push({ what: `the addon is out of date: ${addon.outdated}`, todo: `run "${setup}"`, fatal: false });
-  }
-  return defects;
-}
-
 /** The findings that NCCL depends on. */
 export interface NcclParts {
   gpus: Pick<Report['gpus'], 'list'>;
@@ -129,12 +112,21 @@ function gpuDefects({ gpus, libtorch, addon }: Findings): Defect[] {
 }
 
 function collectDefects(findings: Findings, env: NodeJS.ProcessEnv): Defect[] {
-  const { node, platform, sharp, threads } = findings;
+  const { node, platform, libtorch, addon, sharp, threads } = findings;
   const defects: Defect[] = [];
   const add = (what: string, todo: string, fatal: boolean) => void defects.push({ what, todo, fatal });
   if (!node.ok) add(`Node ${node.version} is too old`, `install Node ${required} or newer`, true);
   if (platform.glibc === null) add('this system has no glibc', 'use a glibc system (Debian, Ubuntu, Fedora)', true);
-  defects.push(...addonDefects(findings, env), ...gpuDefects(findings), ...ncclDefects(findings));
+  if (!libtorch.found) add('no LibTorch was found', `run "${setup}", which fetches it`, true);
+  if (!addon.built) {
+    const missing = buildToolDefect(env);
+    add('the addon has not been built', missing === undefined ? `run "${setup}"` : `${missing} (${setup})`, true);
+  } else if (!addon.loads) {
+    add(`the addon does not load: ${addon.error}`, `run "${setup} --force"`, true);
+  } else if (addon.outdated !== null) {
+    add(`the addon is out of date: ${addon.outdated}`, `run "${setup}"`, false);
+  }
+  defects.push(...gpuDefects(findings), ...ncclDefects(findings));
   if ('error' in sharp) {
     const todo = 'run "npm install sharp" beside this package (not with --omit=optional or --no-optional)';
     add(`sharp does not load: ${sharp.error.split('\n')[0]}`, todo, true);

@@ -106,11 +106,8 @@ export async function fetchWheel(
   const { code, stderr } = await runProgram(options.python, args, { env, stdio, signal: options.signal });
   rmSync(requirements, { force: true });
   if (code !== 0) {
-    const reason =
-      stderr
-        .match(/^\s*error.*/gim)
-        ?.at(-1)
-        ?.trim() ?? `exit status ${code}`;
+    const errors = stderr.match(/^\s*error.*/gim);
+    const reason = errors?.at(-1)?.trim() ?? `exit status ${code}`;
     throw new UserError(
       `pip could not download ${wheel.requirement} (${reason}). Check the connection and pip's index, then run setup again` +
         ' (what was downloaded is kept), or set LIBTORCH to a LibTorch folder.',
