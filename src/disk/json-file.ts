@@ -1,4 +1,4 @@
-// JSON from outside, which may be absent, cut short or another thing than expected.
+// JSON files that may be absent, cut short or something else than expected.
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 
@@ -9,9 +9,4 @@ export function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether a parsed value is a JSON object. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

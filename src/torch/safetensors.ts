@@ -1,10 +1,9 @@
 // safetensors files: a JSON header of names, types and ranges, then the bytes. https://github.com/huggingface/safetensors
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
-import { isRecord } from '../disk/json-file.js';
-import { UserError } from '../errors.js';
-import { cannotOpen, FileSource, withSource } from './checkpoint/read/source.js';
+import { isRecord, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
+import { cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
   float32: 'F32',
