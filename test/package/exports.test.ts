@@ -6,17 +6,18 @@ import { test } from 'node:test';
 import { projectRoot } from '../helpers/fixtures.js';
 
 const VALUES = `
-  AdamW architectureOf autocast BlipRetrieval cudaState denseScores evaluateRetrieval evaluateSplit fetchPretrained
-  flattenCheckpoint ImageLoader imageSource initialState itmEval keep liveHandles loadConfig loadPretrained
-  loadRetrievalSplit loadTrainingSet loadTrainingState manualSeed noGrad normalizeImages oneRank openCheckpoint
-  openTensorFile ops packTexts preCaption readSafetensors scope stateDictEntries stateDictOf Tensor Tokenizer train
-  trainingData TrainingModel UserError writeSafetensors`;
+  AdamW architectureOf autocast BlipRetrieval cudaState denseScores describeLoad evaluateRetrieval evaluateSplit
+  fetchPretrained flattenCheckpoint ImageLoader imageSource initialState itmEval keep liveHandles loadConfig
+  loadPretrained loadRetrievalSplit loadTrainingSet loadTrainingState manualSeed noGrad normalizeImages noSync
+  oneRank openCheckpoint openTensorFile ops packTexts preCaption readSafetensors recallTable scope stateDictEntries
+  stateDictOf Tensor Tokenizer train trainingData TrainingModel UserError writeSafetensors`;
 const TYPES = `
-  Architecture ArchitectureConfig Checkpoint CudaState Device DType EvaluationInput EvaluationOptions ImageBatch
-  ImageLoaderOptions ImagePass ImageSource ImageSourceOptions LoadConfigOptions LoadOptions LoadReport ModelOptions
-  PackedTexts Precision Ranks RetrievalConfig RetrievalEvaluationOptions RetrievalMetrics RetrievalSplit
-  RetrievalSplitOptions Run RunOptions RunState ScoreRows SplitScores StepLosses TensorRef Trainer TrainingBatch
-  TrainingData TrainingOptions TrainingSet`;
+  AdamWOptions Architecture ArchitectureConfig ChanceLevel Checkpoint CudaState Device DType EvaluationInput
+  EvaluationOptions GradientSync ImageBatch ImageLoaderOptions ImagePass ImageSource ImageSourceOptions
+  LoadConfigOptions LoadedBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts Precision Ranks
+  RetrievalConfig RetrievalEvaluationOptions RetrievalMetrics RetrievalSplit RetrievalSplitOptions Run RunOptions
+  RunState ScoreRows SplitReport SplitScores StateDictEntry StepLosses TensorFile TensorRef Trainer TrainingBatch
+  TrainingConfig TrainingData TrainingModelOptions TrainingSet TrainingSetOptions`;
 
 const words = (text: string) => text.trim().split(/\s+/).sort();
 
