@@ -7,17 +7,18 @@ import { annotationFileName } from '../data/annotations.js';
 import { preCaption } from '../data/caption.js';
 import { evaluationTransform } from '../data/images/decode.js';
 import { normalizePixels } from '../data/images/normalization.js';
+import type { ImageBatch } from '../data/loader/loader.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { UserError } from '../errors.js';
 import { evaluateSplit } from '../evaluation/evaluate.js';
-import type { ImageBatch, ImageSource, LoopLog } from '../evaluation/image-store.js';
+import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
+import type { ImageSource } from '../evaluation/image-store.js';
 import { denseScores } from '../evaluation/scores.js';
-import { CPU_BATCH } from '../evaluation/split-run.js';
+import type { LoopLog } from '../logging/metric-logger.js';
 import { architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { loadPretrained } from '../model/pretrained.js';
-import { openCheckpoint, stateDictOf } from '../torch/checkpoint/index.js';
-import { DTYPES } from '../torch/dtype.js';
+import { byteOffset, openCheckpoint, stateDictOf } from '../torch/checkpoint/index.js';
 import { mapFile } from '../torch/mapped-file.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
@@ -161,7 +162,7 @@ function open(path: string): void {
     const refs = stateDictOf(openCheckpoint(path));
     const file = mapFile(path);
     for (const ref of refs.values()) {
-      file.tensor(ref.fileOffset + ref.storageOffset * DTYPES[ref.dtype].bytes, ref.dtype, ref.shape, ref.stride);
+      file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
     }
     file.close();
   });

@@ -1,8 +1,8 @@
 // What `bench` says to the two programs it measures, and what they answer: one JSON object a line.
 import { z } from 'zod';
+import type { Precision } from '../torch/precision.js';
 
 export const devices = ['cpu', 'cuda'] as const;
-export const precisions = ['fp32', 'tf32', 'bf16'] as const;
 export const sizes = ['tiny', 'base', 'large'] as const;
 
 /** The model and the arithmetic that both programs are given. */
@@ -12,7 +12,7 @@ export interface ModelSetting {
   image_size: number;
   queue_size: number;
   device: (typeof devices)[number];
-  precision: (typeof precisions)[number];
+  precision: Precision;
 }
 
 /** A checkpoint to be drawn by this program, at the path `checkpoint`. */

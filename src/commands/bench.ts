@@ -4,14 +4,15 @@ import { availableParallelism } from 'node:os';
 import { Argument, Command, Option } from 'commander';
 import { curveSvg } from '../bench/curve.js';
 import { printRerank, printScaling, printSmall, printTrain } from '../bench/print.js';
-import { devices, type ModelSetting, precisions, sizes } from '../bench/protocol.js';
+import { devices, type ModelSetting, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, type ScalingReport } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, type SmallReport } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
 import { benchTrainLoader, printTrainLoader } from '../bench/train-loader.js';
 import { messageOf, UserError } from '../errors.js';
-import { wholeNumber } from './options.js';
+import { precisions } from '../torch/precision.js';
+import { whole } from './flags.js';
 
 const works = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof works)[number];
@@ -185,5 +186,5 @@ function writeCurve(file: string, { by_images, by_k }: ScalingReport): void {
 
 const wrong = (sentence: string) => new UserError(`${sentence}.`, { exitCode: 2 });
 
-const count = (text: string) => wholeNumber(text, 1);
-const countFromZero = (text: string) => wholeNumber(text, 0);
+const count = whole(1);
+const countFromZero = whole(0);

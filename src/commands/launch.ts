@@ -1,6 +1,6 @@
 // Starts the ranks of a run on this machine, when several processes are wanted and no other launcher started them.
-import { loadConfig } from '../config/load.js';
 import { launch, processesPerNode } from '../distributed/launcher.js';
+import { loadConfig } from '../model/architecture.js';
 import { cudaState } from '../torch/cuda.js';
 import type { LaunchFlags, RetrievalOptions } from './options.js';
 

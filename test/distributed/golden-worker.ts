@@ -6,6 +6,7 @@ import { ProcessGroup } from '#blip/distributed/process-group.js';
 import { rankFromEnvironment } from '#blip/distributed/rank.js';
 import { at } from '#blip/errors.js';
 import { loadTrainingState } from '#blip/model/pretrained.js';
+import { openTensorFile } from '#blip/torch/checkpoint/index.js';
 import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import type { Tensor } from '#blip/torch/tensor.js';
@@ -44,7 +45,9 @@ function recordedRun(rank: number): RecordedRun {
 
 /** Initial weights. Rank 1's are wrong: the exchange at the start must replace them by rank 0's. */
 async function initialState(rank: number): Promise<Map<string, Tensor>> {
-  const { state } = await loadTrainingState(fixture('tiny.pth') as string, trainingArchitecture, { seed: 0 });
+  const file = await openTensorFile(fixture('tiny.pth') as string);
+  const { state } = loadTrainingState(file, trainingArchitecture, { seed: 0 });
+  file.close();
   if (rank === 1) for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addScalarInPlace(tensor, 1);
   return state;
 }

@@ -4,14 +4,14 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { evaluationTransform } from '#blip/data/images/decode.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
-import { DataParallel } from '#blip/distributed/data-parallel.js';
-import { exchangeOf, type ProcessGroup } from '#blip/distributed/process-group.js';
+import { DataParallel, type GradientSync, noSync } from '#blip/distributed/data-parallel.js';
+import type { ProcessGroup } from '#blip/distributed/process-group.js';
 import { architectureOf } from '#blip/model/architecture.js';
-import type { Precision } from '#blip/model/blip-retrieval.js';
 import { normalizeImages } from '#blip/model/normalize-images.js';
 import { type StepLosses, TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
 import * as ops from '#blip/torch/ops.js';
+import type { Precision } from '#blip/torch/precision.js';
 import { readSafetensors, type SafeTensor } from '#blip/torch/safetensors.js';
 import { type Device, liveHandles, noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
 import { assertClose, readJson } from './tensors.js';
@@ -99,24 +99,23 @@ export async function repeatTraining(
     checkpointedBlocks,
     encToken: tokenizer.encTokenId,
     chooseNegatives: () => ({ imageOfText: negatives.slice(0, 4), textOfImage: negatives.slice(4) }),
-    ...(group && { exchange: exchangeOf(group) }),
+    ...(group && { ranks: group }),
   });
   // Tensors that one test leaves to the garbage collector would disappear during the next one's count of handles.
   for (const tensor of state.values()) tensor.dispose();
   const optimizer = new AdamW([...model.parameters.values()], { weightDecay: WEIGHT_DECAY });
-  const sync = group && dataParallel(model, group);
+  const sync = group ? dataParallel(model, group) : noSync;
   const handles: number[] = [];
   for (const [number, step] of run.steps.entries()) {
     negatives = step.negatives.map(({ choice }) => choice);
     const images = await loadImages(run.images, step.images, device);
     const texts = step.captions.map((caption) => tokenizer.encode(caption).ids);
     scope(() => {
-      sync?.beginStep();
+      sync.beforeForward();
       const losses = model.forward({ images, texts, idx: step.idx }, step.alpha);
       checkLosses(number, losses, step, tolerance.loss);
       optimizer.zeroGrad();
-      if (sync) sync.backward(() => losses.backward());
-      else losses.backward();
+      sync.backward(() => losses.backward(), true);
       checkTrained(model, step);
       if (!lossesOnly) checkGradients(number, model, step, run, tolerance);
       optimizer.step(step.lr);
@@ -131,12 +130,12 @@ export async function repeatTraining(
   if (group) checkEqualOnAllRanks(model, group);
   for (const { step, expAvg, expAvgSq } of optimizer.state.values())
     for (const tensor of [step, expAvg, expAvgSq]) tensor.dispose();
-  sync?.dispose();
+  sync.dispose();
   model.dispose();
 }
 
 /** The exchange of gradients, in many small buckets. */
-function dataParallel(model: TrainingModel, group: ProcessGroup): DataParallel {
+function dataParallel(model: TrainingModel, group: ProcessGroup): GradientSync {
   const parameters = [...model.parameters.values()];
   const trained = new Set(parameters);
   const buffers = [...model.state.values()].filter((tensor) => !trained.has(tensor));
