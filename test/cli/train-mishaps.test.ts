@@ -150,7 +150,7 @@ test('a run that goes on from checkpoint_best.pth does not replace it by a worse
 
   rmSync(tiny.path('best', 'log.txt'));
   const unknown = await tiny.run('best', ...more, '--max_steps', '1');
-  assert.match(unknown.stdout, /No log\.txt beside it tells its recalls/);
+  assert.match(unknown.stdout, /^The log\.txt beside it does not have its recalls: /m);
 });
 
 test('a signal ends an evaluation at once, and the resumed run ends as if there had been none', async () => {
@@ -186,5 +186,5 @@ test('the last batches of an epoch count as much as the others, however few are 
 test('what memory is short for is named, with the settings of training', async () => {
   const { code, stderr } = await tiny.run('memory', '--set', 'queue_size=10000000000000');
   assert.equal(code, 1);
-  assert.match(stderr, /^error: memory is short: .*10240000000000000 bytes.*; lower batch_size_train or queue_size/);
+  assert.match(stderr, /^error: memory is short: .*10240000000000000 bytes.* Lower batch_size_train or queue_size/);
 });

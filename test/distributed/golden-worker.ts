@@ -45,9 +45,8 @@ function recordedRun(rank: number): RecordedRun {
 
 /** Initial weights. Rank 1's are wrong: the exchange at the start must replace them by rank 0's. */
 async function initialState(rank: number): Promise<Map<string, Tensor>> {
-  const file = await openTensorFile(fixture('tiny.pth') as string);
+  using file = await openTensorFile(fixture('tiny.pth') as string);
   const { state } = loadTrainingState(file, trainingArchitecture, { seed: 0 });
-  file.close();
   if (rank === 1) for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addScalarInPlace(tensor, 1);
   return state;
 }

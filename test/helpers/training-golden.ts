@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { evaluationTransform } from '#blip/data/images/decode.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
-import { DataParallel, type GradientSync, noSync } from '#blip/distributed/data-parallel.js';
+import { DataParallel, noSync } from '#blip/distributed/data-parallel.js';
 import type { ProcessGroup } from '#blip/distributed/process-group.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { normalizeImages } from '#blip/model/normalize-images.js';
@@ -135,7 +135,7 @@ export async function repeatTraining(
 }
 
 /** The exchange of gradients, in many small buckets. */
-function dataParallel(model: TrainingModel, group: ProcessGroup): GradientSync {
+function dataParallel(model: TrainingModel, group: ProcessGroup): DataParallel {
   const parameters = [...model.parameters.values()];
   const trained = new Set(parameters);
   const buffers = [...model.state.values()].filter((tensor) => !trained.has(tensor));
