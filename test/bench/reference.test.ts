@@ -1,4 +1,5 @@
 // The reference's side of bench: what a user reads when something is lacking, and its work where there is a checkout.
+// Covers bench/programs, rerank, train.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';

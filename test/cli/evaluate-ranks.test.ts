@@ -1,4 +1,5 @@
 // Evaluation by several processes: the scores of one, also where images change ranks, cannot be read, or are too few.
+// Covers evaluation/work-split, evaluate, distributed/process-group.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

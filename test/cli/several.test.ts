@@ -1,5 +1,6 @@
 // Several processes through the command line: the recalls of one process, training, ranks that are started again.
 // Kills that end a run are in test/faults.
+// Covers commands/launch, distributed/launcher, training/train and resume on several ranks.
 import assert from 'node:assert/strict';
 import { mkdirSync, watch } from 'node:fs';
 import { after, before, test } from 'node:test';

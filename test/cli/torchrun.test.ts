@@ -1,4 +1,5 @@
 // torchrun in our launcher's place: two ranks of the command line train to the same end, and a rank killed fails them all.
+// Covers distributed/rank, process-group.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';

@@ -1,4 +1,5 @@
 // What can cost a night of fine-tuning: bad data, numbers that overflow, settings that change, signals, a wrong resume.
+// Covers commands/fine-tune, training/resume, run-logs, check-finite, folder-lock, data/require-images.
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
 // Fine-tuning as a user runs it: files as the reference's, an exact resume after signals, bad input.
 // Kills that nobody can catch are in test/faults.
+// Covers commands/fine-tune, training/train, epoch-log, checkpoint, resume, stop-signals.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

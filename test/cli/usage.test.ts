@@ -1,4 +1,5 @@
 // Wrong usage first: exit code 2 with one sentence; then spellings, ranks, signals and a closed pipe.
+// Covers cli.ts, commands/options.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, constants as fsConstants, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';

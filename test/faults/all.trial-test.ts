@@ -1,4 +1,5 @@
 // The fault trials in full, one line each and a sum of every kind: what docs/faults.md records. About ten minutes.
+// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,6 @@
-// Covers torch/checkpoint: thousands of damaged checkpoints, and pickles built to use up memory. Each opens or is refused
+// Thousands of damaged checkpoints, and pickles built to use up memory. Each opens or is refused
 // with a sentence; none crashes, hangs or takes much memory. BLIP_MUTATIONS=20000 for the long form.
+// Covers torch/checkpoint/read, inspect.
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';

@@ -1,4 +1,5 @@
 // Every defect of vocabulary, annotations and images that a user may meet, with the sentence that says so.
+// Covers data/annotations, json-position, vocabulary, images/decode, loader.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // Kills, stops and full disks, a few of each with a new seed every time; `npm run test:trials` does many.
+// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
 // Fetching LibTorch: from a zip on a local server, and from wheels by way of a pretended pip.
+// Covers setup/fetch-libtorch, wheels, packages.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

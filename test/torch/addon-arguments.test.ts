@@ -1,4 +1,5 @@
 // Values of the wrong kind for every argument of the addon: an Error that names function and argument, never a guess.
+// Covers native, every function of native/exports.h.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
 // State of process and thread: threads, autocast, devices that are not there, locks of files.
+// Covers native/runtime.cc, torch/native.
 import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
 // What is looked at before a checkpoint is written: numbers that are finite, room on the disk.
+// Covers training/check-finite, disk-space.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // What fine-tuning leaves behind is the reference's too: it loads checkpoint_best.pth and gives the scores that we give.
+// Covers training/checkpoint.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

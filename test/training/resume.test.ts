@@ -1,4 +1,5 @@
 // What a resumed run says of settings that changed, and the recalls that a log keeps for a checkpoint_best.pth.
+// Covers training/resume, run-logs.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

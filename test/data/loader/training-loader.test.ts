@@ -1,4 +1,5 @@
 // Training batches: pixels that depend only on seed, epoch and position, whatever the number of threads, ranks and restarts.
+// Covers data/loader/training-loader, worker, data/images/train-transform.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

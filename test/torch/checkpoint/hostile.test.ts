@@ -1,4 +1,5 @@
 // The checkpoint reader on what is no checkpoint, or a hostile one: each refusal says what is wrong.
+// Covers torch/checkpoint/read.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
 // The checkpoint reader: the zoo of files that PyTorch wrote, then files made by hand for what the zoo lacks.
+// Covers torch/checkpoint/read, inspect.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

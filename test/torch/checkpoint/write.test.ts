@@ -1,4 +1,5 @@
 // The checkpoint writer: what it writes the reader gives back, laid out as torch.load maps it, and never half a file.
+// Covers torch/checkpoint/write.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
