@@ -2,20 +2,19 @@
 // Covers bench/programs, rerank, train.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { readScores, writeImages } from '#blip/bench/matrices.js';
 import { drawCheckpoint, startReference } from '#blip/bench/programs.js';
 import { Memory, Reranked, Timed, Trained } from '#blip/bench/protocol.js';
 
 import { drawCaptions, drawImages } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-test-reference-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 const { BLIP_REFERENCE: checkout, BLIP_PYTHON: python = 'python3' } = process.env;
 const setting = { reference: join(projectRoot, 'bench'), python, threads: 1, folder };

@@ -1,15 +1,14 @@
 // The child processes that bench talks to: wrong programs, deaths and errors give a sentence, never a hang.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { Memory, Timed } from '#blip/bench/protocol.js';
 import { Worker } from '#blip/bench/worker.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-test-worker-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** Starts a Node script as the child; `serve` answers each command with what the function body `reply` returns. */
 function start(script: string) {

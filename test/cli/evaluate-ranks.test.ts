@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { NOT_RERANKED } from '#blip/evaluation/scores.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { readJson } from '../helpers/tensors.js';
@@ -11,7 +11,6 @@ import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
 const tiny = new TinyRuns();
 before(() => tiny.write());
-after(() => tiny.remove());
 
 const evaluate = (output: string, ranks: number, ...more: string[]) =>
   tiny.run(output, '--nproc_per_node', String(ranks), '--evaluate', '--save_scores', ...more);

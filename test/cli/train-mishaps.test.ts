@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
@@ -29,7 +29,6 @@ before(async () => {
   const part = await tiny.run('part', '--max_steps', '7');
   assert.equal(part.code, 0, part.stderr);
 });
-after(() => tiny.remove());
 
 /** A copy of the output of another run. */
 function copyOf(output: string, name: string): string {

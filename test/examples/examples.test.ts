@@ -4,14 +4,13 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { preCaption } from '#blip/data/caption.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const config = join(projectRoot, 'configs/demo.yaml');
 const demo = join(folder, 'demo');

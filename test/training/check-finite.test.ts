@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
@@ -15,8 +15,7 @@ import { checkpointBytes, roomWarning } from '#blip/training/disk-space.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { tinyArchitecture } from '../helpers/tiny-run.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const state = ruleWeights(stateDictEntries(tinyArchitecture), { scale: 0.15 });
 const model = new TrainingModel(state, tinyArchitecture, {

@@ -3,13 +3,12 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { changedSettings } from '#blip/training/resume.js';
 import { hasEpochs, loggedBest } from '#blip/training/run-logs.js';
 import { temporaryFolder } from '../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 test('settings of the checkpoint against those of the config', () => {
   const then = new Map<unknown, unknown>([

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { augment } from '#blip/data/images/augment.js';
 import { decodeRgb } from '#blip/data/images/decode.js';
 import { MEAN_PIXEL } from '#blip/data/images/normalization.js';
@@ -16,8 +16,7 @@ import { UserError } from '#blip/errors.js';
 import { native } from '#blip/torch/native.js';
 import { noise, png, temporaryFolder } from '../../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const SIZE = 12;
 const BYTES = SIZE * SIZE * 3;

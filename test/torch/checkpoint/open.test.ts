@@ -14,16 +14,8 @@ import {
   verifyStorages,
   writeCheckpoint,
 } from '#blip/torch/checkpoint/index.js';
-import {
-  checkpointOf,
-  elementsOf,
-  int32,
-  opcodes,
-  refusal,
-  temporaryFolder,
-  word,
-  writeFile,
-} from '../../helpers/checkpoint-files.js';
+import { checkpointOf, elementsOf, int32, opcodes, refusal, word, writeFile } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 import { absent, fixture } from '../../helpers/fixtures.js';
 
 interface ZooRow {

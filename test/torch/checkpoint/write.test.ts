@@ -17,7 +17,8 @@ import {
   writeCheckpoint,
 } from '#blip/torch/checkpoint/index.js';
 import { DTYPES, type DType } from '#blip/torch/dtype.js';
-import { elementsOf, temporaryFolder } from '../../helpers/checkpoint-files.js';
+import { elementsOf } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 
 function floats(...values: number[]): Uint8Array {
   return new Uint8Array(Float32Array.from(values).buffer);
