@@ -1,6 +1,13 @@
 // `setup`: find or fetch LibTorch, build the addon against it, and see that it loads.
 import { UserError } from '../errors.js';
-import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
+import {
+  addonFilesIn,
+  buildFolder,
+  findAddon,
+  packageRoot,
+  readBuildRecord,
+  requiredFiles,
+} from '../libtorch/addon-files.js';
 import { bytesBelow, formatBytes, isYes } from '../libtorch/cache.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
 import { describeSearch, inspectLibtorch, type Libtorch, searchLibtorch } from '../libtorch/search.js';
@@ -103,7 +110,7 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
   if (!probe.ok) throw new UserError(`The addon is built but does not load: ${probe.error}`);
   const paths = addonFilesIn(buildFolder());
-  const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot) + bytesBelow(paths.nccl));
+  const size = formatBytes([...requiredFiles(paths), paths.nccl].reduce((sum, path) => sum + bytesBelow(path), 0));
   say(`The addon ${built ? 'is built and loads' : 'was current, and loads'}: ${paths.folder} (${size})`);
   const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {

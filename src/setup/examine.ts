@@ -180,7 +180,7 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Rep
   const search = searchLibtorch({ env, recorded: record?.root });
   const { libtorch } = search;
   const built = found !== undefined;
-  const unbuilt: AddonProbe = { ok: false, error: `there is no ${paths.torch}` };
+  const unbuilt: AddonProbe = { ok: false, error: `image.node, boot.node or torch.node is missing in ${paths.folder}` };
   const [addon, sharp]: [AddonProbe, SharpProbe] = await Promise.all([
     built ? probeAddon(env) : unbuilt,
     probeSharp(env),

@@ -1,9 +1,11 @@
 // What `doctor` and `setup` run in a process of its own, so that a library that crashes cannot take them down with it.
 // Usage: node probe-child.js addon | sharp. Prints one line of JSON: { ok: true, … } or { ok: false, error }.
+import { imageAddon } from '../data/images/image-addon.js';
 import { messageOf } from '../errors.js';
 import { loadNative } from '../torch/load.js';
 
 function probeAddon() {
+  imageAddon();
   const native = loadNative();
   const version = native.version();
   const devices = version.cuda

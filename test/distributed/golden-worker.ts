@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { preCaption } from '#blip/data/caption.js';
-import { evaluationTransform } from '#blip/data/images/decode.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { DataParallel } from '#blip/distributed/data-parallel.js';
 import { exchangeOf, ProcessGroup } from '#blip/distributed/process-group.js';
@@ -83,7 +84,7 @@ for (const [number, step] of steps.entries()) {
   const pixels = new Uint8Array(step.rows.length * SIZE * SIZE * 3);
   for (const [i, row] of step.rows.entries()) {
     const image = join(fixture('data/images') as string, rows[row]?.image ?? '');
-    await evaluationTransform(image, SIZE, pixels.subarray(i * SIZE * SIZE * 3, (i + 1) * SIZE * SIZE * 3));
+    evaluationTransform(await decodeRgb(image), SIZE, pixels.subarray(i * SIZE * SIZE * 3, (i + 1) * SIZE * SIZE * 3));
   }
   const texts = step.rows.map((row) => tokenizer.encode(preCaption(rows[row]?.caption ?? '')).ids);
   scope(() => {

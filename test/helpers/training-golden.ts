@@ -1,7 +1,8 @@
 // Training steps compared with the reference's recorded ones: losses, gradients, momentum, queues, the final state.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { evaluationTransform } from '#blip/data/images/decode.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import type { Precision } from '#blip/model/blip-retrieval.js';
@@ -39,8 +40,8 @@ const isKeyBias = (name: string) => /\.key\.bias$|attn\.qkv\.bias$/.test(name);
 async function loadImages(folder: string, names: string[], device: Device): Promise<Tensor> {
   const pixels = new Uint8Array(names.length * SIZE * SIZE * 3);
   for (const [i, name] of names.entries())
-    await evaluationTransform(
-      join(folder, name),
+    evaluationTransform(
+      await decodeRgb(join(folder, name)),
       SIZE,
       pixels.subarray(i * SIZE * SIZE * 3, (i + 1) * SIZE * SIZE * 3),
     );

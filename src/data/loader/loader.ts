@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../../errors.js';
-import { allocate, Cell, type LoaderDefect, LoaderMemory, type LoaderTransform, WorkerState } from './memory.js';
+import type { ImageTransform } from '../images/transform.js';
+import { allocate, Cell, type LoaderDefect, LoaderMemory, WorkerState } from './memory.js';
 
 export interface ImageLoaderOptions {
   /** Files, in the order in which they are wanted; a path may come more than once. */
@@ -20,7 +21,7 @@ export interface ImageLoaderOptions {
   /** Largest width times height of an image. */
   maxPixels?: number;
   /** The evaluation's when left out. A training sample's pixels depend on its place alone, not on threads or batches. */
-  transform?: LoaderTransform;
+  transform?: ImageTransform;
 }
 
 export interface BadImage {
@@ -52,7 +53,7 @@ interface Thread {
   port: MessagePort;
 }
 
-function checkPlaces({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform, { kind: 'train' }>): void {
+function checkPlaces({ seed, epoch, first, stride = 1 }: Extract<ImageTransform, { kind: 'train' }>): void {
   const places = { epoch, first, 'stride - 1': stride - 1 };
   for (const [name, value] of Object.entries(places)) {
     if (!Number.isSafeInteger(value) || value < 0)
@@ -230,6 +231,6 @@ export class ImageLoader {
     const where = image < 0 ? '' : ` while it read ${this.#memory.path(image)}`;
     const why = this.#failure === undefined ? 'memory may be short, try a smaller batch' : this.#failure;
     this.close();
-    throw new UserError(`An image loader thread ended before its work was done${where}: ${why}.`);
+    throw new UserError(`An image loader thread ended before its work was done${where}: ${why.replace(/\.$/, '')}.`);
   }
 }

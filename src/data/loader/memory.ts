@@ -1,6 +1,7 @@
 // The memory that an image loader shares with its worker threads: what is where, and the few steps on it.
 
 import { UserError } from '../../errors.js';
+import type { ImageTransform } from '../images/transform.js';
 
 /** Int32 cells that exist once. */
 export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
@@ -10,19 +11,6 @@ export const WorkerState = { starting: 0, running: 1, finished: 2, failed: 3 } a
 
 const CELLS_PER_SLOT = 2;
 const CELLS_PER_WORKER = 3;
-
-/** What is done to each image. Evaluation resizes alone; training draws from the place of the image in its epoch. */
-export type LoaderTransform =
-  | { kind: 'evaluation' }
-  | {
-      kind: 'train';
-      seed: number;
-      epoch: number;
-      /** Place of paths[0] in the epoch's order over all ranks: more than 0 after a resume. */
-      first: number;
-      /** Places from one path to the next, the number of ranks; 1 when left out. */
-      stride?: number;
-    };
 
 /** What a worker thread is started with. */
 export interface LoaderPlan {
@@ -35,7 +23,7 @@ export interface LoaderPlan {
   /** Pixels of an edge. */
   size: number;
   maxPixels: number | undefined;
-  transform: LoaderTransform;
+  transform: ImageTransform;
   /** Int32 cells: Cell, then each slot's, then each worker's. */
   control: SharedArrayBuffer;
   /** (slots, batchSize, size, size, 3) uint8. */
