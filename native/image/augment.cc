@@ -48,20 +48,22 @@ int32_t Fixed(double value) {
 // dst(x, y) = src(m0 x + m1 y + m2, m3 x + m4 y + m5), bilinear; outside src every value is `fill`.
 void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
   const std::unique_ptr<uint64_t[]> grid = SpreadWithRing(src, fill);
-  const int stride = src.width + 2;
-  std::vector<std::pair<int32_t, int32_t>> along(dst.width);
-  for (int x = 0; x < dst.width; ++x) along[x] = {Fixed(m[0] * x), Fixed(m[3] * x)};
+  // Copies, which the compiler may keep in registers while bytes are written.
+  const int src_width = src.width, src_height = src.height, dst_width = dst.width;
+  const int stride = src_width + 2;
+  std::vector<std::pair<int32_t, int32_t>> along(dst_width);
+  for (int x = 0; x < dst_width; ++x) along[x] = {Fixed(m[0] * x), Fixed(m[3] * x)};
   constexpr int32_t half = 1 << (kDropped - 1);
   const uint64_t rounding = Spread(1, 1, 1) << (kWeightBits - 1);
   for (int y = 0; y < dst.height; ++y) {
     const int32_t x0 = Fixed(m[1] * y + m[2]) + half;
     const int32_t y0 = Fixed(m[4] * y + m[5]) + half;
     uint8_t* out = dst.pixel(0, y);
-    for (int x = 0; x < dst.width; ++x, out += kChannels) {
+    for (int x = 0; x < dst_width; ++x, out += kChannels) {
       const int32_t sx = (x0 + along[x].first) >> kDropped;
       const int32_t sy = (y0 + along[x].second) >> kDropped;
       const int px = sx >> kSampleBits, py = sy >> kSampleBits;
-      if (px < -1 || py < -1 || px >= src.width || py >= src.height) {
+      if (px < -1 || py < -1 || px >= src_width || py >= src_height) {
         std::memset(out, fill, kChannels);
         continue;
       }

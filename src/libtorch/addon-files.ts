@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
 import { UserError } from '../errors.js';
 
 /** Folder of package.json: the compiled file lies in dist/libtorch. */
@@ -24,16 +23,15 @@ export interface AddonFiles {
 }
 
 /** What the addon was built from; `setup` writes it beside the addon as libtorch.json. */
-const BuildRecord = z.object({
+export interface BuildRecord {
   /** LibTorch's folder at build time, and its version with the local part (`2.11.0+cu130`). */
-  root: z.string(),
-  version: z.string(),
+  root: string;
+  version: string;
   /** Hash of the native sources, the LibTorch and the Node-API version. */
-  stamp: z.string(),
-  /** Why there is no libblip_nccl.so, which several GPUs need; absent where there is one. */
-  ncclDefect: z.string().exactOptional(),
-});
-export type BuildRecord = z.infer<typeof BuildRecord>;
+  stamp: string;
+  /** Why there is no libblip_nccl.so, which several GPUs need; absent if there is one. */
+  ncclDefect?: string;
+}
 
 /** The addon's files in `folder`, whether they exist or not. */
 export function addonFilesIn(folder: string): AddonFiles {
@@ -80,11 +78,15 @@ export function demandAddon(): AddonFiles {
   return files;
 }
 
-/** What the addon `files` was built from, or undefined where no record can be read. */
+/** What the addon `files` was built from, or undefined if no record can be read. */
 export function readBuildRecord(files: AddonFiles | undefined): BuildRecord | undefined {
   if (files === undefined) return undefined;
   try {
-    return BuildRecord.parse(JSON.parse(readFileSync(files.record, 'utf8')));
+    // Checked by hand: loading zod would cost each loader thread 40 ms.
+    const record: Partial<Record<keyof BuildRecord, unknown>> = JSON.parse(readFileSync(files.record, 'utf8'));
+    const { root, version, stamp, ncclDefect } = record;
+    if (typeof root !== 'string' || typeof version !== 'string' || typeof stamp !== 'string') return undefined;
+    return { root, version, stamp, ...(typeof ncclDefect === 'string' && { ncclDefect }) };
   } catch {
     return undefined;
   }

@@ -29,18 +29,8 @@ export interface Augmentation {
   argument: number;
 }
 
-const NAMES: readonly AugmentationName[] = [
-  'Identity',
-  'AutoContrast',
-  'Brightness',
-  'Sharpness',
-  'Equalize',
-  'ShearX',
-  'ShearY',
-  'TranslateX',
-  'TranslateY',
-  'Rotate',
-];
+/** The draws number them in this order. */
+const NAMES = Object.keys(MAGNITUDES) as AugmentationName[];
 const SIGNED = new Set<AugmentationName>(['ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate']);
 
 /** Two operations drawn with replacement, each kept with probability 1/2, signs at random. */
@@ -120,10 +110,10 @@ function equalizeTable(histogram: Uint32Array): Uint8Array {
   const step = Math.floor((pixels - highest) / 255);
   if (step === 0) return table((i) => i);
   let below = Math.floor(step / 2);
-  return Uint8Array.from(histogram, (count) => {
+  return table((i) => {
     const value = Math.floor(below / step);
-    below += count;
-    return Math.min(255, value);
+    below += histogram[i] as number;
+    return value;
   });
 }
 

@@ -28,13 +28,14 @@ const checkData = `
   const root = ${JSON.stringify(golden)};
   checkData({ imageRoot: root + '/images', annRoot: root + '/annotation', dataset: 'coco' }, {}, process.stdout);`;
 
-/** Loads two images twice, bad ones as the mean colour. */
+/** Loads one of two images, a bad one as the mean colour; its thread, waiting to load the other, is still there. */
 const load = (transform: string) => `
   import { readdirSync } from 'node:fs';
   import { ImageLoader } from '#blip/data/loader/loader.js';
   const root = ${JSON.stringify(join(golden, 'images/val'))};
   const paths = readdirSync(root).slice(0, 2).map((name) => root + '/' + name);
-  const loader = new ImageLoader({ paths, size: 96, batchSize: 2, skipBadImages: true, transform: ${transform} });
+  const options = { batchSize: 1, slots: 1, workers: 1, skipBadImages: true };
+  const loader = new ImageLoader({ paths, size: 96, ...options, transform: ${transform} });
   console.log(loader.next().bad.length);`;
 
 const TRANSFORMS = ["{ kind: 'evaluation' }", "{ kind: 'train', seed: 1, epoch: 0, first: 0 }"];
