@@ -154,7 +154,7 @@ function withMemoryAdvice(error: unknown, evaluating: boolean): UserError {
   const settings = evaluating
     ? 'lower batch_size_test or feature_memory'
     : 'lower batch_size_train or queue_size, or raise vit_ckpt_layer with vit_grad_ckpt: True (in the evaluation: batch_size_test, feature_memory)';
-  const what = error instanceof UserError ? error.message : `memory is short: ${messageOf(error)}`;
+  const what = error instanceof UserError ? error.message : `Out of memory: ${messageOf(error)}`;
   return new UserError(`${what}; ${settings}, or use a machine with more memory`, { cause: error });
 }
 

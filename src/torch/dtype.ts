@@ -21,7 +21,7 @@ const byCode = new Map<number, DType>(
   (Object.entries(DTYPES) as [DType, { code: number }][]).map(([name, { code }]) => [code, name]),
 );
 
-/** The name of LibTorch's ScalarType `code`; undefined for one this program does not handle (quantised types, say). */
+/** The name of LibTorch's ScalarType `code`; undefined for one that is not supported (quantised types, for example). */
 export function dtypeOfCode(code: number): DType | undefined {
   return byCode.get(code);
 }

@@ -50,7 +50,7 @@ const tokenizer = Tokenizer.load();
 const { state } = await loadTrainingState(fixture('tiny.pth') as string, architecture, { seed: 0 });
 // Rank 1 starts elsewhere: the exchange at the start must bring it to rank 0's weights.
 if (place.rank === 1)
-  for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addScalarInPlace(tensor, 1);
+  for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addInPlace(tensor, ops.float32([1], []));
 
 let recorded: Step['negatives'] = [];
 const model = new TrainingModel(state, architecture, {
