@@ -9,6 +9,7 @@ import {
   tensorSums,
   verifyStorages,
 } from '../torch/checkpoint/index.js';
+import { numelOf } from '../torch/dtype.js';
 
 export interface InspectOptions {
   json?: boolean;
@@ -94,7 +95,7 @@ function printTable(
       .map((cell, i) => cell.padEnd(at(widths, i)))
       .join('  ')
       .trimEnd()}\n`;
-  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0);
+  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + numelOf(shape), 0);
   out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
   if (rows.length > 0) out.write([header, ...rows].map(line).join(''));
   out.write(`${rows.length} tensors, ${elements} elements\n`);

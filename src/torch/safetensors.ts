@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { isRecord } from '../errors.js';
-import { DTYPES, type DType } from './dtype.js';
+import { DTYPES, type DType, numelOf } from './dtype.js';
 import { cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
@@ -80,7 +80,7 @@ export async function writeSafetensors(
   const ordered = [...tensors].sort(([, a], [, b]) => DTYPES[b.dtype].bytes - DTYPES[a.dtype].bytes);
   let at = 0;
   for (const [name, { dtype, shape }] of ordered) {
-    const bytes = shape.reduce((product, size) => product * size, DTYPES[dtype].bytes);
+    const bytes = numelOf(shape) * DTYPES[dtype].bytes;
     header[name] = { dtype: TYPE_NAMES[dtype], shape, data_offsets: [at, at + bytes] };
     at += bytes;
   }
@@ -91,7 +91,7 @@ export async function writeSafetensors(
   await writeFileAtomically(path, async (file) => {
     await file.write(padded);
     for (const [name, { dtype, shape, data }] of ordered) {
-      const bytes = shape.reduce((product, size) => product * size, DTYPES[dtype].bytes);
+      const bytes = numelOf(shape) * DTYPES[dtype].bytes;
       if (data.length !== bytes) {
         throw new TypeError(`Tensor ${name}, ${dtype} [${shape.join(', ')}], has ${bytes} bytes, not ${data.length}.`);
       }

@@ -1,5 +1,5 @@
 // A tensor of LibTorch, and who owns it: scopes dispose what was made in them; the garbage collector is the net.
-import { DTYPES, type DType, dtypeOfCode } from './dtype.js';
+import { DTYPES, type DType, dtypeOfCode, numelOf } from './dtype.js';
 import { native } from './native.js';
 import type { Handle, NativeResult } from './native-exports.js';
 
@@ -60,7 +60,7 @@ export class Tensor {
 
   /** Number of elements. */
   get numel(): number {
-    return this.shape.reduce((product, size) => product * size, 1);
+    return numelOf(this.shape);
   }
 
   get strides(): readonly number[] {

@@ -60,8 +60,16 @@ export interface Checkpoint {
   readonly verified: boolean;
 }
 
+/** Whether `value` is a reference of that kind. */
+export function isRef<K extends 'tensor' | 'storage' | 'opaque'>(
+  value: PickleValue | undefined,
+  kind: K,
+): value is Extract<PickleValue, { kind: K }> {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === kind;
+}
+
 export function isTensorRef(value: PickleValue | undefined): value is TensorRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'tensor';
+  return isRef(value, 'tensor');
 }
 
 /** Where a tensor's first element lies in the file, in bytes. */

@@ -1,7 +1,14 @@
 // What a checkpoint's pickle may ask for by name, and what each name builds. Nothing here imports, calls or evaluates.
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
-import type { OpaqueRef, PickleScalar, PickleValue, StorageRef, TensorRef } from '../types.js';
+import {
+  isRef,
+  type OpaqueRef,
+  type PickleScalar,
+  type PickleValue,
+  type StorageRef,
+  type TensorRef,
+} from '../types.js';
 import { quote } from './zip.js';
 
 /** What the container format (zip or legacy) and tensors.ts supply to the unpickler. */
@@ -41,26 +48,15 @@ const PLAIN_NUMBERS = 'Save plain numbers.';
 
 type Construct = (rebuild: Rebuild, args: PickleValue[]) => PickleValue;
 
-const STORAGE_DTYPES: Record<string, DType> = {
-  FloatStorage: 'float32',
-  DoubleStorage: 'float64',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-  ComplexFloatStorage: 'complex64',
-  ComplexDoubleStorage: 'complex128',
-};
+const dtypesByStorage = new Map<string, DType>(
+  (Object.keys(DTYPES) as DType[]).map((dtype) => [DTYPES[dtype].storage, dtype]),
+);
 
 /** The element type of a storage class (`torch.FloatStorage`, `torch.cuda.HalfStorage`, `torch.storage.UntypedStorage`). */
 export function storageDtype(name: string): DType | undefined {
   if (name === 'torch.storage.UntypedStorage' || name === 'torch.UntypedStorage') return 'uint8';
-  const match = /^torch\.(?:cuda\.)?(\w+)$/.exec(name);
-  return match?.[1] === undefined || !Object.hasOwn(STORAGE_DTYPES, match[1]) ? undefined : STORAGE_DTYPES[match[1]];
+  const [, storage = ''] = /^torch\.(?:cuda\.)?(\w+)$/.exec(name) ?? [];
+  return dtypesByStorage.get(storage);
 }
 
 /** Known to PyTorch and harmless, but of no use here: each is refused with its own reason. */
@@ -202,7 +198,7 @@ export function construct(
   args: PickleValue[],
   bare: boolean,
 ): PickleValue {
-  const name = isOpaque(callee) ? callee.name : undefined;
+  const name = isRef(callee, 'opaque') ? callee.name : undefined;
   const build = name === undefined ? undefined : CONSTRUCTORS.get(name);
   if (build === undefined) {
     rebuild.source.refuse(
@@ -217,7 +213,7 @@ export function construct(
 
 /** BUILD: the fields of a Namespace are its content; `_metadata` of a state dict and other attributes are dropped. */
 export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleValue): void {
-  if (isOpaque(target) && target.name.startsWith('numpy.dtype(')) {
+  if (isRef(target, 'opaque') && target.name.startsWith('numpy.dtype(')) {
     const order = Array.isArray(state) ? state[1] : undefined;
     if (order === '>') rebuild.source.fail('it holds a big-endian NumPy number', PLAIN_NUMBERS);
     return;
@@ -253,24 +249,20 @@ export function scalarText(value: PickleValue): string {
   return value === null ? 'None' : String(value);
 }
 
-function isOpaque(value: PickleValue | undefined): value is OpaqueRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'opaque';
-}
-
 function quoted(name: string): string {
   return /^[\w.]{1,120}$/.test(name) ? name : quote(name);
 }
 
 function dtypeNamed(source: FileSource, value: PickleValue | undefined): DType {
-  const name = isOpaque(value) ? value.name.replace(/^torch\./, '') : '';
+  const name = isRef(value, 'opaque') ? value.name.replace(/^torch\./, '') : '';
   for (const dtype of Object.keys(DTYPES) as DType[]) if (dtype === name) return dtype;
   return source.damaged('the pickle has a tensor without an element type');
 }
 
 /** Tensors with Python attributes: (function, class, its arguments, attributes). */
 function rebuildFromType(rebuild: Rebuild, [callee, type, args]: PickleValue[]): PickleValue {
-  const name = isOpaque(type) ? type.name : '';
-  const inner = isOpaque(callee) ? callee.name : '';
+  const name = isRef(type, 'opaque') ? type.name : '';
+  const inner = isRef(callee, 'opaque') ? callee.name : '';
   if (!inner.startsWith('torch._utils._rebuild_') || !Array.isArray(args)) {
     return rebuild.source.refuse('the pickle rebuilds a tensor with a function that makes none');
   }
@@ -293,7 +285,7 @@ function encode({ source, budget }: Rebuild, [text, encoding]: PickleValue[]): P
 
 /** numpy.float64(0.5) and the like, as training scripts leave them in their records. */
 function numpyScalar({ source }: Rebuild, [dtype, bytes]: PickleValue[]): PickleValue {
-  const kind = isOpaque(dtype) ? /^numpy\.dtype\((\w\d)\)$/.exec(dtype.name)?.[1] : undefined;
+  const kind = isRef(dtype, 'opaque') ? /^numpy\.dtype\((\w\d)\)$/.exec(dtype.name)?.[1] : undefined;
   if (kind === undefined || !(bytes instanceof Uint8Array) || bytes.length !== Number(kind[1])) {
     return source.refuse('the pickle has a NumPy number of unknown type');
   }

@@ -1,4 +1,5 @@
 // The format before torch 1.6: five pickles in a row (magic number, version, system, object, keys), then the storages.
+import { kindOf } from '../../../errors.js';
 import { DTYPES } from '../../dtype.js';
 import { Budget, type FileSource, ForwardReader } from '../../file-source.js';
 import type { Checkpoint, PickleValue } from '../types.js';
@@ -19,7 +20,7 @@ export function readLegacy(source: FileSource): Checkpoint {
   }
   const protocol = unpickle(reader, rebuild);
   if (protocol !== PROTOCOL)
-    source.fail(`its legacy version is ${show(protocol)}, not ${PROTOCOL}`, 'Save it again with a newer PyTorch.');
+    source.fail(`its legacy version is ${kindOf(protocol)}, not ${PROTOCOL}`, 'Save it again with a newer PyTorch.');
   const system = unpickle(reader, rebuild);
   if (!(system instanceof Map) || system.get('little_endian') !== true) {
     source.fail(BIG_ENDIAN, 'Save it again on a little-endian one.');
@@ -59,8 +60,4 @@ function placeStorages(source: FileSource, rebuild: TensorRebuild, keys: PickleV
     open.delete(storage.key);
   }
   for (const key of open.keys()) source.damaged(`the bytes of its storage ${quote(key)} are missing`);
-}
-
-function show(value: PickleValue): string {
-  return typeof value === 'object' && value !== null ? 'not a number' : String(value).slice(0, 40);
 }

@@ -2,7 +2,7 @@
 import { at, kindOf } from '../../../errors.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
-import { isTensorRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
+import { isRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
 import { COST, type Rebuild, storageDtype, type TensorArguments } from './globals.js';
 import { quote } from './zip.js';
 
@@ -74,7 +74,7 @@ export class TensorRebuild implements Rebuild {
   }
 
   tensor(storage: PickleValue | undefined, args: TensorArguments): TensorRef {
-    if (!isStorage(storage)) return this.source.damaged('it has a tensor without a storage');
+    if (!isRef(storage, 'storage')) return this.source.damaged('it has a tensor without a storage');
     const dtype = args.dtype ?? storage.dtype;
     const shape = this.#dimensions(args.size, 'size');
     const stride = this.#dimensions(args.stride, 'stride');
@@ -94,7 +94,7 @@ export class TensorRebuild implements Rebuild {
   }
 
   parameter(value: PickleValue | undefined, requiresGrad: boolean): TensorRef {
-    if (!isTensorRef(value)) return this.source.damaged('it has a parameter without a tensor');
+    if (!isRef(value, 'tensor')) return this.source.damaged('it has a parameter without a tensor');
     const storage = this.#tensors.get(value);
     if (storage === undefined) return this.source.damaged('it has a parameter without a storage');
     return this.#keep(storage, { ...value, requiresGrad });
@@ -119,8 +119,7 @@ export class TensorRebuild implements Rebuild {
       return this.source.refuse(`its pickle ${kind} where a storage belongs`);
     }
     const [, type, key, , elements, view] = value;
-    const name = typeof type === 'object' && type !== null && 'kind' in type && type.kind === 'opaque' ? type.name : '';
-    const dtype = storageDtype(name);
+    const dtype = isRef(type, 'opaque') ? storageDtype(type.name) : undefined;
     if (dtype === undefined || typeof key !== 'string' || key.length > 200) {
       return this.source.damaged('its pickle names a storage without type or key');
     }
@@ -167,8 +166,4 @@ export class TensorRebuild implements Rebuild {
   #badTensor(what: string): never {
     this.source.damaged(`it has a tensor with ${what}`);
   }
-}
-
-function isStorage(value: PickleValue | undefined): value is StorageRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'storage';
 }

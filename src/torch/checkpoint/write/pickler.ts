@@ -1,5 +1,5 @@
 // A small pickler, protocol 2: plain data and tensors as torch.save describes them.
-import { DTYPES, type DType } from '../../dtype.js';
+import { DTYPES, type DType, numelOf } from '../../dtype.js';
 
 /** A dense tensor in row-major order. */
 export interface WritableTensor {
@@ -43,26 +43,6 @@ export type WritableValue =
 export interface PickledStorage {
   readonly bytes: number;
   readonly data: WritableTensor['data'];
-}
-
-const STORAGE_NAMES: Record<DType, string> = {
-  float32: 'FloatStorage',
-  float64: 'DoubleStorage',
-  float16: 'HalfStorage',
-  bfloat16: 'BFloat16Storage',
-  int64: 'LongStorage',
-  int32: 'IntStorage',
-  int16: 'ShortStorage',
-  int8: 'CharStorage',
-  uint8: 'ByteStorage',
-  bool: 'BoolStorage',
-  complex64: 'ComplexFloatStorage',
-  complex128: 'ComplexDoubleStorage',
-};
-
-/** Number of elements of a shape. */
-function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** Pickles `value`. Throws a TypeError for what has no plain form in Python, and for tensors that contradict themselves. */
@@ -203,7 +183,7 @@ class Pickler {
         () => {
           this.#tuple([
             () => this.#once('"storage"', () => this.#string('storage')),
-            () => this.#global('torch', STORAGE_NAMES[tensor.dtype]),
+            () => this.#global('torch', DTYPES[tensor.dtype].storage),
             () => this.#string(String(key)),
             () => this.#once('"cpu"', () => this.#string('cpu')),
             () => this.#number(count),
@@ -221,7 +201,7 @@ class Pickler {
   }
 
   #storage({ dtype, shape, data }: WritableTensor): { key: number; count: number } {
-    const count = elementCount(shape);
+    const count = numelOf(shape);
     const bytes = count * DTYPES[dtype].bytes;
     if (!Number.isSafeInteger(count) || shape.some((size) => size < 0)) {
       throw new TypeError(`A tensor cannot have the shape [${shape.join(', ')}].`);
