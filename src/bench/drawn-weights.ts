@@ -1,7 +1,7 @@
 // A checkpoint for a measurement without one: weights drawn by a rule, spread so that scores differ from pair to pair.
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
 import { initialValue } from '../model/initialize.js';
-import { type Entry, modelEntries } from '../model/state-dict.js';
+import { type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
 import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
@@ -21,7 +21,7 @@ const CONSTANT = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|position_i
 const MOMENTUM = /^((?:visual|text)_encoder|(?:vision|text)_proj)_m\./;
 
 /**
- * Writes `{model: state dict}` with every entry of the published model, which the reference loads too. Entry n is drawn
+ * Writes `{model: state dict}` with every entry of the published model, which the reference loads too. StateDictEntry n is drawn
  * after manualSeed(n); momentum copies equal their online twins and share their bytes.
  * @throws UserError when the file cannot be written
  */
@@ -30,7 +30,7 @@ export async function writeDrawnCheckpoint(path: string, config: ArchitectureCon
   // A narrow model needs wider weights for the same spread of scores.
   const scale = architecture.vision.width < 256 ? 0.15 : 0.04;
   const model = new Map<string, WritableTensor>();
-  for (const [n, entry] of modelEntries(architecture).entries()) {
+  for (const [n, entry] of stateDictEntries(architecture).entries()) {
     const [name, shape, dtype] = entry;
     const twin = MOMENTUM.test(name) ? model.get(name.replace(MOMENTUM, '$1.')) : undefined;
     manualSeed(n);
@@ -41,7 +41,7 @@ export async function writeDrawnCheckpoint(path: string, config: ArchitectureCon
   await writeCheckpoint(path, { model });
 }
 
-function drawn([name, shape]: Entry, scale: number): Tensor {
+function drawn([name, shape]: StateDictEntry, scale: number): Tensor {
   const noise = ops.randn(shape);
   if (/norm\d?\.weight$/i.test(name)) return ops.add(ops.mul(noise, 0.1), 1);
   return ops.mul(noise, name.endsWith('.bias') ? 0.02 : scale);

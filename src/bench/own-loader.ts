@@ -12,7 +12,7 @@ import { scope } from '../torch/tensor.js';
 async function epoch(folder: string, size: number, batchSize: number, workers: number): Promise<object> {
   native({ cuda: false });
   const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
-  const sampler = new TrainingSampler({ length: set.images.length, world: 1, rank: 0, batchSize });
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
   const [start, cpu] = [performance.now(), process.cpuUsage()];
   const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
   for (let batch = loader.next(); batch !== null; batch = loader.next()) {

@@ -5,17 +5,20 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { preCaption } from '../data/caption.js';
 import { Tokenizer } from '../data/tokenizer.js';
+import { noSync } from '../distributed/data-parallel.js';
+import { oneRank } from '../distributed/ranks.js';
 import { architectureOf } from '../model/architecture.js';
 import { normalizeImages } from '../model/normalize-images.js';
 import { loadTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
+import { openTensorFile } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import { startOfRun } from '../training/run-state.js';
-import { onlyRank, trainEpoch } from '../training/train.js';
+import { initialState } from '../training/run-state.js';
+import { trainEpoch } from '../training/train.js';
 import { configOf } from './drawn-weights.js';
 import { readImages } from './matrices.js';
 import type { Trained, TrainingSetting, TrainWork } from './protocol.js';
@@ -48,7 +51,8 @@ export class OwnTraining {
     const architecture = architectureOf(configOf(setting));
     native().setTf32(precision === 'tf32');
     const tokenizer = Tokenizer.load();
-    const { state } = await loadTrainingState(checkpoint, architecture);
+    using file = await openTensorFile(checkpoint);
+    const { state } = loadTrainingState(file, architecture);
     const model = new TrainingModel(state, architecture, {
       device,
       precision,
@@ -77,30 +81,36 @@ export class OwnTraining {
     const before = process.cpuUsage();
     await trainEpoch(
       {
+        ranks: oneRank,
+        options: {
+          outputDir: folder,
+          training: { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined },
+        },
+        logger: { quiet: true },
+        print: () => {},
+      },
+      {
         model: this.#model,
         optimizer: this.#optimizer,
         settings: { alpha: ALPHA },
-        ranks: onlyRank,
-        stepsPerEpoch: steps,
-        openEpoch: () => ({
-          next: () => {
-            marks.push(performance.now());
-            const step = asked++;
-            const images = batches[step];
-            if (images === undefined) return null;
-            const rows = Array.from({ length: batch }, (_, i) => step * batch + i);
-            return { images, rows, idx: rows, texts: rows.map((row) => texts[row] ?? new Int32Array()), unread: [] };
-          },
-          close: () => {},
-        }),
-        outputDir: folder,
-        accumulate: 1,
-        logEvery: 1,
-        logger: { quiet: true },
-        print: () => {},
-        stopping: () => false,
+        sync: noSync,
+        signals: { caught: undefined },
+        data: {
+          stepsPerEpoch: steps,
+          open: () => ({
+            next: () => {
+              marks.push(performance.now());
+              const step = asked++;
+              const images = batches[step];
+              if (images === undefined) return null;
+              const rows = Array.from({ length: batch }, (_, i) => step * batch + i);
+              return { images, rows, idx: rows, texts: rows.map((row) => texts[row] ?? new Int32Array()), unread: [] };
+            },
+            close: () => {},
+          }),
+        },
       },
-      { ...startOfRun(), epoch: 1 },
+      { ...initialState(), epoch: 1 },
       LEARNING_RATE,
       async () => {},
     );

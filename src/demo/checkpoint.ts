@@ -1,7 +1,7 @@
 // A checkpoint of a model that nobody has trained: the initial weights of the reference, drawn from a seed.
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
 import { initialValue, inputsOf } from '../model/initialize.js';
-import { modelEntries } from '../model/state-dict.js';
+import { stateDictEntries } from '../model/state-dict.js';
 import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { scope } from '../torch/tensor.js';
@@ -14,7 +14,7 @@ const MOMENTUM = /^((?:visual|text)_encoder|(?:vision|text)_proj)_m\./;
  * @throws UserError when the file cannot be written
  */
 export async function writeInitialCheckpoint(path: string, config: ArchitectureConfig, seed: number): Promise<void> {
-  const entries = modelEntries(architectureOf(config));
+  const entries = stateDictEntries(architectureOf(config));
   const inputs = inputsOf(entries);
   const model = new Map<string, WritableTensor>();
   manualSeed(seed);

@@ -1,5 +1,6 @@
 // Scores of a split in one direction: the re-ranked candidates of each query, and -100 for everything else.
 // Kept by query, k slots each: memory grows with the pairs, not with images times texts.
+import { at } from '../errors.js';
 import type { TopK } from './candidates.js';
 
 /** What a pair that was not re-ranked scores, as in the reference. */
@@ -9,12 +10,13 @@ export const NOT_RERANKED = -100;
 export interface ScoreRows {
   rows: number;
   columns: number;
-  /** Row r; the same array is filled anew at every call. */
+  /** Row r; every call overwrites the array of the last one. */
   row(r: number): Float32Array;
 }
 
 /**
- * Rows of scores from the candidates' slots. `queryOf`, when given, says whose slots row r has: equal texts share them.
+ * Rows of scores from the candidates' slots. With `queryOf`, row r has the slots of query `queryOf[r]`: equal texts share
+ * them.
  * `scores` is in the order of `candidates.index`.
  */
 export function scoreRows(candidates: TopK, scores: Float32Array, columns: number, queryOf?: Int32Array): ScoreRows {
@@ -25,14 +27,14 @@ export function scoreRows(candidates: TopK, scores: Float32Array, columns: numbe
     columns,
     row(r) {
       scratch.fill(NOT_RERANKED);
-      const query = queryOf ? (queryOf[r] ?? 0) : r;
-      for (let slot = query * k; slot < (query + 1) * k; slot++) scratch[index[slot] ?? 0] = scores[slot] ?? 0;
+      const first = (queryOf ? at(queryOf, r) : r) * k;
+      for (const [j, column] of index.subarray(first, first + k).entries()) scratch[column] = at(scores, first + j);
       return scratch;
     },
   };
 }
 
-/** The rows of a matrix that is there as a whole. */
+/** The rows of a matrix in memory. */
 export function denseRows(matrix: Float32Array, rows: number, columns: number): ScoreRows {
   return { rows, columns, row: (r) => matrix.subarray(r * columns, (r + 1) * columns) };
 }

@@ -1,9 +1,9 @@
 // Hard negatives for matching: for each text an image, for each image a text, likelier the more similar they are.
-// Shapes: B own rows, W candidates (the own batch, or all ranks').
+// Shapes: B rows of this rank's batch, W candidates (the same batch, or all ranks').
 import * as ops from '../torch/ops.js';
 import { noGrad, scope, type Tensor } from '../torch/tensor.js';
 
-/** The candidate drawn for each row, or -1 where no candidate is of another image. */
+/** The candidate drawn for each row, or -1 where every candidate shows the same image. */
 export interface Negatives {
   /** For each text the number of an image. */
   imageOfText: number[];
@@ -14,18 +14,18 @@ export interface Negatives {
 export interface NegativeInput {
   imageFeatures: Tensor; // (B, E)
   textFeatures: Tensor; // (B, E)
-  worldImages: Tensor; // (W, E)
-  worldTexts: Tensor; // (W, E)
+  allImageFeatures: Tensor; // (W, E)
+  allTextFeatures: Tensor; // (W, E)
   idx: Tensor; // int64 (B)
-  worldIdx: Tensor; // int64 (W)
+  allIdx: Tensor; // int64 (W)
   temperature: Tensor;
 }
 
-/** softmax(similarity / temperature), 0 where the image is the row's own: (B, W). */
-export function negativeWeights(features: Tensor, world: Tensor, input: NegativeInput): Tensor {
+/** softmax(similarity / temperature), 0 where the candidate shows the row's image: (B, W). */
+export function negativeWeights(features: Tensor, candidates: Tensor, input: NegativeInput): Tensor {
   return scope(() => {
-    const similarity = ops.div(ops.matmul(features, ops.transpose(world, 0, 1)), input.temperature);
-    const own = ops.equal(ops.reshape(input.idx, [-1, 1]), ops.reshape(input.worldIdx, [1, -1]));
+    const similarity = ops.div(ops.matmul(features, ops.transpose(candidates, 0, 1)), input.temperature);
+    const own = ops.equal(ops.reshape(input.idx, [-1, 1]), ops.reshape(input.allIdx, [1, -1]));
     return ops.maskedFill(ops.softmax(similarity, 1), own, 0);
   });
 }
@@ -35,8 +35,8 @@ export function drawNegatives(input: NegativeInput): Negatives {
   return noGrad(() =>
     scope(() => {
       const weights = ops.cat([
-        negativeWeights(input.textFeatures, input.worldImages, input),
-        negativeWeights(input.imageFeatures, input.worldTexts, input),
+        negativeWeights(input.textFeatures, input.allImageFeatures, input),
+        negativeWeights(input.imageFeatures, input.allTextFeatures, input),
       ]); // (2B, W)
       const drawable = ops.greaterThan(ops.sumDim(weights, 1, true), 0); // (2B, 1): false for zeros, and for NaN
       // A row that cannot be drawn from draws from ones, and the draw is marked -1; NaN shows in the loss.

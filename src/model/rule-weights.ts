@@ -3,15 +3,15 @@
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Entry } from './state-dict.js';
+import type { StateDictEntry } from './state-dict.js';
 
 /**
- * The tensors of `entries` that `wanted` chooses, on the CPU. Entry k is drawn after manualSeed(k): normalisation
+ * The tensors of `entries` that `wanted` chooses, on the CPU. StateDictEntry k is drawn after manualSeed(k): normalisation
  * weights 1 + 0.1·randn, biases 0.02·randn, queues unit columns, everything else `scale`·randn; a momentum copy is its
  * online twin. Changes the default generator's state.
  */
 export function ruleWeights(
-  entries: readonly Entry[],
+  entries: readonly StateDictEntry[],
   options: { scale?: number; wanted?: (name: string) => boolean } = {},
 ): Map<string, Tensor> {
   const { scale = 0.04, wanted = () => true } = options;

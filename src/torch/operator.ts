@@ -28,7 +28,8 @@ export function dtypeCode(dtype: DType): number {
  * adds which setting needs less (isMemoryShort).
  */
 export function rethrow(error: unknown): never {
-  if (codeOf(error) === 'ERR_TORCH_MEMORY') throw new UserError(`Out of memory: ${messageOf(error)}`, { cause: error });
+  if (codeOf(error) === 'ERR_TORCH_MEMORY')
+    throw new UserError(`Memory is short: ${messageOf(error)}.`, { cause: error });
   throw error;
 }
 

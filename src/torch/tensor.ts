@@ -203,6 +203,21 @@ export function scope<T>(body: () => T): T {
   }
 }
 
+/**
+ * Runs `body`, and lists the tensors it made that are still alive. They belong to the scope around this one: a model that
+ * lists its weights this way can dispose them.
+ */
+export function recordMade<T>(body: () => T): { result: T; made: readonly Tensor[] } {
+  const here: Scope = { made: [], outer: current };
+  current = here;
+  try {
+    return { result: synchronous('recordMade', body()), made: here.made };
+  } finally {
+    current = here.outer;
+    for (const tensor of here.made) own(tensor);
+  }
+}
+
 /** Takes a tensor out of every scope: the caller disposes it, or finally the garbage collector. */
 export function keep<T extends Tensor>(tensor: T): T {
   for (let owner = current; owner !== undefined; owner = owner.outer) {

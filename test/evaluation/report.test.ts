@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { UserError } from '#blip/errors.js';
-import type { RetrievalMetrics } from '#blip/evaluation/recall.js';
-import { appendEvaluation, chanceLevel, evaluationLine, recallTable } from '#blip/evaluation/report.js';
+import { chanceLevel, type RetrievalMetrics } from '#blip/evaluation/recall.js';
+import { appendEvaluation, evaluationLine, recallTable } from '#blip/evaluation/report.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-report-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
