@@ -36,7 +36,8 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const { model, optimizer, sync, state } = await prepare(run, settings, data, resumed);
   // A resume of a run that has saved nothing yet removes its lines of steps; lines of epochs belong to another run.
   const resumesLog = resumed !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir));
-  if (isMain(run) && resumesLog) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
+  const trains = state.epoch < settings.maxEpoch; // else its lines stay
+  if (isMain(run) && resumesLog && trains) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
   const warning = isMain(run) ? roomWarning(options.outputDir, checkpointBytes(model)) : undefined;
   if (warning !== undefined) print(warning);
 

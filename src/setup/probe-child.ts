@@ -1,4 +1,4 @@
-// What `doctor` and `setup` run in a process of its own, so that a library that crashes cannot take them down with it.
+// What `doctor` and `setup` run in a separate process, so that a library that crashes cannot take them down with it.
 // Usage: node probe-child.js addon | sharp. Prints one line of JSON: { ok: true, … } or { ok: false, error }.
 import { messageOf } from '../errors.js';
 import { loadNative } from '../torch/load.js';
