@@ -1,4 +1,5 @@
 // A few measured points and the straight line through them, as an SVG picture.
+import { at } from '../errors.js';
 
 export interface Panel {
   title: string;
@@ -24,7 +25,7 @@ export function fitLine(points: Panel['points']): { slope: number; intercept: nu
   return { slope, intercept: my - slope * mx, r2: syy === 0 ? 1 : sxy ** 2 / (sxx * syy) };
 }
 
-/** Panels side by side, two to a row; both axes of each begin at 0. */
+/** Panels side by side, two to a row; both axes of each start at 0. */
 export function curveSvg(panels: readonly Panel[]): string {
   const columns = Math.min(2, panels.length);
   const rows = Math.ceil(panels.length / columns);
@@ -45,7 +46,7 @@ function panelSvg({ title, xLabel, yLabel, points }: Panel): string {
   const px = (x: number) => (margin.left + (x / xTop) * (right - margin.left)).toFixed(1);
   const py = (y: number) => (bottom - (y / yTop) * (bottom - margin.top)).toFixed(1);
   const { slope, intercept, r2 } = fitLine(points);
-  const last = points.at(-1)?.[0] ?? xTop;
+  const [last] = at(points, points.length - 1);
   const parts = [
     `<text x="${margin.left}" y="20" font-weight="bold">${escaped(title)} (R² ${r2.toFixed(4)})</text>`,
     `<path d="M${margin.left} ${margin.top}V${bottom}H${right}" fill="none" stroke="#444"/>`,

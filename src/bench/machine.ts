@@ -1,5 +1,6 @@
 // What a figure must be read with: the day, the processor, its load, and the versions of what ran.
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
+import { at } from '../errors.js';
 
 export interface Machine {
   /** Day, ISO. */
@@ -18,15 +19,7 @@ export function machine(): Machine {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memory_bytes: totalmem(),
-    load: loadavg()[0] ?? 0,
+    load: at(loadavg(), 0),
     node: process.versions.node,
   };
-}
-
-/** One line about the machine and the versions, for the head of a table. */
-export function machineLine(of: Machine, versions: Readonly<Record<string, string>>): string {
-  const named = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  return [of.date, `${of.cpu}, ${of.cores} cores`, `load ${of.load.toFixed(1)}`, `Node ${of.node}`, ...named].join(
-    '; ',
-  );
 }

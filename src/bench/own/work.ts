@@ -1,0 +1,122 @@
+// This program's side of `bench`: the evaluation as the main command runs it, and the small measurements.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { z } from 'zod';
+import { annotationFileName } from '../../data/annotations.js';
+import { preCaption } from '../../data/caption.js';
+import { evaluationTransform } from '../../data/images/decode.js';
+import { normalizePixels } from '../../data/images/normalization.js';
+import { Tokenizer } from '../../data/tokenizer.js';
+import { evaluateSplit } from '../../evaluation/evaluate.js';
+import type { ImageSource, LoopLog } from '../../evaluation/image-store.js';
+import { CPU_BATCH } from '../../evaluation/split-run.js';
+import { architectureOf } from '../../model/architecture.js';
+import { BlipRetrieval } from '../../model/blip-retrieval.js';
+import { loadPretrained } from '../../model/pretrained.js';
+import { byteOffset, openCheckpoint, stateDictOf } from '../../torch/checkpoint/index.js';
+import { mapFile } from '../../torch/mapped-file.js';
+import { native } from '../../torch/native.js';
+import * as ops from '../../torch/ops.js';
+import { scope } from '../../torch/tensor.js';
+import { configOf } from '../drawn-weights.js';
+import { readImages, writeScores } from '../matrices.js';
+import type { CommandOf, PhaseSeconds } from '../protocol.js';
+
+const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
+
+export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
+  const start = performance.now();
+  await work();
+  return { seconds: (performance.now() - start) / 1e3 };
+}
+
+export async function loadModel(command: CommandOf<'load'>): Promise<BlipRetrieval> {
+  const { checkpoint, device, precision } = command;
+  const architecture = architectureOf(configOf(command));
+  native().setTf32(precision === 'tf32');
+  const { state } = await loadPretrained(checkpoint, architecture);
+  return new BlipRetrieval(state, architecture, { device, precision });
+}
+
+export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>): Promise<PhaseSeconds> {
+  const { captions, k: kTest, batch, scores: path } = command;
+  const images = pixelSource(command.images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
+  const tokenizer = Tokenizer.load();
+  const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
+  let rerankStart = Number.NaN;
+  const startLoop = (header: string) => {
+    if (header.startsWith('Evaluation')) rerankStart = cpuSeconds();
+    return silent;
+  };
+  const start = cpuSeconds();
+  const input = { images, texts, encToken: tokenizer.encTokenId };
+  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop, print: () => {} });
+  const end = cpuSeconds();
+  if (path !== undefined) await writeScores(path, { i2t: scores.imageToText, t2i: scores.textToImage });
+  return { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
+}
+
+/** CPU seconds of all threads of this process so far. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+/** Decoded images out of a file, `batch` at a time: what the loader's workers give when they are never late. */
+function pixelSource(path: string, batch: number): ImageSource {
+  const { count, pixels } = readImages(path);
+  const one = pixels.length / count;
+  return {
+    count,
+    open(images) {
+      let next = 0;
+      return {
+        next() {
+          const numbers = images.subarray(next, next + batch);
+          next += batch;
+          const data = Buffer.concat(Array.from(numbers, (n) => pixels.subarray(n * one, (n + 1) * one)));
+          return numbers.length > 0 ? { count: numbers.length, data, release() {} } : null;
+        },
+        close() {},
+      };
+    },
+  };
+}
+
+const Rows = z.array(z.object({ image: z.string() }));
+
+/** Every image of the val split: decoded, resized, normalised, one after the other in this thread. */
+export async function transform({ folder, image_size }: CommandOf<'transform'>): Promise<{ seconds: number }> {
+  const rows = Rows.parse(JSON.parse(readFileSync(join(folder, annotationFileName('coco', 'val')), 'utf8')));
+  sharp.concurrency(1);
+  return await timed(async () => {
+    const pixels = new Uint8Array(image_size * image_size * 3);
+    for (const { image } of rows) {
+      await evaluationTransform(join(folder, image), image_size, pixels);
+      normalizePixels(pixels);
+    }
+  });
+}
+
+/** Every tensor of the checkpoint as a tensor over the mapped file, as torch.load(mmap=True) gives them. */
+export function open(path: string): void {
+  scope(() => {
+    const refs = stateDictOf(openCheckpoint(path));
+    const file = mapFile(path);
+    for (const ref of refs.values()) file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
+    file.close();
+  });
+}
+
+export function add(calls: number): void {
+  scope(() => {
+    const [a, b] = [ops.full([4], 1), ops.full([4], 1)];
+    // Tensors are freed at the end of their scope: a scope of this length is what a forward pass has.
+    for (let done = 0; done < calls; done += 100) {
+      scope(() => {
+        for (let i = 0; i < 100; i++) ops.add(a, b);
+      });
+    }
+  });
+}
