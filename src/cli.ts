@@ -2,8 +2,9 @@
 // The command line: declares the commands, and turns whatever is thrown into one sentence and an exit code.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import { addFlags, flag, flagValues, whole } from './commands/flags.js';
 import type { InspectOptions } from './commands/inspect.js';
-import { addRetrievalOptions, collect, launchFlags, retrievalOptions, wholeNumber } from './commands/options.js';
+import { addRetrievalOptions, launchFlags, retrievalOptions } from './commands/options.js';
 import type { SetupOptions } from './commands/setup.js';
 import { nearestName } from './config/nearest.js';
 import { cannotWrite } from './disk/atomic-file.js';
@@ -14,19 +15,24 @@ const NAME = 'blip-retrieval';
 /** What a shell sees of a program that SIGPIPE ended. */
 const BROKEN_PIPE = 141;
 
-interface DemoFlags {
-  output_dir: string;
-  train_images: number;
-  images: number;
-  epochs?: number;
-  seed: number;
-  resume?: true;
-}
+const demoFlags = {
+  output_dir: flag('<folder>', 'where the data set and the results go', 'output/demo'),
+  train_images: flag('<number>', 'images of the train split', 800, whole(10)),
+  images: flag('<number>', 'images of the test split', 100, whole(10)),
+  epochs: flag<number | undefined>(
+    '<number>',
+    "epochs of training (default: the config's; 0 only evaluates)",
+    undefined,
+    whole(0),
+  ),
+  seed: flag('<number>', 'seed of the data set and of the weights', 42, whole(0)),
+  resume: flag('', 'continue a demo that was interrupted', false),
+};
 
-interface CheckDataFlags {
-  config: string;
-  set?: string[];
-}
+const checkDataFlags = {
+  config: flag('<file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml'),
+  set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
+};
 
 /** The whole command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 function program(): Command {
@@ -64,11 +70,11 @@ function program(): Command {
   const add = (name: string, description: string) =>
     root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
   add('setup', 'find or fetch LibTorch and build the addon')
-    .option('--cuda', 'have a LibTorch with CUDA')
-    .option('--cpu', 'be content with one for the CPU')
+    .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
+    .option('--cpu', 'use the CPU build')
     .option('--libtorch <folder>', 'the LibTorch to use')
     .option('--offline', 'download nothing')
-    .option('--sha256 <digest>', 'what the downloaded zip must have')
+    .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
     .option('--force', 'build even if nothing has changed')
     .action(async (flags: SetupOptions) => (await import('./commands/setup.js')).setupCommand(flags));
   add('doctor', 'what is installed, what is missing, and what to do about it')
@@ -76,25 +82,13 @@ function program(): Command {
     .action(async (flags: { json?: boolean }) => {
       process.exitCode = await (await import('./commands/doctor.js')).doctorCommand(flags);
     });
-  add('demo', 'draw a small data set, train a small model on it, evaluate before and after; downloads nothing')
-    .option('--output_dir <folder>', 'where the data set and the results go', 'output/demo')
-    .option('--train_images <number>', 'images of the train split', (text) => wholeNumber(text, 10), 800)
-    .option('--images <number>', 'images of the test split', (text) => wholeNumber(text, 10), 100)
-    .option('--epochs <number>', "epochs of training (default: the config's; 0 only evaluates)", (text) =>
-      wholeNumber(text, 0),
-    )
-    .option('--seed <number>', 'seed of the data set and of the weights', (text) => wholeNumber(text, 0), 42)
-    .option('--resume', 'go on with a demo that was interrupted')
-    .action(async ({ output_dir, train_images, images, epochs, seed, resume }: DemoFlags) =>
-      (await import('./commands/demo.js')).demoCommand({
-        outputDir: output_dir,
-        trainImages: train_images,
-        images,
-        epochs,
-        seed,
-        resume: resume === true,
-      }),
-    );
+  const demo = add(
+    'demo',
+    'draw a small data set, train a small model on it, evaluate before and after; downloads nothing',
+  );
+  addFlags(demo, demoFlags).action(async () =>
+    (await import('./commands/demo.js')).demoCommand(flagValues(demo, demoFlags)),
+  );
   add('inspect', 'what is in a checkpoint, without running anything in it')
     .argument('<file>', 'a .pth or .bin file of torch.save')
     .option('--json', 'print JSON')
@@ -102,10 +96,10 @@ function program(): Command {
     .action(async (file: string, flags: InspectOptions) =>
       (await import('./commands/inspect.js')).inspectCommand(file, flags),
     );
-  add('check-data', 'every defect of annotations and images, one line each')
-    .option('--config <file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml')
-    .option('--set <key=value>', 'override one key of the config; may be repeated', collect)
-    .action(async (flags: CheckDataFlags) => (await import('./commands/check-data.js')).checkDataCommand(flags));
+  const checkData = add('check-data', 'every defect of annotations and images, one line each');
+  addFlags(checkData, checkDataFlags).action(async () =>
+    (await import('./commands/check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
+  );
   // Bench declares its own flags; whatever follows its name, --help too, is for it.
   add('bench', 'measure this program beside the Python reference')
     .argument('[args...]')

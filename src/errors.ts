@@ -33,6 +33,35 @@ export function isMemoryShort(error: unknown): boolean {
   return [error, error instanceof Error ? error.cause : undefined].some((e) => codeOf(e) === 'ERR_TORCH_MEMORY');
 }
 
+// ---- values from outside, in messages
+
+/** Whether a value is an object with keys (of JSON, YAML): not null, not a list. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What a value is: `the text 'many'`, `the number 0.5`, `a list`. Never long. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  switch (typeof value) {
+    case 'string':
+      return `the text '${printable(value)}'`;
+    case 'number':
+      return `the number ${value}`;
+    case 'boolean':
+      return value ? 'True' : 'False';
+    default:
+      return 'a mapping';
+  }
+}
+
+/** A text from outside, cut at `most` characters, without control characters that a terminal would obey. */
+export function printable(text: string, most = 60): string {
+  const short = text.length > most ? `${text.slice(0, most - 1)}…` : text;
+  return short.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 // ---- defects: an index that cannot be there is an error, never a made-up number
 
 /** `values[index]`. @throws RangeError where there is no such index */

@@ -4,7 +4,7 @@ import { writeModel } from '../demo/checkpoint.js';
 import { get } from '../errors.js';
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
 import { initialValue } from '../model/initialize.js';
-import { type Entry, modelEntries, momentumTwin } from '../model/state-dict.js';
+import { momentumTwin, type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
@@ -20,8 +20,8 @@ export const configOf = ({ vit, image_size, queue_size }: ModelSizes): Architect
 /** Entries that are as at the start of training. */
 const INITIAL = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|position_ids$/;
 
-/** Entry n of a state dict: normalisation weights 1 + 0.1·randn, biases 0.02·randn, everything else `scale`·randn. */
-function drawn(entry: Entry, n: number, scale: number): Tensor {
+/** StateDictEntry n of a state dict: normalisation weights 1 + 0.1·randn, biases 0.02·randn, everything else `scale`·randn. */
+function drawn(entry: StateDictEntry, n: number, scale: number): Tensor {
   const [name, shape] = entry;
   manualSeed(n);
   if (INITIAL.test(name)) return initialValue(entry, 1);
@@ -37,7 +37,7 @@ function drawn(entry: Entry, n: number, scale: number): Tensor {
  * default generator's state.
  */
 export function ruleWeights(
-  entries: readonly Entry[],
+  entries: readonly StateDictEntry[],
   { scale = 0.04, wanted = () => true }: { scale?: number; wanted?: (name: string) => boolean } = {},
 ): Map<string, Tensor> {
   const indexOf = new Map(entries.map(([name], n) => [name, n]));
@@ -55,5 +55,5 @@ export async function writeDrawnCheckpoint(path: string, config: ArchitectureCon
   const architecture = architectureOf(config);
   // A narrow model needs wider weights for the same spread of scores.
   const scale = architecture.vision.width < 256 ? 0.15 : 0.04;
-  await writeModel(path, modelEntries(architecture), (entry, n) => drawn(entry, n, scale));
+  await writeModel(path, stateDictEntries(architecture), (entry, n) => drawn(entry, n, scale));
 }

@@ -1,13 +1,14 @@
 // The two programs that `bench` measures, each a child process that does what a JSON line says and answers with one.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { writeVocabulary } from '../data/vocabulary.js';
-import { messageOf, UserError } from '../errors.js';
+import { at, messageOf, UserError } from '../errors.js';
 import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
 
 /** Lines of a child's stderr that an error message quotes. */
@@ -233,4 +234,26 @@ export async function checkpointOf(
   const worker = await startOwn(1);
   await worker.ask({ op: 'draw', checkpoint, vit, image_size, queue_size }, Timed).finally(() => worker.close());
   return checkpoint;
+}
+
+/** Makes a folder (under TMPDIR) that is removed when this process ends, also after SIGINT and SIGTERM. */
+export function scratchFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'blip-bench-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
+  return folder;
+}
+
+export type Machine = ReturnType<typeof machine>;
+
+/** What a figure must be read with. A load above 0.5 says that other programs were running in the minute before. */
+export function machine() {
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memory_bytes: totalmem(),
+    load: at(loadavg(), 0),
+    node: process.versions.node,
+  };
 }

@@ -1,7 +1,6 @@
 // The reports of `bench` as tables for the terminal.
 import { at } from '../errors.js';
-import { type Both, title } from './harness.js';
-import type { Machine } from './machine.js';
+import { type Both, type Machine, title } from './harness.js';
 import type { Memory, Versions } from './protocol.js';
 import type { RerankReport } from './rerank.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
@@ -30,137 +29,143 @@ export function bytes(value: number): string {
   return mebibytes < 1024 ? `${short(mebibytes)} MiB` : `${short(mebibytes / 1024)} GiB`;
 }
 
-/** One line about the machine and the versions. */
-function head({ date, cpu, cores, load, node }: Machine, versions: Versions): string {
+type Rows = readonly (readonly string[])[];
+
+/** A report: what was measured, the machine and the versions, tables, and lines below them. */
+function page(
+  what: string,
+  machine: Machine,
+  versions: Versions,
+  tables: readonly Rows[],
+  below: string[] = [],
+): string {
+  const { date, cpu, cores, load, node } = machine;
   const named = Object.entries(versions).map(
     ([name, version]) => `${name === 'torch' ? "the reference's torch" : name} ${version}`,
   );
-  return [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
+  const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
+  const parts = [[what, head].filter(Boolean), ...tables.map((rows) => [table(rows)]), below];
+  return parts
+    .map((lines) => lines.join('\n'))
+    .filter(Boolean)
+    .join('\n\n');
 }
 
 /** Figures of both programs, ours divided by the reference's, and their peak memory. */
 function comparison<T extends Memory>(
   { own, reference }: Both<T>,
-  rows: readonly (readonly [name: string, of: (program: T) => number])[],
-): string {
-  const lines = rows.map(([name, of]) => [name, short(of(own)), short(of(reference)), short(of(own) / of(reference))]);
-  const memory = (name: string, ours: number | undefined, theirs: number | undefined) => {
-    if (ours !== undefined && theirs !== undefined)
-      lines.push([name, bytes(ours), bytes(theirs), short(ours / theirs)]);
-  };
-  memory('peak memory', own.peak_bytes, reference.peak_bytes);
-  memory('peak memory of the GPU', own.device_peak_bytes, reference.device_peak_bytes);
-  return table([['', title.own, title.reference, 'ratio'], ...lines]);
+  figures: Readonly<Record<string, (program: T) => number>>,
+): Rows {
+  const row = (name: string, ours: number, theirs: number, show: (value: number) => string) => [
+    name,
+    show(ours),
+    show(theirs),
+    short(ours / theirs),
+  ];
+  const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference), short));
+  rows.push(row('peak memory', own.peak_bytes, reference.peak_bytes, bytes));
+  const { device_peak_bytes: ours } = own;
+  const { device_peak_bytes: theirs } = reference;
+  if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
+  return [['', title.own, title.reference, 'ratio'], ...rows];
 }
 
 const setting = ({ precision, device, threads, rounds }: RerankReport['options'] | TrainReport['options']) =>
   `${precision}, ${device}, ${threads} threads each, ${rounds} alternating rounds`;
 
 export function printRerank(report: RerankReport): string {
-  const { options: o, own, reference, scores } = report;
-  const recalls = ({ recalls: r }: RerankReport['own']) => {
-    const text = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
-    return `TR ${text([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${text([r.img_r1, r.img_r5, r.img_r10])}`;
-  };
-  return [
+  const { options: o, own, reference, scores, recalls_equal } = report;
+  const rows = comparison(report, {
+    'pairs a second, best': (p) => p.pairs_per_second.best,
+    'pairs a second, median': (p) => p.pairs_per_second.median,
+    'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
+    'features, seconds, best': (p) => p.feature_seconds.min,
+    'complete evaluation, seconds, best': (p) => p.total_seconds.min,
+    'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
+  });
+  const percent = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
+  const recalls = ({ recalls: r }: typeof own) =>
+    `TR ${percent([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${percent([r.img_r1, r.img_r5, r.img_r10])}`;
+  return page(
     `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${setting(o)}`,
-    head(report.machine, { ...own.versions, ...reference.versions }),
-    '',
-    comparison(report, [
-      ['pairs a second, best', (p) => p.pairs_per_second.best],
-      ['pairs a second, median', (p) => p.pairs_per_second.median],
-      ['pairs a CPU second, best', (p) => p.pairs_per_cpu_second.best],
-      ['features, seconds, best', (p) => p.feature_seconds.min],
-      ['complete evaluation, seconds, best', (p) => p.total_seconds.min],
-      ['complete evaluation, CPU seconds', (p) => p.cpu_seconds.min],
-    ]),
-    '',
-    `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
-    `recalls ${report.recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${report.recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
-  ].join('\n');
+    report.machine,
+    { ...own.versions, ...reference.versions },
+    [rows],
+    [
+      `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
+      `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
+    ],
+  );
 }
 
 export function printTrain(report: TrainReport): string {
-  const { options: o, own, reference } = report;
-  const losses = ({ losses: { loss_itm, loss_ita } }: TrainReport['own']) =>
+  const { options: o, own, reference, ratio } = report;
+  const rows = comparison(report, {
+    'seconds a step, best': (p) => p.step_seconds.min,
+    'seconds a step, median': (p) => p.step_seconds.median,
+    'CPU seconds a step': (p) => p.cpu_seconds.min,
+  });
+  const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
     loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
-  return [
-    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ` +
-      `${setting(o)} of ${o.steps} steps`,
-    head(report.machine, { ...own.versions, ...reference.versions }),
-    '',
-    comparison(report, [
-      ['seconds a step, best', (p) => p.step_seconds.min],
-      ['seconds a step, median', (p) => p.step_seconds.median],
-      ['CPU seconds a step', (p) => p.cpu_seconds.min],
-    ]),
-    '',
-    `steps in the time of one of the reference's: ${short(report.ratio.best)} by the best, ${short(report.ratio.median)} by the median`,
-    `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,
-    `  ${title.reference} ${losses(reference)}`,
-  ].join('\n');
+  return page(
+    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${setting(o)} of ${o.steps} steps`,
+    report.machine,
+    { ...own.versions, ...reference.versions },
+    [rows],
+    [
+      `steps in the time of one of the reference's: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
+      `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,
+      `  ${title.reference} ${losses(reference)}`,
+    ],
+  );
 }
 
 export function printSmall({ machine, versions, unit, own, reference, ratio }: SmallReport): string {
-  return [
-    head(machine, { ...versions.own, ...versions.reference }),
-    '',
-    table([
-      [unit, 'best', 'median'],
-      [title.own, short(own.min), short(own.median)],
-      ['Python', short(reference.min), short(reference.median)],
-      ["Python's best time in ours", short(ratio)],
-    ]),
-  ].join('\n');
+  const rows = [
+    [unit, 'best', 'median'],
+    [title.own, short(own.min), short(own.median)],
+    ['Python', short(reference.min), short(reference.median)],
+    ["Python's best time in ours", short(ratio)],
+  ];
+  return page('', machine, { ...versions.own, ...versions.reference }, [rows]);
 }
 
 export function printTrainLoader({ machine, versions, options: o, own, reference, ratio }: TrainLoaderReport): string {
-  const row = (name: string, of: (times: TrainLoaderReport['own']) => number, quotient: number) => [
+  const row = (name: string, of: (times: typeof own) => number, quotient: number) => [
     name,
-    short(of(own)),
-    short(of(reference)),
-    short(quotient),
+    ...[of(own), of(reference), quotient].map(short),
   ];
-  return [
-    `training transforms at ${o.image_size} px, batches of ${o.batch}, ${o.workers} workers each, ` +
-      `${o.images * ROWS_PER_IMAGE} rows, ${o.rounds} alternating rounds`,
-    head(machine, versions),
-    '',
-    table([
-      ['', title.own, title.reference, 'ratio'],
-      row('images a second and core, best', (t) => 1e3 / t.cpu.min, ratio.cpu),
-      row('CPU ms an image, best', (t) => t.cpu.min, ratio.cpu),
-      row('CPU ms an image, median', (t) => t.cpu.median, reference.cpu.median / own.cpu.median),
-      row('ms an image, best', (t) => t.elapsed.min, ratio.elapsed),
-      row('ms an image, median', (t) => t.elapsed.median, reference.elapsed.median / own.elapsed.median),
-    ]),
-  ].join('\n');
+  const rows = [
+    ['', title.own, title.reference, 'ratio'],
+    row('images a second and core, best', (t) => 1e3 / t.cpu.min, ratio.cpu),
+    row('CPU ms an image, best', (t) => t.cpu.min, ratio.cpu),
+    row('CPU ms an image, median', (t) => t.cpu.median, reference.cpu.median / own.cpu.median),
+    row('ms an image, best', (t) => t.elapsed.min, ratio.elapsed),
+    row('ms an image, median', (t) => t.elapsed.median, reference.elapsed.median / own.elapsed.median),
+  ];
+  const load = `batches of ${o.batch}, ${o.workers} workers each, ${o.images * ROWS_PER_IMAGE} rows`;
+  const what = `training transforms at ${o.image_size} px, ${load}, ${o.rounds} alternating rounds`;
+  return page(what, machine, versions, [rows]);
 }
 
-const SCALING_COLUMNS: readonly (readonly [name: string, cell: (point: ScalingPoint) => string])[] = [
-  ['images', (p) => String(p.images)],
-  ['texts', (p) => String(p.texts)],
-  ['k', (p) => String(p.k)],
-  ['pairs', (p) => String(p.pairs)],
-  ['features s', (p) => short(p.feature_seconds)],
-  ['ms an image', (p) => short((1e3 * p.feature_seconds) / p.images)],
-  ['re-ranking s', (p) => short(p.rerank_seconds)],
-  ['ms a pair', (p) => short((1e3 * p.rerank_seconds) / p.pairs)],
-  ['CPU s', (p) => short(p.cpu_seconds)],
-  ['peak memory', (p) => bytes(p.peak_bytes)],
-];
+const SCALING_COLUMNS: Readonly<Record<string, (point: ScalingPoint) => string>> = {
+  images: (p) => String(p.images),
+  texts: (p) => String(p.texts),
+  k: (p) => String(p.k),
+  pairs: (p) => String(p.pairs),
+  'features s': (p) => short(p.feature_seconds),
+  'ms an image': (p) => short((1e3 * p.feature_seconds) / p.images),
+  're-ranking s': (p) => short(p.rerank_seconds),
+  'ms a pair': (p) => short((1e3 * p.rerank_seconds) / p.pairs),
+  'CPU s': (p) => short(p.cpu_seconds),
+  'peak memory': (p) => bytes(p.peak_bytes),
+};
 
 export function printScaling({ machine, versions, options: o, by_images, by_k }: ScalingReport): string {
   const rows = (points: readonly ScalingPoint[]) => [
-    SCALING_COLUMNS.map(([name]) => name),
-    ...points.map((point) => SCALING_COLUMNS.map(([, cell]) => cell(point))),
+    Object.keys(SCALING_COLUMNS),
+    ...points.map((point) => Object.values(SCALING_COLUMNS).map((cell) => cell(point))),
   ];
-  return [
-    `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`,
-    head(machine, versions),
-    '',
-    table(rows(by_images)),
-    '',
-    table(rows(by_k)),
-  ].join('\n');
+  const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
+  return page(what, machine, versions, [rows(by_images), rows(by_k)]);
 }

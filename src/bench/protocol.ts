@@ -1,8 +1,8 @@
 // What `bench` sends to the two programs that it measures, and what they answer: one JSON object a line.
 import { z } from 'zod';
+import type { Precision } from '../torch/precision.js';
 
 export const devices = ['cpu', 'cuda'] as const;
-export const precisions = ['fp32', 'tf32', 'bf16'] as const;
 export const sizes = ['tiny', 'base', 'large'] as const;
 
 export interface ModelSizes {
@@ -14,7 +14,7 @@ export interface ModelSizes {
 /** The model and the arithmetic that both programs are given. */
 export interface ModelSetting extends ModelSizes {
   device: (typeof devices)[number];
-  precision: (typeof precisions)[number];
+  precision: Precision;
 }
 
 /** Images, their captions, and how many images go through the vision encoder or a training step at a time. */

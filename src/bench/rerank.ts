@@ -1,13 +1,19 @@
 // `bench rerank`: the same evaluation by this program and by a checkout of salesforce/BLIP, alternately, in one run.
 import { join } from 'node:path';
+import { get } from '../errors.js';
 import { itmEval } from '../evaluation/recall.js';
-import { alternate, type Both, type ComparisonOptions, checkpointOf, type ModelOptions } from './harness.js';
-import { machine } from './machine.js';
-import { readScores, type ScoreMatrices, writeInputs } from './matrices.js';
+import { readSafetensors } from '../torch/safetensors.js';
+import {
+  alternate,
+  type ComparisonOptions,
+  checkpointOf,
+  type ModelOptions,
+  machine,
+  scratchFolder,
+} from './harness.js';
 import { type PhaseSeconds, Reranked } from './protocol.js';
-import { scratchFolder } from './scratch.js';
 import { compareScores, peakMemory, type Summary, summary } from './statistics.js';
-import { spreadTexts } from './workload.js';
+import { drawInputs, spreadTexts } from './workload.js';
 
 export interface RerankOptions extends ComparisonOptions, ModelOptions {
   images: number;
@@ -27,7 +33,7 @@ export async function benchRerank(options: RerankOptions) {
   const { vit, image_size, queue_size, device, precision, k } = options;
   const startedOn = machine();
   const folder = scratchFolder();
-  const inputs = await writeInputs(folder, options, options.images, options.texts);
+  const inputs = await drawInputs(folder, options, options.images, options.texts);
   const checkpoint = await checkpointOf(options, folder);
   const scoresOf = (name: string) => join(folder, `scores_${name}.safetensors`);
   const { versions, turns } = await alternate(folder, {
@@ -40,6 +46,7 @@ export async function benchRerank(options: RerankOptions) {
 
   const pairs = (options.images + options.texts) * k; // the reference scores them one by one
   const scores = { own: readScores(scoresOf('own')), reference: readScores(scoresOf('reference')) };
+  const pairOf = (direction: keyof Scores) => [scores.own[direction], scores.reference[direction]] as const;
   const report = (name: keyof typeof turns) => ({
     versions: versions[name],
     ...figures(turns[name], pairs),
@@ -55,7 +62,7 @@ export async function benchRerank(options: RerankOptions) {
     own,
     reference,
     ratio: { best: ratio('best'), median: ratio('median') },
-    scores: compareBoth(scores),
+    scores: compareScores(pairOf('i2t'), pairOf('t2i')),
     recalls_equal: JSON.stringify(own.recalls) === JSON.stringify(reference.recalls),
   };
 }
@@ -75,17 +82,20 @@ function figures(turns: readonly Reranked[], pairs: number) {
   };
 }
 
+/** Both directions' scores: (images, texts) and (texts, images). */
+type Scores = ReturnType<typeof readScores>;
+
+export function readScores(path: string) {
+  const file = readSafetensors(path);
+  const floats = (name: string) => new Float32Array(get(file, name).data.buffer);
+  return { i2t: floats('i2t'), t2i: floats('t2i') };
+}
+
 /** Counted by our itmEval for both programs, so that only scores can make their recalls differ. */
-function recallsOf({ i2t, t2i }: ScoreMatrices, { images, texts }: RerankOptions) {
+function recallsOf({ i2t, t2i }: Scores, { images, texts }: RerankOptions) {
   const imageOfText = spreadTexts(texts, images);
   const textsOfImage = Array.from({ length: images }, (_, image) =>
     [...imageOfText.keys()].filter((text) => imageOfText[text] === image),
   );
   return itmEval(i2t, t2i, Int32Array.from(imageOfText), textsOfImage);
-}
-
-function compareBoth({ own, reference }: Both<ScoreMatrices>) {
-  const [i2t, t2i] = [compareScores(own.i2t, reference.i2t), compareScores(own.t2i, reference.t2i)];
-  const maxDifference = Math.max(i2t.maxDifference, t2i.maxDifference);
-  return { maxDifference, both: i2t.both + t2i.both, one: i2t.one + t2i.one };
 }

@@ -1,10 +1,8 @@
 // `bench scaling`: time and peak memory of this program at four numbers of images and four of k_test.
 import type { Panel } from './curve.js';
-import { checkpointOf, type ModelOptions, say, startOwn, type Worker } from './harness.js';
-import { machine } from './machine.js';
-import { writeInputs } from './matrices.js';
+import { checkpointOf, type ModelOptions, machine, say, scratchFolder, startOwn, type Worker } from './harness.js';
 import { Reranked, Timed, type Versions } from './protocol.js';
-import { scratchFolder } from './scratch.js';
+import { drawInputs } from './workload.js';
 
 export interface ScalingOptions extends ModelOptions {
   /** The largest number of images; the others are an eighth, a quarter and a half of it. */
@@ -44,7 +42,7 @@ export async function benchScaling(options: ScalingOptions) {
 async function evaluate(worker: Worker, folder: string, options: ScalingOptions & { checkpoint: string }) {
   const { checkpoint, vit, image_size, queue_size, device, precision, images, k } = options;
   const texts = images * CAPTIONS_PER_IMAGE;
-  const inputs = await writeInputs(folder, options, images, texts);
+  const inputs = await drawInputs(folder, options, images, texts);
   await worker.ask({ op: 'load', checkpoint, vit, image_size, queue_size, device, precision }, Timed);
   const { seconds, memory } = await worker.ask({ op: 'rerank', ...inputs, k }, Reranked);
   say(`${images} images, k ${k}: ${(seconds.features + seconds.rerank).toFixed(1)} s`);

@@ -1,8 +1,6 @@
 // `bench open`, `overhead`, `loader`: one small piece of work, measured in both programs alternately.
-import { alternate, type ComparisonOptions, checkpointOf } from './harness.js';
-import { machine } from './machine.js';
+import { alternate, type ComparisonOptions, checkpointOf, machine, scratchFolder } from './harness.js';
 import { type Command, Timed } from './protocol.js';
-import { scratchFolder } from './scratch.js';
 import { summary } from './statistics.js';
 import { drawDataset } from './workload.js';
 

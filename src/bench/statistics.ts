@@ -25,29 +25,30 @@ export function peakMemory(peaks: readonly Memory[]): Memory {
   };
 }
 
-export interface ScoreComparison {
-  /** Largest difference over the pairs that both programs re-ranked. */
-  maxDifference: number;
-  /** Number of those pairs. */
-  both: number;
-  /** Pairs that only one of them re-ranked: two similarities at the edge of the best k differ by rounding alone. */
-  one: number;
-}
+/** Score matrices of this program and of the reference, of one shape. */
+type MatrixPair = readonly [own: Float32Array, reference: Float32Array];
 
-/** Compares score matrices of both programs, pair by pair. */
-export function compareScores(own: Float32Array, reference: Float32Array): ScoreComparison {
-  if (own.length !== reference.length)
-    throw new RangeError(`Expected ${reference.length} scores but received ${own.length}.`);
-  const result: ScoreComparison = { maxDifference: 0, both: 0, one: 0 };
-  for (const [i, a] of own.entries()) {
-    const b = reference[i] as number;
-    const ranked = Number(a !== NOT_RERANKED) + Number(b !== NOT_RERANKED);
-    if (ranked === 1) result.one++;
-    if (ranked !== 2) continue;
-    result.both++;
-    const difference = Math.abs(a - b);
-    // NaN must not vanish in a comparison: it is the largest difference there is.
-    result.maxDifference = Math.max(result.maxDifference, Number.isNaN(difference) ? Infinity : difference);
+/**
+ * The largest difference over the `both` scores that both programs gave. Where only `one` of them re-ranked the pair,
+ * two similarities at the edge of the best k differ by rounding alone.
+ */
+export function compareScores(...pairs: readonly MatrixPair[]): { maxDifference: number; both: number; one: number } {
+  const result = { maxDifference: 0, both: 0, one: 0 };
+  for (const [own, reference] of pairs) {
+    if (own.length !== reference.length)
+      throw new RangeError(`Expected ${reference.length} scores but received ${own.length}.`);
+    for (const [i, a] of own.entries()) {
+      const b = reference[i] as number;
+      if (a === NOT_RERANKED && b === NOT_RERANKED) continue;
+      if (a === NOT_RERANKED || b === NOT_RERANKED) {
+        result.one++;
+        continue;
+      }
+      result.both++;
+      const difference = Math.abs(a - b);
+      // NaN must not vanish in a comparison: it is the largest difference there is.
+      result.maxDifference = Math.max(result.maxDifference, Number.isNaN(difference) ? Infinity : difference);
+    }
   }
   return result;
 }

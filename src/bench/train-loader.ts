@@ -1,9 +1,7 @@
 // `bench train-loader`: images with the training transforms a second, from this program's loader and PyTorch's.
 import { at, UserError } from '../errors.js';
-import { alternate, type ComparisonOptions } from './harness.js';
-import { machine } from './machine.js';
+import { alternate, type ComparisonOptions, machine, scratchFolder } from './harness.js';
 import { Epoch } from './protocol.js';
-import { scratchFolder } from './scratch.js';
 import { summary } from './statistics.js';
 import { drawDataset } from './workload.js';
 

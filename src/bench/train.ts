@@ -1,11 +1,16 @@
 // `bench train`: the same training steps by this program and by a checkout of salesforce/BLIP, alternately, in one run.
 import { at } from '../errors.js';
-import { alternate, type ComparisonOptions, checkpointOf, type ModelOptions } from './harness.js';
-import { machine } from './machine.js';
-import { writeInputs } from './matrices.js';
+import {
+  alternate,
+  type ComparisonOptions,
+  checkpointOf,
+  type ModelOptions,
+  machine,
+  scratchFolder,
+} from './harness.js';
 import { Trained } from './protocol.js';
-import { scratchFolder } from './scratch.js';
 import { peakMemory, type Summary, summary } from './statistics.js';
+import { drawInputs } from './workload.js';
 
 export interface TrainBenchOptions extends ComparisonOptions, ModelOptions {
   /** Blocks at the vision encoder's end that recompute their activations; 0 for none. */
@@ -29,7 +34,7 @@ export async function benchTrain(options: TrainBenchOptions) {
   const startedOn = machine();
   const folder = scratchFolder();
   const count = (options.steps + WARM_UP) * batch;
-  const inputs = await writeInputs(folder, options, count, count);
+  const inputs = await drawInputs(folder, options, count, count);
   const checkpoint = await checkpointOf(options, folder);
   const { versions, turns } = await alternate(folder, {
     ...options,

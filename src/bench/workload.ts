@@ -1,10 +1,12 @@
-// The work that both programs are given, drawn from a seed: captions as long as COCO's, images, image files.
+// The work that both programs are given, drawn from a seed: captions as long as COCO's, images, files of both.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { annotationFileName } from '../data/annotations.js';
 import { Random } from '../demo/random.js';
-import { at } from '../errors.js';
+import { at, get } from '../errors.js';
+import { readSafetensors, writeSafetensors } from '../torch/safetensors.js';
+import type { Inputs } from './protocol.js';
 
 /** Words of a caption, in the order of a sentence; repeated until the caption is long enough. */
 const PARTS: readonly (readonly string[])[] = [
@@ -82,4 +84,23 @@ export async function drawDataset(folder: string, images: number, trainRows = 1)
       split,
       files.map((image) => ({ image, caption: [caption] })),
     );
+}
+
+/** Draws images and captions; the images go to a file in `folder`. */
+export async function drawInputs(
+  folder: string,
+  { image_size: size, batch, seed }: { image_size: number; batch: number; seed: number },
+  images: number,
+  texts: number,
+): Promise<Inputs> {
+  const path = join(folder, 'images.safetensors');
+  const data = drawImages(images, size, seed);
+  await writeSafetensors(path, new Map([['images', { dtype: 'uint8', shape: [images, size, size, 3], data }]]));
+  return { images: path, captions: drawCaptions(texts, seed), batch };
+}
+
+/** The images of `drawInputs`: their number, and (count, size, size, 3) pixels. */
+export function readImages(path: string): { count: number; size: number; pixels: Uint8Array } {
+  const { shape, data } = get(readSafetensors(path), 'images');
+  return { count: at(shape, 0), size: at(shape, 1), pixels: data };
 }

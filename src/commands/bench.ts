@@ -1,10 +1,10 @@
 // `bench`: the same work in this program and in a checkout of salesforce/BLIP, in one run; how cost grows with size.
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Argument, Command, Option } from 'commander';
+import { Argument, Command } from 'commander';
 import { curveSvg } from '../bench/curve.js';
 import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } from '../bench/print.js';
-import { devices, type ModelSetting, precisions, sizes } from '../bench/protocol.js';
+import { devices, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead } from '../bench/small.js';
@@ -12,56 +12,49 @@ import { benchTrain } from '../bench/train.js';
 import { benchTrainLoader } from '../bench/train-loader.js';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';
-import { wholeNumber } from './options.js';
+import { precisions } from '../torch/precision.js';
+import { addFlags, type Flag, flag, whole } from './flags.js';
 
 const WORKS = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof WORKS)[number];
 const ROUNDS: Partial<Record<Work, number>> = { rerank: 2, train: 3, 'train-loader': 5 };
 
-interface Flags extends ModelSetting {
-  reference?: string;
-  python: string;
-  pretrained?: string;
-  images?: number;
-  texts?: number;
-  k?: number;
-  rounds?: number;
-  batch?: number;
-  steps: number;
-  vit_ckpt_layer: number;
-  threads: number;
-  seed: number;
-  curve?: string;
-  scaling?: true;
-  json?: true;
-}
+const count = (value: string, help: string, initial: number) => flag(value, help, initial, whole(1));
+const text = (value: string, help: string) => flag<string | undefined>(value, help, undefined);
+const optional = (help: string) => flag<number | undefined>('<n>', help, undefined, whole(1));
+
+const benchFlags = {
+  reference: text('<dir>', 'checkout of salesforce/BLIP'),
+  python: flag('<exe>', 'Python that has its packages', 'python3'),
+  pretrained: text('<file>', 'checkpoint (default: weights drawn by a rule)'),
+  images: optional('number of images (rerank: 8, scaling: up to 64, loaders: 64)'),
+  texts: optional('number of captions (default: 5 an image)'),
+  k: optional('k_test (rerank: 6, scaling: up to 16)'),
+  rounds: optional('turns of each program (rerank: 2, train: 3, train-loader: 5, others: 10)'),
+  vit: flag('<size>', 'size of the model', 'base', sizes),
+  image_size: count('<pixels>', 'side of an image, a multiple of 16', 384),
+  queue_size: count('<n>', 'length of the queues in the checkpoint', 57600),
+  batch: optional('images at a time in the vision encoder or a training step (train: 4, others: 64)'),
+  steps: count('<n>', 'train: steps that are measured in each turn', 3),
+  vit_ckpt_layer: flag('<n>', 'train: blocks of the vision encoder that recompute; 0 for none', 4, whole(0)),
+  threads: count('<n>', 'threads of each program', availableParallelism()),
+  device: flag('<device>', 'where both compute', 'cpu', devices),
+  precision: flag('<precision>', 'arithmetic of both', 'fp32', precisions),
+  seed: count('<n>', 'of captions and images', 42),
+  scaling: flag('', 'the same as the work `scaling`', false),
+  curve: text('<file>', 'scaling: where to write the curve, as SVG'),
+  json: flag('', 'print the report as JSON', false),
+};
+type Flags = { [K in keyof typeof benchFlags]: (typeof benchFlags)[K] extends Flag<infer T> ? T : never };
 
 /** The command, to be added to the program. */
 export function benchCommand(): Command {
-  return new Command('bench')
+  const command = new Command('bench')
     .description('measure this program beside the Python reference: speed, scores, memory')
-    .addArgument(new Argument('[work]', 'what to measure').choices(WORKS).default('rerank'))
-    .option('--reference <dir>', 'checkout of salesforce/BLIP')
-    .option('--python <exe>', 'Python that has its packages', 'python3')
-    .option('--pretrained <file>', 'checkpoint (default: weights drawn by a rule)')
-    .option('--images <n>', 'number of images (rerank: 8, scaling: up to 64, loaders: 64)', count)
-    .option('--texts <n>', 'number of captions (default: 5 an image)', count)
-    .option('--k <n>', 'k_test (rerank: 6, scaling: up to 16)', count)
-    .option('--rounds <n>', 'turns of each program (rerank: 2, train: 3, train-loader: 5, others: 10)', count)
-    .addOption(new Option('--vit <size>', 'size of the model').choices(sizes).default('base'))
-    .option('--image_size <pixels>', 'side of an image, a multiple of 16', count, 384)
-    .option('--queue_size <n>', 'length of the queues in the checkpoint', count, 57600)
-    .option('--batch <n>', 'images in the vision encoder or a training step at a time (train: 4, others: 64)', count)
-    .option('--steps <n>', 'train: steps that are measured in each turn', count, 3)
-    .option('--vit_ckpt_layer <n>', 'train: blocks of the vision encoder that recompute; 0 for none', countFromZero, 4)
-    .option('--threads <n>', 'threads of each program', count, availableParallelism())
-    .addOption(new Option('--device <device>', 'where both compute').choices(devices).default('cpu'))
-    .addOption(new Option('--precision <precision>', 'arithmetic of both').choices(precisions).default('fp32'))
-    .option('--seed <n>', 'of captions and images', count, 42)
-    .option('--scaling', 'the same as the work `scaling`')
-    .option('--curve <file>', 'scaling: where to write the curve, as SVG')
-    .option('--json', 'print the report as JSON')
-    .action((work: Work, flags: Flags) => bench(flags.scaling ? 'scaling' : work, flags));
+    .addArgument(new Argument('[work]', 'what to measure').choices(WORKS).default('rerank'));
+  return addFlags(command, benchFlags).action((work: Work, flags: Flags) =>
+    bench(flags.scaling ? 'scaling' : work, flags),
+  );
 }
 
 async function bench(work: Work, flags: Flags): Promise<void> {
@@ -127,6 +120,3 @@ function writeCurve(file: string, svg: string): void {
 }
 
 const wrong = (sentence: string) => new UserError(`${sentence}.`, { exitCode: 2 });
-
-const count = (text: string) => wholeNumber(text, 1);
-const countFromZero = (text: string) => wholeNumber(text, 0);

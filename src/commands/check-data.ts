@@ -1,11 +1,12 @@
 // `check-data`: every defect of the annotations and images that a config names, one line each with file and row.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadConfig, type RetrievalConfig } from '../config/load.js';
+import type { RetrievalConfig } from '../config/load.js';
 import { annotationFileName, requireFolder, type Split, validateAnnotations } from '../data/annotations.js';
 import { ImageLoader } from '../data/loader/loader.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
+import { loadConfig } from '../model/architecture.js';
 
 export interface CheckDataOptions {
   /** Threads that decode; as many as there are processors when left out. */
@@ -17,8 +18,8 @@ const SIZE = 16;
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
-export function checkDataCommand(flags: { config: string; set?: string[] }): void {
-  process.exitCode = checkData(loadConfig(flags.config, flags.set ?? []), {}, process.stdout);
+export function checkDataCommand(flags: { config: string; set: string[] }): void {
+  process.exitCode = checkData(loadConfig(flags.config, flags.set), {}, process.stdout);
 }
 
 /**

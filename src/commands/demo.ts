@@ -3,11 +3,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadConfig } from '../config/load.js';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { writeDemoReport } from '../demo/report.js';
-import type { RetrievalOptions } from './options.js';
+import { loadConfig } from '../model/architecture.js';
+import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
 
 export interface DemoOptions {
@@ -46,28 +46,9 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
     await writeInitialCheckpoint(pretrained, loadConfig(CONFIG, set), seed);
   }
 
-  const options: RetrievalOptions = {
-    config: CONFIG,
-    set,
-    outputDir,
-    evaluate: true,
-    training: {
-      resume: resume ? 'latest' : undefined,
-      saveEvery: 50,
-      maxSteps: undefined,
-      accumulate: 1,
-      logEvery: 50,
-    },
-    device: undefined,
-    seed,
-    precision: 'fp32',
-    saveScores: false,
-    skipBadImages: false,
-    allowPartial: false,
-    quiet: false,
-    collectiveTimeoutMs: 1_800_000, // of no meaning to one process
-    notes: [],
-  };
+  const defaults = defaultRetrievalOptions();
+  const training = { ...defaults.training, resume: resume ? 'latest' : undefined, saveEvery: 50 };
+  const options = { ...defaults, config: CONFIG, set, outputDir, evaluate: true, training, seed };
   console.log('\nBefore training');
   const before = await runRetrieval(options);
   if (demo.epochs === 0) return;

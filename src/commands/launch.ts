@@ -1,13 +1,14 @@
-// Starting the ranks of a run on this machine, where several processes were asked for and nothing else started them.
-import { loadConfig } from '../config/load.js';
+// Starts the ranks of a run on this machine, when several processes are wanted and no other launcher started them.
 import { launch, processesPerNode } from '../distributed/launcher.js';
+import { loadConfig } from '../model/architecture.js';
 import { cudaState } from '../torch/cuda.js';
 import type { LaunchFlags, RetrievalOptions } from './options.js';
 
 /**
  * Starts `--nproc_per_node` ranks of this program with the same arguments (`argv`: script, then arguments) and waits for
- * them. Gives the exit code: 0, that of the first rank that failed, or 130 and 143 after a signal.
- * Throws a UserError for a config that no rank could use: said once, before any is started.
+ * them.
+ * @returns the exit code: 0, that of the first rank that failed, or 130 and 143 after a signal
+ * @throws UserError for a config that no rank could use, once and before any rank is started
  */
 export async function launchRanks(
   options: RetrievalOptions,

@@ -1,77 +1,43 @@
 // A retrieval config from a YAML file and --set overrides: every mistake in one error, then camelCase settings.
-import type { ZodType } from 'zod';
-import { UserError } from '../errors.js';
-import { parseMemorySize } from './memory-size.js';
+import { isRecord, kindOf, printable, UserError } from '../errors.js';
+import { type CamelCased, camelCased } from './camel-case.js';
 import { nearestName } from './nearest.js';
 import {
   configFields,
-  configSchema,
   evaluationFields,
-  type MedValues,
+  type Fields,
+  fixedMedFields,
   medFields,
-  medSchema,
-  type TrainingValues,
+  optionalFields,
   trainingFields,
-  trainingSchema,
+  type Values,
 } from './schema.js';
-import { kindOf, parseValue, printable, readYamlFile } from './yaml.js';
+import { parseValue, readYamlFile } from './yaml.js';
 
-/** Settings that only training has. Rates and epochs as in the reference's files. */
-export interface TrainingConfig {
-  batchSizeTrain: number;
-  vitGradCkpt: boolean;
-  vitCkptLayer: number;
-  initLr: number;
-  queueSize: number;
-  alpha: number;
-  negativeAllRank: boolean;
-  weightDecay: number;
-  minLr: number;
-  maxEpoch: number;
-}
+/** Settings that only training has. */
+export type TrainingConfig = CamelCased<Values<typeof trainingFields>>;
 
 /** Fields of the text encoder that the config overrides; what is absent keeps the published value. */
-export interface MedConfigOverrides {
-  hiddenSize?: number;
-  intermediateSize?: number;
-  numHiddenLayers?: number;
-  numAttentionHeads?: number;
-  maxPositionEmbeddings?: number;
-  vocabSize?: number;
-  padTokenId?: number;
-  layerNormEps?: number;
-  initializerRange?: number;
-  hiddenDropoutProb?: number;
-  attentionProbsDropoutProb?: number;
-}
+export type MedConfig = CamelCased<Partial<Values<typeof medFields>>>;
 
-/** A checked config. Relative paths are relative to the working folder, as in the reference. */
-export interface RetrievalConfig {
-  imageRoot: string;
-  annRoot: string;
-  dataset: 'coco' | 'flickr';
-  /** Path or http(s) URL. */
-  pretrained: string;
-  /** Of the pretrained file, lower case. */
-  sha256: string | undefined;
-  vit: 'base' | 'large' | 'tiny';
-  /** Pixels of an edge. */
-  imageSize: number;
-  /** Images that are encoded together. */
-  batchSizeTest: number;
-  /** Candidates that are re-ranked for each query. */
-  kTest: number;
+type GivenConfig = CamelCased<Values<typeof evaluationFields> & Partial<Values<typeof optionalFields>>>;
+
+/** A checked config: the keys of schema.ts in camelCase. */
+export interface RetrievalConfig extends GivenConfig {
   /** Length of the momentum queues, where the config gives it; evaluation does without. */
   queueSize?: number;
-  medConfig: MedConfigOverrides;
-  /** Path of the user's own vocab.txt. */
-  vocab: string | undefined;
-  /** Bytes that image features may take in evaluation; undefined: choose by the memory there is. */
-  featureMemory: number | undefined;
+  medConfig: MedConfig;
   /** Complete training settings, or undefined when the file leaves some out. */
   training: TrainingConfig | undefined;
   /** The mapping as the file and the overrides give it: what config.yaml holds. */
   raw: Readonly<Record<string, unknown>>;
+}
+
+/** A value that a setting must not have: `expected` describes what it must be, for the key as the file names it. */
+export interface Misfit {
+  key: string;
+  expected: string;
+  received: unknown;
 }
 
 export interface LoadConfigOptions {
@@ -79,19 +45,23 @@ export interface LoadConfigOptions {
   training?: boolean;
 }
 
-/** Width of the vision transformer's tokens, which cross-attention reads. */
-const VISION_WIDTHS = { base: 768, large: 1024, tiny: 64 } as const;
+/** The sentence, without its place, for a value that does not fit. */
+export function misfitText({ key, expected, received }: Misfit): string {
+  return `expected ${expected} for ${key} but received ${kindOf(received)}`;
+}
 
 /**
- * Reads and checks a config.
+ * Reads and checks a config. The model's own limits are not known here: model/architecture.ts has loadConfig, with them.
  * @param path YAML file
  * @param overrides `key=value` or `med_config.key=value`, later ones win; values are YAML
+ * @param misfits further checks, of the settings that are right by themselves
  * @throws UserError that lists every unknown key, missing key and wrong value with its line and the nearest known key
  */
-export function loadConfig(
+export function readConfig(
   path: string,
-  overrides: readonly string[] = [],
-  options: LoadConfigOptions = {},
+  overrides: readonly string[],
+  options: LoadConfigOptions,
+  misfits: (config: Partial<RetrievalConfig>) => readonly Misfit[],
 ): RetrievalConfig {
   const { values, lines } = readYamlFile(path);
   const places = new Map([...lines].map(([key, line]) => [key, `line ${line}`]));
@@ -101,39 +71,31 @@ export function loadConfig(
   // A key without a value counts as left out, as its author means it.
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
   const raw = Object.fromEntries(given);
-  checkFields(raw, configFields, '', places, problems);
+  const checked = checkFields(raw, configFields, '', places, problems);
   const required = { ...evaluationFields, ...(options.training ? trainingFields : {}) };
   for (const [key, schema] of Object.entries(required)) {
     if (!Object.hasOwn(raw, key) && !problems.some((problem) => problem.meant === key)) {
       problems.push({ place: places.get(key) ?? 'missing', text: `${key}, ${schema.description}, is not given` });
     }
   }
-  const med = raw.med_config;
-  if (isMapping(med)) checkFields(med, medFields, 'med_config.', places, problems);
-  const config = configSchema.safeParse(raw);
-  const medConfig = medSchema.safeParse(med ?? {});
-  if (problems.length === 0 && config.success && medConfig.success) {
-    problems.push(...crossChecks(config.data.vit, medConfig.data, places));
-  }
-  if (problems.length > 0 || !config.success || !medConfig.success) throw configError(path, problems);
+  const med = isRecord(raw.med_config) ? raw.med_config : {};
+  const knownMed = checkFields(med, { ...medFields, ...fixedMedFields }, 'med_config.', places, problems);
 
-  const file = config.data;
-  const training = trainingSchema.safeParse(raw);
+  const { queue_size } = trainingFields;
+  const settings = only(checked, { ...evaluationFields, ...optionalFields, queue_size });
+  const medConfig = camelCased(only(knownMed, medFields));
+  for (const misfit of misfits({ ...camelCased(settings), medConfig })) {
+    const { key } = misfit;
+    const place = places.get(key) ?? places.get(key.replace(/\..*/, '')) ?? 'config';
+    problems.push({ place, text: misfitText(misfit) });
+  }
+  if (problems.length > 0 || !isComplete(settings, evaluationFields)) throw configError(path, problems);
+
+  const training = only(checked, trainingFields);
   return {
-    imageRoot: file.image_root,
-    annRoot: file.ann_root,
-    dataset: file.dataset,
-    pretrained: file.pretrained,
-    sha256: file.sha256?.toLowerCase(),
-    vit: file.vit,
-    imageSize: file.image_size,
-    batchSizeTest: file.batch_size_test,
-    kTest: file.k_test,
-    ...(file.queue_size === undefined ? {} : { queueSize: file.queue_size }),
-    medConfig: medOverrides(medConfig.data),
-    vocab: file.vocab,
-    featureMemory: file.feature_memory === undefined ? undefined : parseMemorySize(file.feature_memory),
-    training: training.success ? trainingConfig(training.data) : undefined,
+    ...camelCased(settings),
+    medConfig,
+    training: isComplete(training, trainingFields) ? camelCased(training) : undefined,
     raw,
   };
 }
@@ -149,10 +111,6 @@ interface Problem {
   meant?: string;
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function applyOverride(values: Record<string, unknown>, places: Map<string, string>, override: string): Problem[] {
   const [, name, text] = /^\s*([^=\s]+)\s*=(.*)$/s.exec(override) ?? [];
   const place = `--set ${printable(override)}`;
@@ -162,7 +120,7 @@ function applyOverride(values: Record<string, unknown>, places: Map<string, stri
   let key = head;
   if (head === 'med_config' && rest.length > 0) {
     // A copy, since the file's mapping may be shared by an alias.
-    const med = Object.assign(Object.create(null), isMapping(values.med_config) ? values.med_config : {});
+    const med = Object.assign(Object.create(null), isRecord(values.med_config) ? values.med_config : {});
     values.med_config = med;
     target = med;
     key = rest.join('.');
@@ -174,13 +132,15 @@ function applyOverride(values: Record<string, unknown>, places: Map<string, stri
   return [];
 }
 
-function checkFields(
+/** The values that are right; the others, and those of unknown keys, become problems. */
+function checkFields<F extends Fields>(
   values: Record<string, unknown>,
-  fields: Readonly<Record<string, ZodType>>,
+  fields: F,
   prefix: string,
   places: ReadonlyMap<string, string>,
   problems: Problem[],
-): void {
+): Partial<Values<F>> {
+  const right: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(values)) {
     const place = places.get(prefix + key) ?? places.get(prefix.slice(0, -1)) ?? 'config';
     const schema = Object.hasOwn(fields, key) ? fields[key] : undefined;
@@ -189,21 +149,25 @@ function checkFields(
       const hint = near === undefined ? '' : `; the nearest known key is ${prefix}${near}`;
       const text = `unknown key ${prefix}${printable(key)}${hint}`;
       problems.push(near === undefined ? { place, text } : { place, text, meant: prefix + near });
-    } else if (!schema.safeParse(value).success) {
-      problems.push({
-        place,
-        text: `expected ${schema.description} for ${prefix}${key} but received ${kindOf(value)}`,
-      });
+      continue;
+    }
+    const { success, data } = schema.safeParse(value);
+    if (success) right[key] = data;
+    else {
+      const expected = schema.description ?? 'another value';
+      problems.push({ place, text: misfitText({ key: prefix + key, expected, received: value }) });
     }
   }
+  return right as Partial<Values<F>>;
 }
 
-function crossChecks(vit: keyof typeof VISION_WIDTHS, med: MedValues, places: ReadonlyMap<string, string>): Problem[] {
-  const width = VISION_WIDTHS[vit];
-  if (med.encoder_width === undefined || med.encoder_width === width) return [];
-  const place = places.get('med_config.encoder_width') ?? places.get('med_config') ?? 'med_config';
-  const text = `expected ${width}, the width of vit ${vit}, for med_config.encoder_width but received ${med.encoder_width}`;
-  return [{ place, text }];
+/** Those of `values` that are values of `fields`. */
+function only<F extends Fields>(values: object, fields: F): Partial<Values<F>> {
+  return Object.fromEntries(Object.entries(values).filter(([key]) => key in fields)) as Partial<Values<F>>;
+}
+
+function isComplete<F extends Fields>(values: Partial<Values<F>>, fields: F): values is Values<F> {
+  return Object.keys(fields).every((key) => Object.hasOwn(values, key));
 }
 
 function configError(path: string, problems: readonly Problem[]): UserError {
@@ -216,36 +180,4 @@ function configError(path: string, problems: readonly Problem[]): UserError {
       ? `The config ${path} cannot be used, ${lines[0]}.`
       : `The config ${path} cannot be used, ${problems.length} mistakes:\n  ${lines.join('\n  ')}`;
   return new UserError(message, { exitCode });
-}
-
-function trainingConfig(values: TrainingValues): TrainingConfig {
-  return {
-    batchSizeTrain: values.batch_size_train,
-    vitGradCkpt: values.vit_grad_ckpt,
-    vitCkptLayer: values.vit_ckpt_layer,
-    initLr: values.init_lr,
-    queueSize: values.queue_size,
-    alpha: values.alpha,
-    negativeAllRank: values.negative_all_rank,
-    weightDecay: values.weight_decay,
-    minLr: values.min_lr,
-    maxEpoch: values.max_epoch,
-  };
-}
-
-function medOverrides(values: MedValues): MedConfigOverrides {
-  const named: { [K in keyof MedConfigOverrides]-?: MedConfigOverrides[K] | undefined } = {
-    hiddenSize: values.hidden_size,
-    intermediateSize: values.intermediate_size,
-    numHiddenLayers: values.num_hidden_layers,
-    numAttentionHeads: values.num_attention_heads,
-    maxPositionEmbeddings: values.max_position_embeddings,
-    vocabSize: values.vocab_size,
-    padTokenId: values.pad_token_id,
-    layerNormEps: values.layer_norm_eps,
-    initializerRange: values.initializer_range,
-    hiddenDropoutProb: values.hidden_dropout_prob,
-    attentionProbsDropoutProb: values.attention_probs_dropout_prob,
-  };
-  return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined));
 }

@@ -1,4 +1,5 @@
 // The known name nearest to a mistyped one.
+import { at } from '../errors.js';
 
 /**
  * The entry of `known` that is fewest edits away from `name`, or undefined when none is near enough to be meant.
@@ -22,14 +23,13 @@ export function nearestName(name: string, known: Iterable<string>): string | und
 /** Levenshtein distance: insertions, deletions and replacements, each one edit. */
 function editDistance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 32) return Number.POSITIVE_INFINITY;
-  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(replaced, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-    }
-    previous = current;
+    let left = i;
+    above = above.map((up, j) => {
+      if (j > 0) left = Math.min(at(above, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1), up + 1, left + 1);
+      return left;
+    });
   }
-  return previous[b.length] ?? 0;
+  return at(above, b.length);
 }

@@ -1,16 +1,15 @@
-// YAML in and out: a mapping with the line of every key, refusing tags, bombs and duplicates; and text that Python's yaml reads.
+// Reads YAML: a mapping with the line of every key; tags, bombs and duplicate keys are refused.
 import { closeSync, openSync, readSync } from 'node:fs';
 import {
   CORE_SCHEMA,
   constructFromEvents,
-  dump,
   EVENT_ID,
   type Event,
   getScalarValue,
   parseEvents,
   YAMLException,
 } from 'js-yaml';
-import { codeOf, messageOf, UserError } from '../errors.js';
+import { at, codeOf, isRecord, kindOf, messageOf, printable, UserError } from '../errors.js';
 
 /** A config is a page of text; whatever is larger is another file given by mistake. */
 const MAX_BYTES = 1 << 20;
@@ -43,7 +42,7 @@ export function readYamlFile(path: string): YamlMapping {
 /** The YAML mapping in `text`; `where` names it in errors. */
 export function parseMapping(text: string, where: string): YamlMapping {
   const { events, value } = parse(text, where);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isRecord(value)) {
     throw new UserError(`Expected lines of \`key: value\` in ${where} but received ${kindOf(value)}.`);
   }
   // A mapping without a prototype: a key called __proto__ or constructor is then a key like any other.
@@ -54,33 +53,6 @@ export function parseMapping(text: string, where: string): YamlMapping {
 /** One YAML value, as `--set key=value` gives it. @throws UserError as parseMapping does */
 export function parseValue(text: string, where: string): unknown {
   return parse(text, where).value;
-}
-
-/** A mapping as YAML in block style with sorted keys, so that YAML 1.1 and 1.2 readers get equal values. */
-export function toPythonYaml(mapping: Readonly<Record<string, unknown>>): string {
-  return dump(sorted(mapping), { lineWidth: -1, noRefs: true, seqNoIndent: true });
-}
-
-/** What a value is, for messages: `the text 'many'`, `the number 0.5`, `a list`. Never long. */
-export function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  switch (typeof value) {
-    case 'string':
-      return `the text '${printable(value)}'`;
-    case 'number':
-      return `the number ${value}`;
-    case 'boolean':
-      return value ? 'True' : 'False';
-    default:
-      return 'a mapping';
-  }
-}
-
-/** At most 60 characters of a text from outside, without control characters that a terminal would obey. */
-export function printable(text: string): string {
-  const plain = text.slice(0, 61).replace(/\p{Cc}/gu, '?');
-  return plain.length > 60 ? `${plain.slice(0, 57)}...` : plain;
 }
 
 function parse(text: string, where: string): { events: Event[]; value: unknown } {
@@ -146,21 +118,11 @@ function lineFinder(text: string): (position: number) => number {
     let high = starts.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((starts[middle] ?? 0) <= position) low = middle + 1;
+      if (at(starts, middle) <= position) low = middle + 1;
       else high = middle;
     }
     return low + 1;
   };
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, entry]) => [key, sorted(entry)]),
-  );
 }
 
 /** Reads at most `limit` bytes, so that neither a checkpoint given by mistake nor /dev/zero fills the memory. */

@@ -1,10 +1,10 @@
-// Where a text stops being JSON: Node's own message names a position only for some mistakes and in some versions.
+// Finds where a text stops being JSON: Node's own message gives a position only for some mistakes, in some versions.
 
-/** White space, then one token: a mark, a string, a number or a word. */
+/** White space, then one token: a punctuation mark, a string, a number or a word. */
 const TOKEN =
   /[ \t\r\n]*(?:([{}[\],:])|("(?:[^"\\\p{Cc}]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null))/uy;
 
-/** Line and column (from 1) of the first token that cannot stand where it stands; the end, where the text breaks off. */
+/** Line and column (from 1) of the first misplaced token, or of the end of a text that is cut off. */
 export function jsonDefect(text: string): { line: number; column: number } {
   const offset = firstMisplaced(text);
   const before = text.slice(0, offset);
@@ -29,7 +29,7 @@ function firstMisplaced(text: string): number {
   }
 }
 
-/** What may follow `token` where `expected` was, or undefined if it may not stand there. Keeps the brackets in `open`. */
+/** What may follow `token`, or undefined if the token is not the `expected` one. Keeps the open brackets in `open`. */
 function after(expected: Expected, token: string, open: ('{' | '[')[]): Expected | undefined {
   const inside = open.at(-1);
   if (expected === 'colon') return token === ':' ? 'value' : undefined;

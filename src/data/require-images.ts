@@ -1,13 +1,13 @@
-// Whether the images of a data set are there at all: asked before hours of work, since the last ones are read at their end.
+// Checks before a long run that a data set's images exist: some are first read hours later.
 import { existsSync } from 'node:fs';
 import { UserError } from '../errors.js';
 
-/** @throws UserError with the first of the files of `what` (`the val split`) that are absent, and their number */
+/** @throws UserError with the number of absent files of `what` (`the val split`) and the first of them */
 export function requireImages(paths: readonly string[], what: string): void {
   const different = new Set(paths);
   const absent = [...different].filter((path) => !existsSync(path));
   if (absent.length === 0) return;
   throw new UserError(
-    `${absent.length} of the ${different.size} images of ${what} do not exist, ${absent[0]} is the first: correct image_root or the annotation, or pass --skip_bad_images to go on without them.`,
+    `${absent.length} of the ${different.size} images of ${what} do not exist; the first is ${absent[0]}. Correct image_root or the annotation, or pass --skip_bad_images to use grey images instead.`,
   );
 }

@@ -1,9 +1,10 @@
-// WordPiece tokens as the reference's tokenizer gives them: bert-base-uncased with [DEC] and [ENC] added.
+// The reference's WordPiece tokenizer: bert-base-uncased with [DEC] and [ENC] added.
 import { createRequire } from 'node:module';
+import { get } from '../errors.js';
 import { bertVocabulary, readVocabulary, VOCABULARY_SIZE } from './vocabulary.js';
 
-// The package's own types are lost under Node's module resolution (their imports have no extensions): this is what is
-// used of it.
+// The part of the package that is used here. Its own types do not resolve under Node's module resolution, because their
+// imports have no extensions.
 interface Components {
   BertNormalizer: new (config: {
     clean_text: boolean;
@@ -20,10 +21,10 @@ interface Components {
 }
 const components: Components = createRequire(import.meta.url)('@huggingface/tokenizers');
 
-/** Tokens of a caption, [CLS] and [SEP] included, to which the reference pads or cuts. */
+/** Length to which the reference pads or cuts a caption, in tokens, [CLS] and [SEP] included. */
 export const MAX_LENGTH = 35;
 
-/** Words whose tokens are remembered: COCO's captions have some 30,000 different ones. */
+/** Words in the cache of tokens: COCO's captions have some 30,000 different words. */
 const CACHED_WORDS = 200_000;
 
 export interface TokenizedBatch {
@@ -31,17 +32,17 @@ export interface TokenizedBatch {
   ids: Int32Array;
   /** (texts, maxLength) 1 for a token, 0 for padding. */
   mask: Int32Array;
-  /** (texts) tokens before the padding. */
+  /** (texts) number of tokens before the padding. */
   lengths: Int32Array;
 }
 
-/** Makes token ids of texts; the vocabulary is read once, by `load`. */
+/** Turns texts into token ids; `load` reads the vocabulary once. */
 export class Tokenizer {
   /** Id of [PAD]. */
   readonly padTokenId = 0;
   /** Id of [DEC], the reference's bos token. */
   readonly bosTokenId = VOCABULARY_SIZE;
-  /** Id of [ENC], which takes the place of [CLS] when image and text are encoded together. */
+  /** Id of [ENC], which replaces [CLS] when image and text are encoded together. */
   readonly encTokenId = VOCABULARY_SIZE + 1;
   readonly clsTokenId: number;
   readonly sepTokenId: number;
@@ -67,7 +68,7 @@ export class Tokenizer {
       vocab,
     });
     this.#ids = new Map(Object.entries(vocab));
-    const idOf = (token: string) => this.#ids.get(token) ?? 0;
+    const idOf = (token: string) => get(this.#ids, token);
     this.#specials = new Map([
       ...['[UNK]', '[SEP]', '[PAD]', '[CLS]', '[MASK]'].map((token): [string, number] => [token, idOf(token)]),
       ['[DEC]', this.bosTokenId],
@@ -79,8 +80,8 @@ export class Tokenizer {
   }
 
   /**
-   * @param options.vocabFile the user's own vocab.txt; else bert-base-uncased's is taken
-   * @throws UserError when the vocabulary cannot be read or is none of this size
+   * @param options.vocabFile the user's own vocab.txt; by default bert-base-uncased's
+   * @throws UserError when the vocabulary cannot be read or has another size
    */
   static load(options: { vocabFile?: string | undefined } = {}): Tokenizer {
     return new Tokenizer(options.vocabFile === undefined ? bertVocabulary() : readVocabulary(options.vocabFile));
@@ -108,7 +109,7 @@ export class Tokenizer {
 
   #encode(text: string, maxLength: number): number[] {
     const ids: number[] = [this.clsTokenId];
-    // Special tokens are recognised inside a word too, and only in capitals: pre_caption's output never has one.
+    // Special tokens are also recognised inside a word, but only in capitals: pre_caption's output never has one.
     const sections = text.includes('[') ? text.split(/(\[(?:UNK|SEP|PAD|CLS|MASK|DEC|ENC)\])/) : [text];
     for (const section of sections) {
       const special = this.#specials.get(section);
@@ -125,7 +126,7 @@ export class Tokenizer {
     return ids;
   }
 
-  /** Ids of what stands between two spaces. Nothing in the pipeline looks across a space, so words can be cached. */
+  /** Ids of a word between two spaces. No step of the pipeline looks across a space, so words can be cached. */
   #encodeWord(word: string): readonly number[] {
     const cached = this.#cache.get(word);
     if (cached !== undefined) return cached;
@@ -140,10 +141,10 @@ export class Tokenizer {
 const IDEOGRAPHS_ABOVE_BMP = /[\u{20000}-\u{2a6df}\u{2a700}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 
 /**
- * Where @huggingface/tokenizers 0.2 differs from Python's BertTokenizer: it keeps unassigned code points (Python drops
- * all of category C), puts spaces around ideographs of the basic plane only, and lowers a final sigma by context
- * (Python's lowers letter by letter). Which code points are assigned depends on the Unicode version of the runtime, in
- * Python as here.
+ * Corrects three differences of @huggingface/tokenizers 0.2 from Python's BertTokenizer: it keeps unassigned code points
+ * (Python drops all of category C), puts spaces only around ideographs of the basic plane, and lowers a final sigma by
+ * context (Python lowers letter by letter). Which code points are assigned depends on the Unicode version of the
+ * runtime, here as in Python.
  */
 function prepare(word: string): string {
   return word

@@ -1,4 +1,4 @@
-// The training set: each row an image and one caption, and which rows show the same image.
+// The training set: one image and one caption for each row, and which rows show the same image.
 import {
   annotationFile,
   type RetrievalSplitOptions,
@@ -6,7 +6,7 @@ import {
   soundRows,
   validateAnnotations,
 } from './annotations.js';
-import { MAX_WORDS, preCaption } from './caption.js';
+import { MAX_WORDS } from './caption.js';
 
 export type TrainingSetOptions = Omit<RetrievalSplitOptions, 'split'>;
 
@@ -17,7 +17,7 @@ export interface TrainingSet {
   images: string[];
   /** Each row's caption after pre_caption. */
   captions: string[];
-  /** (rows) number of each row's image, in order of the first appearance of its image_id. */
+  /** (rows) the number of each row's image, in the order in which the image_ids first appear. */
   idx: Int32Array;
   /** Number of different image_ids. */
   imageCount: number;
@@ -25,7 +25,7 @@ export interface TrainingSet {
 
 /**
  * Reads the rows of the train split.
- * @throws UserError when the file or image_root is absent, or with the first defect of a row and the number of the others
+ * @throws UserError when the file or image_root is absent, or with the first of the file's defects
  */
 export async function loadTrainingSet(options: TrainingSetOptions): Promise<TrainingSet> {
   const { imageRoot, maxWords = MAX_WORDS } = options;
@@ -34,13 +34,12 @@ export async function loadTrainingSet(options: TrainingSetOptions): Promise<Trai
   const { rows } = soundRows(validateAnnotations({ file, imageRoot, split: 'train', maxWords }));
   const numbers = new Map<unknown, number>();
   const idx = new Int32Array(rows.length);
-  const captions: string[] = [];
-  for (const [row, { imageId, captions: own }] of rows.entries()) {
+  for (const [row, { imageId }] of rows.entries()) {
     // As keys of a Python dict: 7 and "7" are different images.
     const number = numbers.get(imageId) ?? numbers.size;
     numbers.set(imageId, number);
     idx[row] = number;
-    captions.push(preCaption(own[0] ?? '', maxWords));
   }
+  const captions = rows.flatMap((row) => row.captions);
   return { file, images: rows.map(({ path }) => path), captions, idx, imageCount: numbers.size };
 }

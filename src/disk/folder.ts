@@ -1,6 +1,6 @@
-// Makes a folder, with a sentence when something is in the way.
+// Makes a folder and writes into it, with a sentence when something is in the way.
 import { existsSync, mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { codeOf, UserError } from '../errors.js';
 import { cannotWrite } from './atomic-file.js';
 
@@ -26,5 +26,16 @@ export function makeFolder(path: string): void {
       `The folder ${path} cannot be made: a part of this path is a file; choose another folder, or move the file.`,
       { cause: error },
     );
+  }
+}
+
+/** Makes `folder` where it is absent and has `write` write its file `name`. @throws UserError when either cannot be done */
+export function intoFolder(folder: string, name: string, write: (path: string) => void): void {
+  const path = join(folder, name);
+  makeFolder(folder);
+  try {
+    write(path);
+  } catch (error) {
+    throw cannotWrite(path, error);
   }
 }

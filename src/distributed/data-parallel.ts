@@ -3,23 +3,40 @@
 // so a Python rank with DistributedDataParallel (broadcast_buffers=False) can train in the same group.
 import { native } from '../torch/native.js';
 import type { Tensor } from '../torch/tensor.js';
-import type { ProcessGroup } from './process-group.js';
 
 const MIB = 2 ** 20;
+
+/** What a process group gives to the exchange of gradients. */
+interface Group {
+  readonly id: number;
+  run<T>(operation: string, body: () => T): T;
+}
+
+/** How the ranks of a run agree on gradients; one rank has nobody to agree with. */
+export interface GradientSync {
+  /** Before a forward pass whose gradients all ranks share. */
+  beforeForward(): void;
+  /** Runs the backward pass. With `average`, each gradient becomes the mean over all ranks. */
+  backward(body: () => void, average: boolean): void;
+  /** Ends the averaging; the parameters stay. */
+  dispose(): void;
+}
+
+export const noSync: GradientSync = { beforeForward: () => {}, backward: (body) => body(), dispose: () => {} };
 
 /**
  * The averaging of the gradients of `parameters`.
  *
- *     const parallel = new DataParallel(parameters, buffers, group);
- *     parallel.beginStep();       // before the forward pass
- *     …                           // forward
- *     parallel.beginBackward();   // after it
- *     loss.backward();            // in one call or several; each parameter's gradient must come exactly once
+ *     const sync = new DataParallel(parameters, buffers, group);
+ *     sync.beforeForward();
+ *     …                                        // forward
+ *     sync.backward(() => loss.backward(), true);   // each parameter's gradient must come exactly once
  *
- * A pass without the two calls adds to this rank's gradients alone, and is averaged with the next one that has them.
+ * A pass without `beforeForward` and `average` adds to this rank's gradients alone; they are averaged with the next pass
+ * that has both.
  */
-export class DataParallel {
-  readonly #group: ProcessGroup;
+export class DataParallel implements GradientSync {
+  readonly #group: Group;
   readonly #reducer: number;
 
   /**
@@ -29,7 +46,7 @@ export class DataParallel {
   constructor(
     parameters: readonly Tensor[],
     buffers: readonly Tensor[],
-    group: ProcessGroup,
+    group: Group,
     options: { bucketMiB?: number } = {},
   ) {
     const handles = (tensors: readonly Tensor[]) => tensors.map(({ handle }) => handle);
@@ -40,23 +57,19 @@ export class DataParallel {
     );
   }
 
-  /** Before a forward pass whose gradients all ranks share. */
-  beginStep(): void {
+  beforeForward(): void {
     this.#group.run('the exchange of buckets', () => native().reducerForward(this.#reducer));
   }
 
-  /** After the forward pass, before the backward pass. */
-  beginBackward(): void {
+  backward(body: () => void, average: boolean): void {
+    if (!average) {
+      body();
+      return;
+    }
     native().reducerBackward(this.#reducer);
-  }
-
-  /** Runs the backward pass, and says so in a sentence when another rank is lost in it. */
-  backward(body: () => void): void {
-    this.beginBackward();
     this.#group.run('the backward pass', body);
   }
 
-  /** Ends the averaging; the parameters stay. */
   dispose(): void {
     native().destroyReducer(this.#reducer);
   }

@@ -1,4 +1,4 @@
-// Starts the ranks of this machine, as torchrun does, and ends them all when one fails or the user asks for it.
+// Starts the ranks of this machine, as torchrun does, and ends all of them when one fails or on a signal.
 import { createServer } from 'node:net';
 import { availableParallelism, constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,38 +7,33 @@ import { LOST_RANK, WAITED } from './failures.js';
 import { DEFAULT_PORT } from './rank.js';
 import {
   type Attempt,
-  failed,
-  isStopped,
+  hasFailed,
+  isSuspended,
   type LaunchOptions,
-  type Started,
+  type RankProcess,
   signalRank,
-  start,
-  wordsOf,
+  startRank,
 } from './rank-process.js';
 
 export type { LaunchOptions } from './rank-process.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** How long to wait for the failure that made another rank lose its connection. */
+/** How long to wait for the failure of the rank to which another one lost its connection. */
 const CAUSE_MS = 1_000;
-/** A signal that comes twice within this time is one: a terminal and npm both send it. */
+/** The same signal twice within this time counts once: a terminal and npm both send it. */
 const SAME_SIGNAL_MS = 1_000;
 
-/** What `--nproc_per_node` means on a machine with `gpus` GPUs. @throws UserError (exit code 2) for gpu without one */
+/** The number of ranks that `--nproc_per_node` asks for. @throws UserError (exit code 2) for gpu without a GPU */
 export function processesPerNode(text: string, gpus: number): number {
   if (text === 'auto') return gpus > 0 ? gpus : availableParallelism();
   if (text === 'cpu') return availableParallelism();
   if (text !== 'gpu') return Number(text);
   if (gpus > 0) return gpus;
-  throw new UserError(
-    '--nproc_per_node gpu needs a GPU, and there is none that LibTorch can use: use a number or cpu.',
-    {
-      exitCode: 2,
-    },
-  );
+  const message = '--nproc_per_node gpu needs a GPU that LibTorch can use, and there is none. Pass a number or cpu.';
+  throw new UserError(message, { exitCode: 2 });
 }
 
-/** A port of this machine that nothing listens on. */
+/** A free port of this machine. */
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject);
@@ -49,76 +44,75 @@ function freePort(): Promise<number> {
   });
 }
 
-/** The failure that is no consequence of another. */
-function causeOf(failures: readonly Started[]): Started | undefined {
-  return failures.find((rank) => !rank.lastLine().includes(LOST_RANK)) ?? failures[0];
+/** The failure that is not a consequence of another. */
+function causeOf(failures: readonly RankProcess[]): RankProcess | undefined {
+  return failures.find((rank) => !rank.lastError().includes(LOST_RANK)) ?? failures[0];
 }
 
-/** Who was still there, and who of them stood still, when the rest of a run was ended. */
-interface Rest {
-  running: readonly Started[];
-  stopped: readonly Started[];
+/** The ranks that were still running, and those of them that were suspended, when a run was ended. */
+interface Remaining {
+  running: readonly RankProcess[];
+  suspended: readonly RankProcess[];
 }
 
-/** The last lines of a run that failed; without a `cause`, some ranks did not end when others had done their work. */
-function describe(cause: Started | undefined, { running, stopped }: Rest): string {
-  const name = ({ rank, child }: Started) => `rank ${rank} (pid ${child.pid ?? 'none'})`;
-  const still = stopped[0];
-  const waited = cause === undefined ? 'the others had done their work' : wordsOf(cause);
-  if (still !== undefined && (cause === undefined || waited.includes(WAITED)))
+/** The last lines of a failed run. Without a `cause`, some ranks did not end after the others had finished. */
+function describeFailure(cause: RankProcess | undefined, { running, suspended: [suspended] }: Remaining): string {
+  const name = ({ rank, child }: RankProcess) => `${rank} (pid ${child.pid ?? 'none'})`;
+  const said = cause === undefined ? 'The other ranks had finished.' : cause.lastError();
+  if (suspended !== undefined && (cause === undefined || said.includes(WAITED)))
     return (
-      `error: ${name(still)} was stopped (by SIGSTOP, or a debugger) and did not go on; all ranks were ended` +
-      `\nerror: first cause, rank ${still.rank}: it stood still when ${waited}`
+      `error: Rank ${name(suspended)} was suspended (SIGSTOP or a debugger); all ranks were terminated.` +
+      `\nerror: First cause, rank ${suspended.rank}: it was suspended. ${said}`
     );
-  if (cause === undefined) return `error: ${running.map(name).join(', ')} did not end when ${waited}, and was ended.`;
-  const others = running.length;
-  const ended = others > 0 ? `; the other ${others === 1 ? 'rank was' : `${others} ranks were`} ended` : '';
+  if (cause === undefined)
+    return `error: The other ranks had finished, but rank ${running.map(name).join(' and rank ')} did not end and had to be terminated.`;
+  const others = running.length === 1 ? 'rank was' : `${running.length} ranks were`;
   const { code, signal } = cause;
-  const how =
-    signal === null
-      ? code === null
-        ? 'did not start'
-        : `ended with exit code ${code}`
-      : `was killed by ${signal}${signal === 'SIGKILL' ? ' (the kernel does that when memory is short)' : ''}`;
-  return `error: ${name(cause)} ${how}${ended}${waited === '' ? '.' : `\nerror: first cause, rank ${cause.rank}: ${waited}`}`;
+  const end = code === null ? 'did not start' : `ended with exit code ${code}`;
+  const killed = `was killed by ${signal}${signal === 'SIGKILL' ? ' (the kernel does that when memory is short)' : ''}`;
+  return (
+    `error: Rank ${name(cause)} ${signal === null ? end : killed}` +
+    `${running.length > 0 ? `; the other ${others} terminated.` : '.'}` +
+    `${said === '' ? '' : `\nerror: First cause, rank ${cause.rank}: ${said}`}`
+  );
 }
 
-/** What the user asked for by a signal, over all attempts. */
-interface Asked {
+/** The signal that the user sent, over all attempts. */
+interface UserSignal {
   signal: NodeJS.Signals | undefined;
 }
 
 /** Runs all ranks once. @returns 0, or the first failure's exit code after all have ended */
-async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, asked: Asked): Promise<number> {
+async function runRanks(options: LaunchOptions, again: Omit<Attempt, 'port'>, user: UserSignal): Promise<number> {
   const { nproc, nnodes = 1, graceMs = 30_000 } = options;
   const port = options.masterPort ?? (nnodes > 1 ? DEFAULT_PORT : await freePort());
-  const ranks = Array.from({ length: nproc }, (_, localRank) => start(options, localRank, { port, ...again }));
-  const failures: Started[] = [];
-  let rest: Rest | undefined; // undefined while all is well
+  const ranks = Array.from({ length: nproc }, (_, localRank) => startRank(options, localRank, { port, ...again }));
+  const failures: RankProcess[] = [];
+  let remaining: Remaining | undefined; // undefined as long as no rank has failed
   let killer: NodeJS.Timeout | undefined;
   const killAll = () => {
     for (const rank of ranks) if (rank.running) signalRank(rank, 'SIGKILL');
   };
-  const end = (signal: NodeJS.Signals) => {
+  const endAll = (signal: NodeJS.Signals) => {
     for (const rank of ranks)
       if (rank.running) {
         signalRank(rank, signal);
-        signalRank(rank, 'SIGCONT'); // one that is stopped could not end
+        signalRank(rank, 'SIGCONT'); // a suspended rank could not end
       }
     killer ??= setTimeout(killAll, graceMs);
   };
-  const endRest = () => {
+  const endRemaining = () => {
     const running = ranks.filter((rank) => rank.running);
-    if (running.length === 0 && failures.length === 0) return; // all have done their work
-    rest = { running, stopped: running.filter(isStopped) };
-    end('SIGTERM');
+    if (running.length === 0 && failures.length === 0) return; // all have finished
+    remaining = { running, suspended: running.filter(isSuspended) };
+    endAll('SIGTERM');
   };
   let last = 0;
   const onSignal = (signal: NodeJS.Signals) => {
-    if (asked.signal === signal && Date.now() - last < SAME_SIGNAL_MS) return;
+    if (user.signal === signal && Date.now() - last < SAME_SIGNAL_MS) return;
     last = Date.now();
-    asked.signal ??= signal;
-    end(signal);
+    user.signal ??= signal;
+    endAll(signal);
   };
   for (const signal of SIGNALS) process.on(signal, onSignal);
   process.on('exit', killAll);
@@ -128,15 +122,15 @@ async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, ask
     ranks.map(async (rank) => {
       await rank.ended;
       if (killer !== undefined) return;
-      if (!failed(rank)) {
-        lagging ??= setTimeout(endRest, graceMs);
+      if (!hasFailed(rank)) {
+        lagging ??= setTimeout(endRemaining, graceMs);
         return;
       }
       failures.push(rank);
-      // A rank that lost its peer is a consequence: the peer's own failure is about to be seen.
+      // A rank that lost its peer is a consequence: the peer's own failure will be seen soon.
       ending ??= (async () => {
-        if (rank.lastLine().includes(LOST_RANK)) await sleep(CAUSE_MS);
-        endRest();
+        if (rank.lastError().includes(LOST_RANK)) await sleep(CAUSE_MS);
+        endRemaining();
       })();
     }),
   );
@@ -145,27 +139,27 @@ async function attempt(options: LaunchOptions, again: Omit<Attempt, 'port'>, ask
   clearTimeout(killer);
   process.off('exit', killAll);
   for (const signal of SIGNALS) process.off(signal, onSignal);
-  if (asked.signal !== undefined)
-    return ranks.every(({ code }) => code === 0) ? 0 : 128 + constants.signals[asked.signal];
-  if (rest === undefined) return 0;
+  if (user.signal !== undefined)
+    return ranks.every(({ code }) => code === 0) ? 0 : 128 + constants.signals[user.signal];
+  if (remaining === undefined) return 0;
   const cause = causeOf(failures);
-  console.error(describe(cause, rest));
+  console.error(describeFailure(cause, remaining));
   return cause?.code === 2 ? 2 : 1;
 }
 
 /**
- * Runs `nproc` ranks of `node …argv` with the environment that torchrun gives, and waits for all of them. None is left
- * when it returns; when the launcher itself is killed, the ranks end as well (see endWithLauncher).
- * @returns the exit code of the command: 0; 1 after a failure, whose rank, pid and last line are printed (2 where that
- * rank found wrong usage); 130, 143 … after a signal
+ * Runs `nproc` ranks of `node …argv` with torchrun's environment, and waits until all have ended. If the launcher itself
+ * is killed, the ranks end as well (see endWithLauncher).
+ * @returns the exit code of the command: 0; 1 after a failure, whose rank, pid and last error are printed (2 if that rank
+ * was used wrongly); 130, 143 … after a signal
  */
 export async function launch(options: LaunchOptions): Promise<number> {
   const { maxRestarts = 0 } = options;
-  const asked: Asked = { signal: undefined };
+  const user: UserSignal = { signal: undefined };
   const launchedAt = Date.now();
   for (let restarts = 0; ; restarts++) {
-    const code = await attempt(options, { restarts, launchedAt }, asked);
-    if (code === 0 || code === 2 || asked.signal !== undefined || restarts >= maxRestarts) return code;
+    const code = await runRanks(options, { restarts, launchedAt }, user);
+    if (code === 0 || code === 2 || user.signal !== undefined || restarts >= maxRestarts) return code;
     console.error(`Starting the ranks again (${restarts + 1} of at most ${maxRestarts} restarts).`);
   }
 }

@@ -1,33 +1,32 @@
-// Passing on what a child prints, line by line.
+// Forwards what a child process prints, line by line.
 import type { Readable, Writable } from 'node:stream';
 
-/** What Node prints after an error that nobody caught says where, not what. */
+/** The lines that Node prints around an uncaught error: a stack, a caret, its version. */
 const TRACE = /^\s*at |^Node\.js v\d|^\s*\^+\s*$/;
 
 /**
- * Copies the lines of `from` to `to`, each after `mark`; without a mark as they come, so that a progress bar moves.
- * @returns a function that gives the last line so far that says something: the last `error: …`, else the last one
- * that is no part of a stack
+ * Copies the lines of `from` to `to`, each after `prefix`; with an empty prefix unbuffered, so that a progress bar moves.
+ * @returns a function that gives the last error so far: the last line `error: …`, else the last one outside a stack
  */
-export function passLines(from: Readable, to: Writable, mark: string): () => string {
+export function forwardLines(from: Readable, to: Writable, prefix: string): () => string {
   let partial = '';
   let last = '';
   let error = '';
-  const note = (line: string) => {
+  const forward = (line: string) => {
     const text = line.slice(line.lastIndexOf('\r') + 1).trimEnd();
     if (text.startsWith('error: ')) error = text;
     else if (text !== '' && !TRACE.test(text)) last = text;
-    if (mark !== '') to.write(`${mark}${line}\n`);
+    if (prefix !== '') to.write(`${prefix}${line}\n`);
   };
   from.setEncoding('utf8');
   from.on('data', (text: string) => {
-    if (mark === '') to.write(text);
-    const lines = (partial + text).split('\n');
-    partial = lines.pop() ?? '';
-    for (const line of lines) note(line);
+    if (prefix === '') to.write(text);
+    const end = text.lastIndexOf('\n');
+    if (end >= 0) for (const line of (partial + text.slice(0, end)).split('\n')) forward(line);
+    partial = end >= 0 ? text.slice(end + 1) : partial + text;
   });
   from.on('end', () => {
-    if (partial !== '') note(partial);
+    if (partial !== '') forward(partial);
     partial = '';
   });
   return () => error || last;

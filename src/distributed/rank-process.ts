@@ -1,52 +1,52 @@
-// One rank's process: the environment it gets, what it prints, how it ended, and signals for it and all that it started.
+// The process of one rank: its environment, its output, its end, and signals to it and everything that it started.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { passLines } from './lines.js';
+import { forwardLines } from './lines.js';
 import { LAUNCHED_AT } from './rank.js';
 
 export interface LaunchOptions {
   /** Ranks on this machine. */
   nproc: number;
-  /** What Node runs in each: a script and its arguments. */
+  /** Node's arguments in each rank: a script and the script's arguments. */
   argv: readonly string[];
   nnodes?: number;
-  /** Number of this machine, from 0. */
+  /** Number of this machine, counted from 0. */
   nodeRank?: number;
   masterAddr?: string;
-  /** When left out, a free one on a single machine and 29500 on several. */
+  /** By default a free port on a single machine, and 29500 on several. */
   masterPort?: number;
-  /** How often all ranks of this machine are started again after a failure. */
+  /** How often all ranks of this machine are restarted after a failure. */
   maxRestarts?: number;
   env?: NodeJS.ProcessEnv;
   /**
-   * How long ranks have to end by themselves: after SIGTERM or the user's signal, before SIGKILL; and after the first
-   * that has done its work, which ends only when the others have, or when it has waited for them in vain.
+   * How long ranks may take to end by themselves: after SIGTERM or the user's signal, before SIGKILL; and after the first
+   * rank has finished, which it does together with the others or after it has waited for them.
    */
   graceMs?: number;
 }
 
-/** How long to wait for the last lines of a rank that has ended. */
+/** How long to wait for the last output of a rank that has ended. */
 const PIPE_MS = 2_000;
 
 /** A rank's process. */
-export interface Started {
+export interface RankProcess {
   rank: number;
   child: ChildProcess;
   ended: Promise<void>;
   running: boolean;
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** The last line on stderr that says something. */
-  lastLine: () => string;
+  /** The last error that it printed to stderr. */
+  lastError: () => string;
 }
 
-/** One of the times that all ranks of this machine are started. */
+/** One start of all ranks of this machine. */
 export interface Attempt {
   port: number;
-  /** How often they were started before. */
+  /** How often the ranks were started before. */
   restarts: number;
-  /** When they were started first, in milliseconds since 1970. */
+  /** When the ranks were first started, in milliseconds since 1970. */
   launchedAt: number;
 }
 
@@ -58,7 +58,7 @@ function environment(
   const { nproc, nnodes = 1, nodeRank = 0, masterAddr = '127.0.0.1', maxRestarts = 0 } = options;
   const { TORCHELASTIC_USE_AGENT_STORE: _agent, ...surrounding } = options.env ?? process.env;
   return {
-    // One thread a rank, as torchrun has it: more would fight for the cores. libuv's pool reads files and decodes.
+    // One thread a rank, as in torchrun: more would compete for the cores. libuv's pool reads files and decodes images.
     ...(nproc > 1 ? { OMP_NUM_THREADS: '1' } : {}),
     UV_THREADPOOL_SIZE: String(Math.max(4, Math.ceil(availableParallelism() / nproc))),
     ...surrounding,
@@ -77,38 +77,38 @@ function environment(
 }
 
 /** Starts rank `nodeRank · nproc + localRank`. */
-export function start(options: LaunchOptions, localRank: number, attempt: Attempt): Started {
+export function startRank(options: LaunchOptions, localRank: number, attempt: Attempt): RankProcess {
   const env = environment(options, localRank, attempt);
   const rank = Number(env.RANK);
-  // A process group of its own: what a rank starts ends with it, and Ctrl-C comes once, from the launcher.
+  // In a process group of its own: what a rank starts ends with it, and only the launcher passes Ctrl-C on.
   const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
     env,
     detached: true,
     stdio: ['ignore', rank === 0 ? 'inherit' : 'pipe', 'pipe'],
   });
-  // Rank 0 is the run's voice; what others print goes to stderr, marked.
-  const mark = rank === 0 ? '' : `[rank ${rank}] `;
-  if (child.stdout) passLines(child.stdout, process.stderr, mark);
-  const lastLine = child.stderr ? passLines(child.stderr, process.stderr, mark) : () => '';
-  const started: Started = {
+  // Only rank 0 prints to stdout; the output of the others goes to stderr with a prefix.
+  const prefix = rank === 0 ? '' : `[rank ${rank}] `;
+  if (child.stdout) forwardLines(child.stdout, process.stderr, prefix);
+  const lastError = child.stderr ? forwardLines(child.stderr, process.stderr, prefix) : () => '';
+  const started: RankProcess = {
     rank,
     child,
     running: true,
     code: null,
     signal: null,
-    lastLine,
+    lastError: () => lastError().replace(/^error: /, ''),
     ended: new Promise((resolve) => {
       child.on('error', (error) => {
         if (child.pid !== undefined) return;
         started.running = false;
-        started.lastLine = () => `it could not be started: ${error.message}`;
+        started.lastError = () => `it could not be started: ${error.message}`;
         resolve();
       });
       child.on('exit', (code, signal) => {
         started.running = false;
         started.code = code;
         started.signal = signal;
-        // Its last lines are still in the pipe; what it started may hold that open for ever.
+        // Its last output is still in the pipe, which a process that it started may keep open for ever.
         signalRank(started, 'SIGKILL');
         child.once('close', () => resolve());
         setTimeout(resolve, PIPE_MS).unref();
@@ -118,20 +118,20 @@ export function start(options: LaunchOptions, localRank: number, attempt: Attemp
   return started;
 }
 
-/** Sends `signal` to a rank and to all that it started. */
-export function signalRank({ child }: Started, signal: NodeJS.Signals): void {
+/** Sends `signal` to a rank and to everything that it started. */
+export function signalRank({ child }: RankProcess, signal: NodeJS.Signals): void {
   if (child.pid === undefined) return;
   try {
     process.kill(-child.pid, signal);
   } catch {
-    // It has ended.
+    // It has ended already.
   }
 }
 
-export const failed = (rank: Started) => !rank.running && rank.code !== 0;
+export const hasFailed = ({ running, code }: RankProcess) => !running && code !== 0;
 
-/** Whether a rank stands still: SIGSTOP, or a debugger. */
-export function isStopped({ child, running }: Started): boolean {
+/** Whether a rank is suspended, by SIGSTOP or a debugger. */
+export function isSuspended({ child, running }: RankProcess): boolean {
   if (!running || child.pid === undefined) return false;
   try {
     return /\) [Tt] /.test(readFileSync(`/proc/${child.pid}/stat`, 'latin1'));
@@ -139,6 +139,3 @@ export function isStopped({ child, running }: Started): boolean {
     return false;
   }
 }
-
-/** What a rank said last. */
-export const wordsOf = (rank: Started) => rank.lastLine().replace(/^error: /, '');

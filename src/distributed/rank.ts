@@ -1,16 +1,16 @@
-// Which process of how many this one is: from the variables that torchrun, our launcher or Slurm set.
+// Reads from the environment which rank this process is, as torchrun, our launcher or Slurm set it.
 import { UserError } from '../errors.js';
 
-/** A process's place among its kind. */
+/** Which process of a run this is, and where the ranks meet. */
 export interface Rank {
-  /** Number of this process among all, from 0. */
+  /** Number of this process among all, counted from 0. */
   rank: number;
   worldSize: number;
-  /** Number among those of this machine: which of its GPUs is this process's, modulo their number. */
+  /** Number among those of this machine: modulo the number of GPUs, it is the GPU of this process. */
   localRank: number;
   masterAddr: string;
   masterPort: number;
-  /** Whether torchrun's agent holds the store: then every rank, 0 too, is its client. */
+  /** Whether torchrun's agent holds the store: then every rank is its client, rank 0 included. */
   agentStore: boolean;
   /** How often the ranks were started before. */
   restarts: number;
@@ -18,68 +18,67 @@ export interface Rank {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** torch.distributed's port where none is given. */
+/** torch.distributed's default port. */
 export const DEFAULT_PORT = 29500;
 
-/** The variable in which our launcher says when it started its ranks first, in milliseconds since 1970. */
+/** The variable in which our launcher says when it first started its ranks, in milliseconds since 1970. */
 export const LAUNCHED_AT = 'BLIP_LAUNCHED_AT';
 
-/** When our launcher started these ranks first, where it has started them again after a failure; else undefined. */
+/** When our launcher first started these ranks, if it has restarted them after a failure; else undefined. */
 export function restartedSince(env: Environment): number | undefined {
-  return (whole(env, 'TORCHELASTIC_RESTART_COUNT') ?? 0) > 0
-    ? whole(env, LAUNCHED_AT, 0, Number.MAX_SAFE_INTEGER)
+  return (wholeNumber(env, 'TORCHELASTIC_RESTART_COUNT') ?? 0) > 0
+    ? wholeNumber(env, LAUNCHED_AT, 0, Number.MAX_SAFE_INTEGER)
     : undefined;
 }
 
 /** The first host of Slurm's list, `node[03-05,9],gpu1` for instance: node03. */
 export function firstSlurmHost(list: string): string {
-  const [, name = '', ranges, tail = ''] = /^([^,[]*)(?:\[([^\]]*)\])?([^,[]*)/.exec(list.trim()) ?? [];
-  return ranges === undefined ? name : `${name}${/^\d*/.exec(ranges)?.[0] ?? ''}${tail}`;
+  return list.trim().replace(/^([^,[]*)(?:\[(\d*)[^\]]*\])?([^,[]*).*$/s, '$1$2$3');
 }
 
-function whole(env: Environment, name: string, least = 0, most = 2 ** 31 - 1): number | undefined {
+function wholeNumber(env: Environment, name: string, least = 0, most = 2 ** 31 - 1): number | undefined {
   const text = env[name];
   if (text === undefined || text === '') return undefined;
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= least && value <= most) return value;
   throw new UserError(
-    `Expected a whole number from ${least}${most < 2 ** 31 - 1 ? ` to ${most}` : ''} in the environment variable ${name} but received '${text}': unset it, or start with torchrun or --nproc_per_node.`,
+    `Expected a whole number from ${least}${most < 2 ** 31 - 1 ? ` to ${most}` : ''} in the environment variable ${name} but received '${text}'. Unset it, or start with torchrun or --nproc_per_node.`,
     { exitCode: 2 },
   );
 }
 
 /**
- * This process's place, or undefined when the environment names none (a process of its own). RANK with WORLD_SIZE
- * comes first, as in the reference, then SLURM_PROCID; the size is then `fallback.worldSize` (the flag `--world_size`)
- * where it is over 1, else Slurm's number of tasks.
- * @throws UserError (exit code 2) for a variable that is no number, and a rank that is not below the size
+ * This process's rank, or undefined when the environment names none: a run of one process. RANK with WORLD_SIZE comes
+ * first, as in the reference, then SLURM_PROCID; the size is then `fallback.worldSize` (the flag `--world_size`) if that
+ * is over 1, else Slurm's number of tasks.
+ * @throws UserError (exit code 2) for a variable that is not a number, and for a rank that is not below the size
  */
 export function rankFromEnvironment(env: Environment, fallback: { worldSize?: number } = {}): Rank | undefined {
-  const direct = whole(env, 'RANK');
-  const size = whole(env, 'WORLD_SIZE', 1);
+  const direct = wholeNumber(env, 'RANK');
+  const size = wholeNumber(env, 'WORLD_SIZE', 1);
   const torch = direct !== undefined && size !== undefined;
-  const slurm = whole(env, 'SLURM_PROCID');
+  const slurm = wholeNumber(env, 'SLURM_PROCID');
   const rank = torch ? direct : slurm;
   if (rank === undefined) return undefined;
   const flag = fallback.worldSize ?? 1;
-  const tasks = whole(env, 'SLURM_STEP_NUM_TASKS', 1) ?? whole(env, 'SLURM_NTASKS', 1) ?? 1;
+  const tasks = wholeNumber(env, 'SLURM_STEP_NUM_TASKS', 1) ?? wholeNumber(env, 'SLURM_NTASKS', 1) ?? 1;
   const worldSize = torch ? size : flag > 1 ? flag : tasks;
   if (rank >= worldSize)
     throw new UserError(
-      `${torch ? 'RANK' : 'SLURM_PROCID'} is ${rank} but there are only ${worldSize} processes (${torch ? 'WORLD_SIZE' : '--world_size or SLURM_NTASKS'}): ranks count from 0.`,
+      `${torch ? 'RANK' : 'SLURM_PROCID'} is ${rank} but there are only ${worldSize} processes (${torch ? 'WORLD_SIZE' : '--world_size or SLURM_NTASKS'}). Ranks count from 0: correct one of the two.`,
       { exitCode: 2 },
     );
   const hosts = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
   const slurmHost = torch || hosts === undefined ? undefined : firstSlurmHost(hosts);
-  // Jobs of one machine must not meet each other: the job's number spreads them over the ports.
-  const job = torch ? undefined : whole(env, 'SLURM_JOB_ID');
+  // Jobs on one machine must not meet each other: the job's number spreads them over the ports.
+  const job = torch ? undefined : wholeNumber(env, 'SLURM_JOB_ID');
   return {
     rank,
     worldSize,
-    localRank: whole(env, 'LOCAL_RANK') ?? whole(env, 'SLURM_LOCALID') ?? rank,
+    localRank: wholeNumber(env, 'LOCAL_RANK') ?? wholeNumber(env, 'SLURM_LOCALID') ?? rank,
     masterAddr: env.MASTER_ADDR || slurmHost || '127.0.0.1',
-    masterPort: whole(env, 'MASTER_PORT', 1, 65535) ?? (job === undefined ? DEFAULT_PORT : 20000 + (job % 10000)),
+    masterPort: wholeNumber(env, 'MASTER_PORT', 1, 65535) ?? (job === undefined ? DEFAULT_PORT : 20000 + (job % 10000)),
     agentStore: env.TORCHELASTIC_USE_AGENT_STORE === 'True',
-    restarts: whole(env, 'TORCHELASTIC_RESTART_COUNT') ?? 0,
+    restarts: wholeNumber(env, 'TORCHELASTIC_RESTART_COUNT') ?? 0,
   };
 }

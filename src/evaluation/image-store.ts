@@ -1,18 +1,14 @@
 // Image tokens between the two passes over the images: kept while a budget lasts, encoded again beyond it.
 // Shapes: N images, P pixels a side, L tokens of width V, E feature width.
-import { UserError } from '../errors.js';
+import type { ImageBatch } from '../data/loader/loader.js';
+import { at, UserError } from '../errors.js';
+import type { LoopLog } from '../logging/metric-logger.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { normalizeImages } from '../model/normalize-images.js';
+import { range } from '../model/offsets.js';
 import { DTYPES } from '../torch/dtype.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
-
-/** Decoded images in order: `count` of them, as uint8 (count, P, P, 3) in `data` until `release` is called. */
-export interface ImageBatch {
-  count: number;
-  data: Uint8Array;
-  release(): void;
-}
 
 /** One pass over the images of a split. `next` blocks until a batch is there; null at the end. */
 export interface ImagePass {
@@ -26,37 +22,28 @@ export interface ImageSource {
   open(images: Int32Array): ImagePass;
 }
 
-/** Called when input is ready and when images are done: what a progress line is made of. */
-export interface LoopLog {
-  dataReady(): void;
-  step(count?: number): void;
-  end(): void;
-  abort(): void;
-}
-
-/** The batches of a pass over `images` as pixels, each with its first image's place in that list. */
+/** The batches of a pass over `images`: their numbers, and their pixels (B, P, P, 3). */
 function* pixelBatches(
   model: BlipRetrieval,
   source: ImageSource,
   images: Int32Array,
-): Generator<[place: number, pixels: Tensor]> {
+): Generator<[numbers: Int32Array, pixels: Tensor]> {
   if (images.length === 0) return;
   const size = model.architecture.vision.imageSize;
   const pass = source.open(images);
   try {
-    let place = 0;
+    let done = 0;
     for (let batch = pass.next(); batch !== null; batch = pass.next()) {
-      const bytes = batch.data.subarray(0, batch.count * size * size * 3);
-      const pixels = ops.fromBytes(bytes, 'uint8', [batch.count, size, size, 3]);
+      const pixels = ops.fromBytes(batch.data, 'uint8', [batch.count, size, size, 3]);
       const { count } = batch;
       batch.release(); // fromBytes has copied: the workers may fill the slot again
-      yield [place, pixels];
+      yield [images.subarray(done, done + count), pixels];
       pixels.dispose();
-      place += count;
+      done += count;
     }
-    if (place !== images.length)
+    if (done !== images.length)
       throw new UserError(
-        `the image loader gave ${place} of ${images.length} images; run check-data to find the bad ones`,
+        `The image loader delivered ${done} of ${images.length} images. Run check-data to find the bad ones.`,
       );
   } finally {
     void pass.close();
@@ -74,7 +61,6 @@ export class ImageStore {
     readonly model: BlipRetrieval,
     readonly source: ImageSource,
     readonly first: number,
-    readonly end: number,
     features: Tensor,
     kept: Tensor[],
   ) {
@@ -84,7 +70,7 @@ export class ImageStore {
   }
 
   /**
-   * Encodes the images of `range` (all, when left out), keeping tokens while they fit into `budget` bytes. Waits for the
+   * Encodes the images within `bounds` (all by default), keeping tokens while they fit into `budget` bytes. Waits for the
    * device once a batch.
    */
   static encode(
@@ -92,25 +78,24 @@ export class ImageStore {
     source: ImageSource,
     budget: number,
     log: LoopLog,
-    range: readonly [first: number, end: number] = [0, source.count],
+    bounds: readonly [first: number, end: number] = [0, source.count],
   ): ImageStore {
-    const [begin, end] = range;
+    const [first, end] = bounds;
     const kept: Tensor[] = [];
     const features: Tensor[] = [];
     let left = budget;
     try {
-      const images = Int32Array.from({ length: end - begin }, (_, i) => begin + i);
-      for (const [, pixels] of pixelBatches(model, source, images)) {
+      for (const [numbers, pixels] of pixelBatches(model, source, range(first, end))) {
         log.dataReady();
         scope(() => {
           const encoded = model.encodeImages(normalizeImages(pixels, model.device));
           features.push(keep(encoded.features));
           const bytes = encoded.embeds.numel * DTYPES[encoded.embeds.dtype].bytes;
-          // Kept images are the first ones without a gap: what does not fit ends it, whatever comes after.
+          // Kept images are the first ones without a gap: the first that does not fit is the end.
           if (bytes <= left) kept.push(keep(encoded.embeds));
           left = bytes <= left ? left - bytes : 0;
         });
-        log.step(pixels.size(0));
+        log.step(numbers.length);
       }
     } catch (error) {
       log.abort();
@@ -121,7 +106,7 @@ export class ImageStore {
     const none = () => ops.zeros([0, model.architecture.embedDim], { device: model.device });
     const all = keep(features.length === 0 ? none() : ops.cat(features));
     for (const batch of features) batch.dispose();
-    return new ImageStore(model, source, begin, end, all, kept);
+    return new ImageStore(model, source, first, all, kept);
   }
 
   /** How many of the first images have their tokens kept; others are encoded a second time by `tokens`. */
@@ -130,8 +115,8 @@ export class ImageStore {
   }
 
   /**
-   * The tokens (L, V) of `images`, any of the split: those that are kept first, then the others, which are encoded for
-   * it. Each is valid until the next is asked for.
+   * The tokens (L, V) of `images`, any of the split: first those that are kept, then the others, which are encoded now.
+   * Each tensor is valid until the next is asked for.
    */
   *tokens(images: Int32Array): Generator<[image: number, embeds: Tensor]> {
     const others = new Set(images);
@@ -143,13 +128,12 @@ export class ImageStore {
         yield [image, embeds];
         embeds.dispose();
       }
-    const rest = Int32Array.from(others);
-    for (const [place, pixels] of pixelBatches(this.model, this.source, rest)) {
+    for (const [numbers, pixels] of pixelBatches(this.model, this.source, Int32Array.from(others))) {
       const batch = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
       batch.features.dispose();
       for (let b = 0; b < batch.embeds.size(0); b++) {
         const embeds = ops.select(batch.embeds, 0, b);
-        yield [rest[place + b] ?? 0, embeds];
+        yield [at(numbers, b), embeds];
         embeds.dispose();
       }
       batch.embeds.dispose();

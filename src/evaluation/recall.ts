@@ -90,8 +90,8 @@ function bestRank(row: Float32Array, targets: readonly number[]): number {
   }
   if (best < 0) return Number.POSITIVE_INFINITY;
   let before = 0;
-  for (let i = 0; i < best; i++) if ((row[i] ?? 0) > bestScore) before++;
-  for (let i = best + 1; i < row.length; i++) if ((row[i] ?? 0) >= bestScore) before++;
+  for (let i = 0; i < best; i++) if ((row[i] as number) > bestScore) before++;
+  for (let i = best + 1; i < row.length; i++) if ((row[i] as number) >= bestScore) before++;
   return before;
 }
 
@@ -115,4 +115,39 @@ function checkNumbers(direction: string, row: Float32Array, index: number): void
   throw new UserError(
     `The ${direction} score in row ${index}, column ${column} is not a number (NaN): the checkpoint holds non-finite weights, or the precision overflowed; look at it with \`inspect --stats\` and try --precision fp32.`,
   );
+}
+
+/** Recalls in percent that scores drawn at random would give. */
+export interface ChanceLevel {
+  /** Texts for an image, at 1, 5, 10. */
+  text: [number, number, number];
+  /** Images for a text, at 1, 5, 10. */
+  image: [number, number, number];
+}
+
+/**
+ * The level of chance of a split, in percent. For an image with c of T texts, k random texts miss them all with
+ * probability C(T-c, k) / C(T, k); for a text, k of N images hold its own with probability k / N.
+ *
+ * @param img2txt (images) the texts of each image
+ * @param texts number of texts T
+ */
+export function chanceLevel(img2txt: readonly (readonly number[])[], texts: number): ChanceLevel {
+  const images = img2txt.length;
+  const textChance = (k: number) => {
+    const hits = img2txt.map((captions) => {
+      let miss = 1;
+      // C(T-c, k) / C(T, k) as a product over the k draws, which neither overflows nor cancels.
+      for (let draw = 0; draw < Math.min(k, texts); draw++) {
+        miss *= Math.max(0, texts - captions.length - draw) / (texts - draw);
+      }
+      return 1 - miss;
+    });
+    return (100 * hits.reduce((sum, hit) => sum + hit, 0)) / Math.max(1, images);
+  };
+  const imageChance = (k: number) => (100 * Math.min(k, images)) / Math.max(1, images);
+  return {
+    text: [textChance(1), textChance(5), textChance(10)],
+    image: [imageChance(1), imageChance(5), imageChance(10)],
+  };
 }

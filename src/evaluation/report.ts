@@ -1,46 +1,8 @@
-// What an evaluation leaves behind: the table on the terminal, evaluate.txt and config.yaml in the output folder.
-import { appendFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { toPythonYaml } from '../config/yaml.js';
-import { cannotWrite } from '../disk/atomic-file.js';
-import { makeFolder } from '../disk/folder.js';
+// What an evaluation leaves behind: the table on the terminal, evaluate.txt in the output folder.
+import { appendFileSync } from 'node:fs';
+import { intoFolder } from '../disk/folder.js';
 import { pythonJson } from '../logging/python-format.js';
-import type { RetrievalMetrics } from './recall.js';
-
-/** Recalls in percent that scores drawn at random would give. */
-export interface ChanceLevel {
-  /** Texts for an image, at 1, 5, 10. */
-  text: [number, number, number];
-  /** Images for a text, at 1, 5, 10. */
-  image: [number, number, number];
-}
-
-/**
- * The level of chance of a split, in percent. For an image with c of T texts, k random texts miss them all with
- * probability C(T-c, k) / C(T, k); for a text, k of N images hold its own with probability k / N.
- *
- * @param img2txt (images) the texts of each image
- * @param texts number of texts T
- */
-export function chanceLevel(img2txt: readonly (readonly number[])[], texts: number): ChanceLevel {
-  const images = img2txt.length;
-  const textChance = (k: number) => {
-    const hits = img2txt.map((captions) => {
-      let miss = 1;
-      // C(T-c, k) / C(T, k) as a product over the k draws, which neither overflows nor cancels.
-      for (let draw = 0; draw < Math.min(k, texts); draw++) {
-        miss *= Math.max(0, texts - captions.length - draw) / (texts - draw);
-      }
-      return 1 - miss;
-    });
-    return (100 * hits.reduce((sum, hit) => sum + hit, 0)) / Math.max(1, images);
-  };
-  const imageChance = (k: number) => (100 * Math.min(k, images)) / Math.max(1, images);
-  return {
-    text: [textChance(1), textChance(5), textChance(10)],
-    image: [imageChance(1), imageChance(5), imageChance(10)],
-  };
-}
+import type { ChanceLevel, RetrievalMetrics } from './recall.js';
 
 /** One split of the table. */
 export interface SplitReport {
@@ -85,23 +47,4 @@ export function evaluationLine(val: RetrievalMetrics, test: RetrievalMetrics): s
  */
 export function appendEvaluation(outputDir: string, val: RetrievalMetrics, test: RetrievalMetrics): void {
   intoFolder(outputDir, 'evaluate.txt', (path) => appendFileSync(path, `${evaluationLine(val, test)}\n`));
-}
-
-/**
- * Writes `outputDir`/config.yaml: the resolved config, keys sorted, readable by any YAML library.
- * @param raw the mapping as the file and the overrides give it (`RetrievalConfig.raw`)
- * @throws UserError when the folder cannot be made or written, or the disk is full
- */
-export function writeConfig(outputDir: string, raw: Readonly<Record<string, unknown>>): void {
-  intoFolder(outputDir, 'config.yaml', (path) => writeFileSync(path, toPythonYaml(raw)));
-}
-
-function intoFolder(folder: string, name: string, write: (path: string) => void): void {
-  const path = join(folder, name);
-  makeFolder(folder);
-  try {
-    write(path);
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
 }

@@ -1,12 +1,15 @@
 // Re-ranking, image by image: an image's keys and values once, all texts that meet it as one packed batch, each pair once.
+import { oneRank, type Ranks } from '../distributed/ranks.js';
+import { at } from '../errors.js';
+import type { LoopLog } from '../logging/metric-logger.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { tokenChunks } from '../model/packed-texts.js';
 import type { KeysValues } from '../model/text-encoder.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Candidates, ImagePairs } from './candidates.js';
-import type { ImageStore, LoopLog } from './image-store.js';
+import type { ImageStore } from './image-store.js';
 import { type ScoreRows, scoreRows } from './scores.js';
 import type { TextStore } from './text-store.js';
-import { tokenChunks } from './unique-texts.js';
 
 /** Scores of both directions: ITM logit plus similarity for candidates, -100 elsewhere. */
 export interface SplitScores {
@@ -17,90 +20,100 @@ export interface SplitScores {
 }
 
 /** ITM logits of one image's texts, still on the device. */
-interface Pending {
+interface PendingLogits {
   image: number;
   texts: Int32Array;
   logits: Tensor[]; // (n, 2) each, in the order of `texts`
 }
 
-/** One image against its texts, in chunks of `tokenBudget` tokens. Nothing here waits for the device. */
+/** One image against `texts`, in chunks of `tokenBudget` tokens. Nothing here waits for the device. */
 function matchImage(
   model: BlipRetrieval,
   store: TextStore,
   embeds: Tensor,
-  list: Int32Array,
+  texts: Int32Array,
   tokenBudget: number,
 ): Tensor[] {
   return scope(() => {
     const image: KeysValues[] = model.imageKeysValues(embeds);
-    const starts = new Int32Array(list.length + 1);
-    list.forEach((text, i) => {
-      starts[i + 1] = (starts[i] ?? 0) + (store.texts.lengths[text] ?? 0);
-    });
-    return Array.from(tokenChunks(starts, tokenBudget), ([from, to]) =>
+    const lengths = texts.map((text) => at(store.unique.lengths, text));
+    return Array.from(tokenChunks(lengths, tokenBudget), ([first, end]) =>
       scope(() => {
-        const { stem, packing } = store.batch(list.subarray(from, to));
+        const { stem, packing } = store.batch(texts.subarray(first, end));
         return model.matchLogits(stem, packing, image);
       }),
     );
   });
 }
 
-/** Puts one image's logits into the slots of both directions. Waits for the device. */
-function settle(
-  { image, texts, logits }: Pending,
-  candidates: Candidates,
-  pairs: ImagePairs,
-  logitOf: Float32Array,
-  out: { i2t: Float32Array; t2i: Float32Array },
-): void {
-  let at = 0;
-  for (const chunk of logits) {
-    const values = chunk.float32();
-    for (let i = 1; i < values.length; i += 2) logitOf[texts[at++] ?? 0] = values[i] ?? 0;
-    chunk.dispose();
+/** Scores under construction: one of each candidate's slot, in both directions. */
+class SlotScores {
+  readonly imageToText: Float32Array;
+  readonly textToImage: Float32Array;
+  readonly #logitOf: Float32Array; // of the image at hand, by distinct text
+
+  constructor(
+    readonly candidates: Candidates,
+    readonly pairs: ImagePairs,
+    distinctTexts: number,
+  ) {
+    this.imageToText = new Float32Array(candidates.imageToText.index.length);
+    this.textToImage = new Float32Array(candidates.textToImage.index.length);
+    this.#logitOf = new Float32Array(distinctTexts);
   }
-  const { imageToText, textToImage, rowOf } = candidates;
-  for (let slot = image * imageToText.k; slot < (image + 1) * imageToText.k; slot++)
-    out.i2t[slot] = (logitOf[rowOf[imageToText.index[slot] ?? 0] ?? 0] ?? 0) + (imageToText.similarity[slot] ?? 0);
-  for (const slot of pairs.slotsOf(image))
-    out.t2i[slot] = (logitOf[Math.floor(slot / textToImage.k)] ?? 0) + (textToImage.similarity[slot] ?? 0);
+
+  /** Puts one image's logits into its slots: score = logit of a match + similarity. Waits for the device. */
+  scatterLogits({ image, texts, logits }: PendingLogits): void {
+    const values = logits.flatMap((chunk) => [...chunk.float32()]);
+    for (const chunk of logits) chunk.dispose();
+    for (const [i, text] of texts.entries()) this.#logitOf[text] = at(values, 2 * i + 1);
+
+    const { imageToText, textToImage } = this.candidates;
+    for (const [j, text] of this.pairs.ownTexts(image).entries()) {
+      const slot = image * imageToText.k + j;
+      this.imageToText[slot] = at(this.#logitOf, text) + at(imageToText.similarity, slot);
+    }
+    for (const slot of this.pairs.slotsOf(image)) {
+      const text = Math.floor(slot / textToImage.k);
+      this.textToImage[slot] = at(this.#logitOf, text) + at(textToImage.similarity, slot);
+    }
+  }
 }
 
 /** What one rank re-ranks, and how. */
 export interface RerankInput {
   candidates: Candidates;
   pairs: ImagePairs;
-  /** The images that are this rank's to match. */
-  images: Int32Array;
+  /** Numbers of the images that this rank matches. */
+  ownImages: Int32Array;
   /** Text tokens that go through the encoder at once: memory depends on it, the scores do not. */
   tokenBudget: number;
   log: LoopLog;
-  /** Adds up what the ranks scored, where there are several: each image's slots are zero on all ranks but one. */
-  sum?: ((values: Float32Array) => Float32Array) | undefined;
+  /** Each image's slots are zero on all ranks but one: their sum is what all scored. */
+  ranks?: Pick<Ranks, 'sum'>;
 }
 
 /** Scores the candidates of both directions. Waits for the device once an image, one image late. */
-export function rerank(model: BlipRetrieval, images: ImageStore, texts: TextStore, work: RerankInput): SplitScores {
-  const { candidates, pairs, tokenBudget, log, sum = (values) => values } = work;
+export function rerank(
+  model: BlipRetrieval,
+  imageStore: ImageStore,
+  textStore: TextStore,
+  input: RerankInput,
+): SplitScores {
+  const { candidates, pairs, tokenBudget, log, ranks = oneRank } = input;
   const { imageToText, textToImage, rowOf } = candidates;
-  const out = { i2t: new Float32Array(imageToText.index.length), t2i: new Float32Array(textToImage.index.length) };
-  const logitOf = new Float32Array(texts.texts.count); // of the image at hand, by distinct text
-  let pending: Pending | undefined;
-  const flush = () => {
-    if (pending !== undefined) settle(pending, candidates, pairs, logitOf, out);
-    pending = undefined;
-  };
+  const scores = new SlotScores(candidates, pairs, textStore.unique.rows.length);
+  let pending: PendingLogits | undefined;
   try {
-    for (const [image, embeds] of images.tokens(work.images)) {
+    for (const [image, embeds] of imageStore.tokens(input.ownImages)) {
       log.dataReady();
-      const list = pairs.textsOf(image);
-      const logits = matchImage(model, texts, embeds, list, tokenBudget);
-      flush(); // the image before: the device works on this one meanwhile
-      pending = { image, texts: list, logits };
+      const texts = pairs.textsOf(image);
+      const logits = matchImage(model, textStore, embeds, texts, tokenBudget);
+      if (pending !== undefined) scores.scatterLogits(pending); // the device works on this image meanwhile
+      pending = { image, texts, logits };
       log.step();
     }
-    flush();
+    if (pending !== undefined) scores.scatterLogits(pending);
   } catch (error) {
     for (const tensor of pending?.logits ?? []) tensor.dispose();
     log.abort();
@@ -108,8 +121,8 @@ export function rerank(model: BlipRetrieval, images: ImageStore, texts: TextStor
   }
   log.end();
   return {
-    imageToText: scoreRows(imageToText, sum(out.i2t), rowOf.length),
-    textToImage: scoreRows(textToImage, sum(out.t2i), candidates.images, rowOf),
+    imageToText: scoreRows(imageToText, ranks.sum(scores.imageToText), rowOf.length),
+    textToImage: scoreRows(textToImage, ranks.sum(scores.textToImage), candidates.images, rowOf),
     pairs: { computed: pairs.total, reference: candidates.images * imageToText.k + rowOf.length * textToImage.k },
   };
 }

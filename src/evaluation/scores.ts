@@ -1,5 +1,6 @@
 // Scores of a split in one direction: the re-ranked candidates of each query, and -100 for everything else.
 // Kept by query, k slots each: memory grows with the pairs, not with images times texts.
+import { at } from '../errors.js';
 import type { TopK } from './candidates.js';
 
 /** What a pair that was not re-ranked scores, as in the reference. */
@@ -14,7 +15,8 @@ export interface ScoreRows {
 }
 
 /**
- * Rows of scores from the candidates' slots. `queryOf`, when given, says whose slots row r has: equal texts share them.
+ * Rows of scores from the candidates' slots. With `queryOf`, row r has the slots of query `queryOf[r]`: equal texts share
+ * them.
  * `scores` is in the order of `candidates.index`.
  */
 export function scoreRows(candidates: TopK, scores: Float32Array, columns: number, queryOf?: Int32Array): ScoreRows {
@@ -25,8 +27,8 @@ export function scoreRows(candidates: TopK, scores: Float32Array, columns: numbe
     columns,
     row(r) {
       scratch.fill(NOT_RERANKED);
-      const query = queryOf ? (queryOf[r] ?? 0) : r;
-      for (let slot = query * k; slot < (query + 1) * k; slot++) scratch[index[slot] ?? 0] = scores[slot] ?? 0;
+      const first = (queryOf ? at(queryOf, r) : r) * k;
+      for (const [j, column] of index.subarray(first, first + k).entries()) scratch[column] = at(scores, first + j);
       return scratch;
     },
   };

@@ -1,31 +1,31 @@
-// What of the texts is computed once: their features, and their stems (what of the multimodal encoder sees no image).
+// What is computed once a text: features, and stems (the image-independent prefix of the multimodal encoder).
 // Shapes: U distinct texts, T tokens of all of them, D text width, E feature width.
+import { at } from '../errors.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { int32, type Packing, packingOf } from '../model/packed-texts.js';
+import { offsetsOf } from '../model/offsets.js';
+import { int32, type Packing, packingOf, packTexts, tokenChunks } from '../model/packed-texts.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
-import { packedTokens, tokenChunks, tokenRow, type UniqueTexts } from './unique-texts.js';
+import type { UniqueTexts } from './unique-texts.js';
 
 /** Packed stems of some texts, ready to meet an image. */
-export interface TextBatch {
+export interface StemBatch {
   stem: Tensor; // (tokens, D)
   packing: Packing;
 }
 
 export class TextStore {
-  /** Unit features of the distinct texts, (U, E) float32 on the device. */
-  readonly features: Tensor;
-  readonly #stems: Tensor | undefined; // (T, D)
+  readonly #offsets: Int32Array; // of each text's tokens among T
 
   private constructor(
     readonly model: BlipRetrieval,
-    readonly texts: UniqueTexts,
+    readonly unique: UniqueTexts,
     readonly encToken: number,
-    features: Tensor,
-    stems: Tensor | undefined,
+    /** Unit features of the distinct texts, (U, E) float32 on the device. */
+    readonly features: Tensor,
+    readonly stems: Tensor | undefined, // (T, D)
   ) {
-    this.features = features;
-    this.#stems = stems;
+    this.#offsets = offsetsOf(unique.lengths);
   }
 
   /**
@@ -34,57 +34,50 @@ export class TextStore {
    */
   static encode(
     model: BlipRetrieval,
-    texts: UniqueTexts,
+    unique: UniqueTexts,
     encToken: number,
     tokenBudget: number,
     budget: number,
   ): TextStore {
-    const bytes = texts.ids.length * model.architecture.text.width * (model.precision === 'bf16' ? 2 : 4);
-    const keepStems = bytes <= budget;
+    const tokens = unique.lengths.reduce((sum, length) => sum + length, 0);
+    const bytes = tokens * model.architecture.text.width * (model.precision === 'bf16' ? 2 : 4);
     const features: Tensor[] = [];
     const stems: Tensor[] = [];
-    for (const [from, to] of tokenChunks(texts.starts, tokenBudget))
+    for (const [first, end] of tokenChunks(unique.lengths, tokenBudget))
       scope(() => {
-        features.push(keep(model.encodeTexts(packedTokens(texts, from, to, model.device))));
-        if (keepStems) stems.push(keep(model.stem(packedTokens(texts, from, to, model.device, encToken))));
+        const rows = unique.rows.slice(first, end);
+        features.push(keep(model.encodeTexts(packTexts(rows, model.device))));
+        if (bytes <= budget) stems.push(keep(model.stem(packTexts(rows, model.device, { firstToken: encToken }))));
       });
     const joined = (parts: Tensor[]) => {
       const all = keep(ops.cat(parts));
       for (const part of parts) part.dispose();
       return all;
     };
-    return new TextStore(model, texts, encToken, joined(features), keepStems ? joined(stems) : undefined);
+    return new TextStore(model, unique, encToken, joined(features), stems.length > 0 ? joined(stems) : undefined);
   }
 
-  /** The texts `list` (ascending numbers of distinct texts). */
-  batch(list: Int32Array): TextBatch {
-    const { texts, model } = this;
-    const lengths = Int32Array.from(list, (text) => texts.lengths[text] ?? 0);
-    const stems = this.#stems;
+  /** The stems of `texts` (ascending numbers of distinct texts). */
+  batch(texts: Int32Array): StemBatch {
+    const { model, unique, stems } = this;
     if (stems === undefined) {
-      const rows = Array.from(list, (text) => tokenRow(texts, text));
-      const starts = new Int32Array(list.length + 1);
-      lengths.forEach((length, i) => {
-        starts[i + 1] = (starts[i] ?? 0) + length;
-      });
-      const ids = new Int32Array(starts[list.length] ?? 0);
-      rows.forEach((row, i) => {
-        ids.set(row, starts[i]);
-      });
-      const chosen = { ids, starts, lengths, count: list.length, rowOf: new Int32Array() };
-      const tokens = packedTokens(chosen, 0, list.length, model.device, this.encToken);
-      return { stem: model.stem(tokens), packing: tokens.packing };
+      const rows = Array.from(texts, (text) => at(unique.rows, text));
+      const packed = packTexts(rows, model.device, { firstToken: this.encToken });
+      return { stem: model.stem(packed), packing: packed.packing };
     }
+    const lengths = Int32Array.from(texts, (text) => at(unique.lengths, text));
     const packing = packingOf(lengths, model.device);
-    const rows = new Int32Array(packing.tokens);
-    let at = 0;
-    for (const text of list)
-      for (let row = texts.starts[text] ?? 0; row < (texts.starts[text + 1] ?? 0); row++) rows[at++] = row;
-    return { stem: ops.indexSelect(stems, 0, int32(rows, model.device)), packing };
+    const tokens = new Int32Array(packing.tokens);
+    let next = 0;
+    for (const [i, text] of texts.entries()) {
+      const end = next + at(lengths, i);
+      for (let token = at(this.#offsets, text); next < end; token++) tokens[next++] = token;
+    }
+    return { stem: ops.indexSelect(stems, 0, int32(tokens, model.device)), packing };
   }
 
   dispose(): void {
     this.features.dispose();
-    this.#stems?.dispose();
+    this.stems?.dispose();
   }
 }

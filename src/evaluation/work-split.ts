@@ -1,7 +1,9 @@
-// Which rank re-ranks which images: those it encoded, but for what ranks with too many pairs give to others.
+// Which rank re-ranks which images: each those it encoded, but overloaded ranks hand some to the least loaded.
 // Images differ widely in pairs (a few are among the best for very many texts), so equal numbers of images are no equal
 // work. An image that changes ranks is encoded again there: that costs a few hundredths of matching it with its texts
 // (base: as much as 500 text tokens, of 17,000 on COCO), which is less than sending its tokens would take in code.
+
+import { at } from '../errors.js';
 import type { Architecture } from '../model/architecture.js';
 import type { ImagePairs } from './candidates.js';
 
@@ -47,9 +49,9 @@ export interface EncodedRange {
 export function splitByWork(work: Float64Array, ranges: readonly EncodedRange[], encoding: number): Int32Array[] {
   const owner = new Int32Array(work.length);
   const loads = new Float64Array(ranges.length);
-  const load = (rank: number) => loads[rank] ?? 0;
+  const load = (rank: number) => at(loads, rank);
   const atHome = (image: number, { first, kept }: EncodedRange) =>
-    (work[image] ?? 0) + (image < first + kept ? 0 : encoding);
+    at(work, image) + (image < first + kept ? 0 : encoding);
   for (const [rank, range] of ranges.entries()) {
     owner.fill(rank, range.first, range.end);
     for (let image = range.first; image < range.end; image++) loads[rank] = load(rank) + atHome(image, range);
@@ -57,7 +59,7 @@ export function splitByWork(work: Float64Array, ranges: readonly EncodedRange[],
   const mean = loads.reduce((total, own) => total + own, 0) / loads.length;
   for (const [giver, range] of ranges.entries()) {
     for (let image = range.end - 1; image >= range.first && load(giver) > mean; image--) {
-      const moved = (work[image] ?? 0) + encoding;
+      const moved = at(work, image) + encoding;
       const taker = loads.indexOf(Math.min(...loads));
       if (load(taker) + moved >= load(giver)) continue;
       owner[image] = taker;

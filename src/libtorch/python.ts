@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { isRecord } from '../errors.js';
 import { cacheFolder } from './cache.js';
 
 /** A Python interpreter's answer; `torch` is the folder of its torch package. */
@@ -66,10 +67,6 @@ function keyOf(interpreter: string, env: NodeJS.ProcessEnv): string {
   const shim = dirname(interpreter).endsWith('/shims');
   const chosen = shim ? [process.cwd(), modified(join(dirname(dirname(interpreter)), 'version'))] : [];
   return JSON.stringify([interpreter, modified(interpreter), ...variables, ...chosen]);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function asRemembered(value: unknown): Remembered | undefined {

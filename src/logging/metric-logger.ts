@@ -149,6 +149,9 @@ export class MetricLogger {
   }
 }
 
+/** What a loop tells of its progress; a program may bring its own. */
+export type LoopLog = Pick<LoggedLoop, 'dataReady' | 'step' | 'end' | 'abort'>;
+
 /** The log of one loop, made by MetricLogger.start. */
 export class LoggedLoop {
   readonly #logger: MetricLogger;

@@ -1,6 +1,7 @@
 // The sizes of a BLIP retrieval model: what vit (base, large, tiny) and med_config mean in numbers.
 // Source: BLIP's create_vit, configs/med_config.json and BLIP_Retrieval's defaults.
-import type { RetrievalConfig } from '../config/load.js';
+import { type LoadConfigOptions, type Misfit, misfitText, type RetrievalConfig, readConfig } from '../config/load.js';
+import { MAX_LENGTH } from '../data/tokenizer.js';
 import { UserError } from '../errors.js';
 
 export interface VisionSizes {
@@ -48,21 +49,55 @@ const BERT_TINY = { width: 64, intermediate: 128, depth: 3, heads: 4 } as const;
 /** Name of a vision transformer's size in a config. */
 export type VisionName = keyof typeof VISION;
 
+/** Edge of a patch in pixels. */
+const PATCH_SIZE = 16;
+/** Larger images would be a mistake: 65,536 patches. */
+const MAX_IMAGE_SIZE = 4096;
+/** Rows of bert-base-uncased's token embedding, and of the two tokens that BLIP adds. */
+const VOCABULARY = 30_524;
 /** The published models' queue; also what a config that leaves it out (evaluation needs none) stands for. */
-const QUEUE_SIZE = 57600;
+const QUEUE_SIZE = 57_600;
 
 /** What of a config decides the model. */
 export type ArchitectureConfig = Pick<RetrievalConfig, 'vit' | 'imageSize' | 'medConfig'> & {
   queueSize?: number | undefined;
 };
 
-/** The sizes that a config asks for. Throws a UserError when they contradict each other. */
-export function architectureOf(config: ArchitectureConfig): Architecture {
-  const med = config.medConfig ?? {};
-  const vision = { imageSize: config.imageSize, patchSize: 16, ...VISION[config.vit] };
-  const bert = config.vit === 'tiny' ? BERT_TINY : BERT_BASE;
-  const text = {
-    vocabulary: med.vocabSize ?? 30524,
+/** The settings that no model can have, alone or together. */
+function misfits({ vit, imageSize, medConfig: med = {} }: Partial<ArchitectureConfig>): Misfit[] {
+  const found: Misfit[] = [];
+  const expect = (fits: boolean, key: string, expected: string, received: unknown) => {
+    if (!fits && received !== undefined) found.push({ key, expected, received });
+  };
+  const atLeast = (least: number, key: string, value: number | undefined) =>
+    expect(value !== undefined && value >= least, key, `a whole number of at least ${least}`, value);
+  const multiple = imageSize !== undefined && imageSize % PATCH_SIZE === 0 && imageSize <= MAX_IMAGE_SIZE;
+  expect(multiple, 'image_size', `a multiple of ${PATCH_SIZE} up to ${MAX_IMAGE_SIZE}`, imageSize);
+  atLeast(VOCABULARY, 'med_config.vocab_size', med.vocabSize); // a smaller table would lack rows
+  atLeast(MAX_LENGTH, 'med_config.max_position_embeddings', med.maxPositionEmbeddings);
+  if (vit === undefined) return found;
+  const { width } = VISION[vit];
+  const sameWidth = med.encoderWidth === width;
+  expect(sameWidth, 'med_config.encoder_width', `${width}, the width of vit ${vit},`, med.encoderWidth);
+  const { width: hidden, heads } = textSizes(vit, med);
+  const [head, key] = [`a multiple of num_attention_heads (${heads})`, 'med_config.hidden_size'];
+  expect(hidden % heads === 0, key, head, hidden);
+  return found;
+}
+
+/** Reads and checks a config as readConfig does, and the model's limits with it: all mistakes come in one error. */
+export function loadConfig(
+  path: string,
+  overrides: readonly string[] = [],
+  options: LoadConfigOptions = {},
+): RetrievalConfig {
+  return readConfig(path, overrides, options, misfits);
+}
+
+function textSizes(vit: VisionName, med: ArchitectureConfig['medConfig']): TextSizes {
+  const bert = vit === 'tiny' ? BERT_TINY : BERT_BASE;
+  return {
+    vocabulary: med.vocabSize ?? VOCABULARY,
     positions: med.maxPositionEmbeddings ?? 512,
     width: med.hiddenSize ?? bert.width,
     intermediate: med.intermediateSize ?? bert.intermediate,
@@ -73,9 +108,17 @@ export function architectureOf(config: ArchitectureConfig): Architecture {
     hiddenDropout: med.hiddenDropoutProb ?? 0.1,
     attentionDropout: med.attentionProbsDropoutProb ?? 0.1,
   };
-  if (text.width % text.heads !== 0)
-    throw new UserError(
-      `med_config: hidden_size ${text.width} is no multiple of num_attention_heads ${text.heads}; choose one that is`,
-    );
-  return { vision, text, embedDim: 256, queueSize: config.queueSize ?? QUEUE_SIZE };
+}
+
+/** The sizes that a config asks for. Throws a UserError where no model can have them. */
+export function architectureOf(config: ArchitectureConfig): Architecture {
+  const [misfit] = misfits(config);
+  if (misfit !== undefined) throw new UserError(`The model cannot be built: ${misfitText(misfit)}.`);
+  const vision = { imageSize: config.imageSize, patchSize: PATCH_SIZE, ...VISION[config.vit] };
+  return {
+    vision,
+    text: textSizes(config.vit, config.medConfig),
+    embedDim: 256,
+    queueSize: config.queueSize ?? QUEUE_SIZE,
+  };
 }

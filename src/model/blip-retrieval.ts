@@ -1,27 +1,18 @@
 // The retrieval model as evaluation uses it: images and texts to features (ITC), image–text pairs to match logits (ITM).
 // Shapes: B images, P pixels a side, L image tokens of width V; n texts, T packed tokens of width D; E = 256.
-import { Linear, type StateDict, weight } from '../torch/nn.js';
+import { Linear, type StateDict } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
-import { autocast, type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import type { Precision } from '../torch/precision.js';
+import { autocast, type Device, noGrad, recordMade, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { attentionFor } from './packed-attention.js';
-import type { Packing } from './packed-texts.js';
+import type { PackedTexts, Packing } from './packed-texts.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
-
-/** fp32: everything in float32. tf32: float32 with TF32 matrix products on CUDA. bf16: matrix products in bfloat16. */
-export type Precision = 'fp32' | 'tf32' | 'bf16';
 
 export interface ModelOptions {
   device?: Device;
   precision?: Precision;
-}
-
-/** Tokens of packed texts on the model's device. */
-export interface PackedTokens {
-  ids: Tensor; // int32 (T)
-  positions: Tensor; // int32 (T): 0, 1, … within each text
-  packing: Packing;
 }
 
 export class BlipRetrieval {
@@ -33,6 +24,7 @@ export class BlipRetrieval {
   readonly #visionProj: Linear;
   readonly #textProj: Linear;
   readonly #itmHead: Linear;
+  readonly #weights: readonly Tensor[];
 
   /**
    * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and precision
@@ -43,24 +35,39 @@ export class BlipRetrieval {
     this.device = options.device ?? 'cpu';
     this.precision = options.precision ?? 'fp32';
     const half = this.precision === 'bf16';
-    // The vision encoder runs under autocast, which keeps its residual stream in float32. The text encoder, which
-    // does nearly all the work, is bfloat16 throughout; its LayerNorms compute in float32 inside.
-    const onDevice = new Map<string, Tensor>();
-    for (const [name, tensor] of state) {
-      const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
-      onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
-    }
-    const { vision, text } = noGrad(() => ({
-      vision: new VisionTransformer(onDevice, architecture.vision),
-      text: new TextEncoder(onDevice, architecture.text),
-    }));
-    this.vision = vision;
-    this.text = text;
-    this.#visionProj = Linear.of(onDevice, 'vision_proj');
-    this.#textProj = Linear.of(onDevice, 'text_proj');
-    this.#itmHead = new Linear(weight(onDevice, 'itm_head.weight'), weight(onDevice, 'itm_head.bias'));
+    const { result, made } = recordMade(() => {
+      // The vision encoder runs under autocast, which keeps its residual stream in float32. The text encoder, which
+      // does nearly all the work, is bfloat16 throughout; its LayerNorms compute in float32 inside.
+      const onDevice = new Map<string, Tensor>();
+      for (const [name, tensor] of state) {
+        const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
+        onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
+      }
+      return noGrad(() => ({
+        vision: new VisionTransformer(onDevice, architecture.vision),
+        text: new TextEncoder(onDevice, architecture.text),
+        visionProj: Linear.of(onDevice, 'vision_proj'),
+        textProj: Linear.of(onDevice, 'text_proj'),
+        itmHead: Linear.of(onDevice, 'itm_head'),
+      }));
+    });
+    this.vision = result.vision;
+    this.text = result.text;
+    this.#visionProj = result.visionProj;
+    this.#textProj = result.textProj;
+    this.#itmHead = result.itmHead;
+    this.#weights = made;
     const attend = attentionFor(architecture.text, this.device, half ? 'bfloat16' : 'float32');
-    text.mode = { ...text.mode, attend };
+    this.text.mode = { ...this.text.mode, attend };
+  }
+
+  /** Frees the model's weights; those that it shares with `state` live on there. */
+  dispose(): void {
+    for (const tensor of this.#weights) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** Normalised images (B, 3, P, P) → all tokens `embeds` (B, L, V) and unit `features` (B, E) float32. */
@@ -77,18 +84,18 @@ export class BlipRetrieval {
   }
 
   /** Texts that begin with [CLS] → unit features (n, E) float32. */
-  encodeTexts({ ids, positions, packing }: PackedTokens): Tensor {
+  encodeTexts(texts: PackedTexts): Tensor {
     return noGrad(() =>
       scope(() => {
-        const hidden = ops.to(this.text.forwardTexts(ids, positions, packing), { dtype: 'float32' });
+        const hidden = ops.to(this.text.forwardTexts(texts), { dtype: 'float32' });
         return ops.normalize(this.#textProj.forward(hidden), -1);
       }),
     );
   }
 
-  /** Texts that begin with [ENC] → what of the multimodal encoder does not depend on the image, (T, D). */
-  stem({ ids, positions, packing }: PackedTokens): Tensor {
-    return noGrad(() => this.text.stem(ids, positions, packing));
+  /** Texts that begin with [ENC] → the image-independent prefix of the multimodal encoder, (T, D); see TextEncoder.stem. */
+  stem(texts: PackedTexts): Tensor {
+    return noGrad(() => this.text.stem(texts));
   }
 
   /** One image's tokens (L, V) → its keys and values for every layer. */

@@ -3,7 +3,7 @@ import type { DType } from '../torch/dtype.js';
 import { operatorInPlace } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Entry } from './state-dict.js';
+import type { StateDictEntry } from './state-dict.js';
 
 const uniformInPlace = operatorInPlace('aten::uniform_');
 const erfinvInPlace = operatorInPlace('aten::erfinv_');
@@ -37,7 +37,7 @@ function defaultUniform(shape: readonly number[], inputs: number): Tensor {
  * their online twins. `inputs` is the number of inputs of the layer whose weight or bias this is,
  * `initializerRange` the text encoder's.
  */
-export function initialValue([name, shape, dtype]: Entry, inputs: number, initializerRange = 0.02): Tensor {
+export function initialValue([name, shape, dtype]: StateDictEntry, inputs: number, initializerRange = 0.02): Tensor {
   const constant = (value: number, type: DType = dtype) => ops.full(shape, value, { dtype: type });
   if (name === 'temp') return constant(0.07);
   if (name === 'idx_queue') return constant(-100);
@@ -52,7 +52,7 @@ export function initialValue([name, shape, dtype]: Entry, inputs: number, initia
 }
 
 /** Number of inputs of each layer, by the name of its weight or bias. */
-export function inputsOf(entries: readonly Entry[]): (name: string) => number {
+export function inputsOf(entries: readonly StateDictEntry[]): (name: string) => number {
   const shapes = new Map(entries.map(([name, shape]) => [name, shape]));
   return (name) => {
     const weightShape = shapes.get(name.replace(/\.bias$/, '.weight')) ?? [];

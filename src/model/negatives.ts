@@ -14,18 +14,18 @@ export interface Negatives {
 export interface NegativeInput {
   imageFeatures: Tensor; // (B, E)
   textFeatures: Tensor; // (B, E)
-  worldImages: Tensor; // (W, E)
-  worldTexts: Tensor; // (W, E)
+  allImageFeatures: Tensor; // (W, E)
+  allTextFeatures: Tensor; // (W, E)
   idx: Tensor; // int64 (B)
-  worldIdx: Tensor; // int64 (W)
+  allIdx: Tensor; // int64 (W)
   temperature: Tensor;
 }
 
 /** softmax(similarity / temperature), 0 where the image is the row's own: (B, W). */
-export function negativeWeights(features: Tensor, world: Tensor, input: NegativeInput): Tensor {
+export function negativeWeights(features: Tensor, candidates: Tensor, input: NegativeInput): Tensor {
   return scope(() => {
-    const similarity = ops.div(ops.matmul(features, ops.transpose(world, 0, 1)), input.temperature);
-    const own = ops.equal(ops.reshape(input.idx, [-1, 1]), ops.reshape(input.worldIdx, [1, -1]));
+    const similarity = ops.div(ops.matmul(features, ops.transpose(candidates, 0, 1)), input.temperature);
+    const own = ops.equal(ops.reshape(input.idx, [-1, 1]), ops.reshape(input.allIdx, [1, -1]));
     return ops.maskedFill(ops.softmax(similarity, 1), own, 0);
   });
 }
@@ -35,8 +35,8 @@ export function drawNegatives(input: NegativeInput): Negatives {
   return noGrad(() =>
     scope(() => {
       const weights = ops.cat([
-        negativeWeights(input.textFeatures, input.worldImages, input),
-        negativeWeights(input.imageFeatures, input.worldTexts, input),
+        negativeWeights(input.textFeatures, input.allImageFeatures, input),
+        negativeWeights(input.imageFeatures, input.allTextFeatures, input),
       ]); // (2B, W)
       const drawable = ops.greaterThan(ops.sumDim(weights, 1, true), 0); // (2B, 1): false for zeros, and for NaN
       // A row that cannot be drawn from draws from ones, and the draw is marked -1; NaN shows in the loss.

@@ -1,5 +1,6 @@
 // Self-attention of packed texts: each token sees the tokens of its own text and no others.
 // Shapes: n texts, T tokens, H heads, d = D/H. Queries are of all T tokens, or of the first token of each text.
+import { at } from '../errors.js';
 import { Generator } from '../torch/generator.js';
 import { operatorOfFirst } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
@@ -32,7 +33,7 @@ export const attendByLength: PackedAttention = (q, k, v, packing, dropout) => {
     );
     return ops.reshape(ops.transpose(attended, 1, 2), [-1, heads, d]);
   });
-  return parts.length === 1 ? (parts[0] as Tensor) : ops.cat(parts);
+  return parts.length === 1 ? at(parts, 0) : ops.cat(parts);
 };
 
 const flash = operatorOfFirst('aten::_flash_attention_forward');
@@ -44,20 +45,20 @@ const efficient = operatorOfFirst('aten::_efficient_attention_forward');
  */
 export const attendVariableLength: PackedAttention = (q, k, v, packing, dropout) => {
   const perText = q.size(0) === packing.texts && packing.tokens !== packing.texts;
-  const boundaries = perText ? packing.counts : packing.boundaries;
-  const longest = perText ? 1 : packing.longest;
+  const cuSeqlensQ = perText ? packing.cuSeqlensOfFirst : packing.cuSeqlens;
+  const maxSeqlenQ = perText ? 1 : packing.maxSeqlen;
   if (q.dtype === 'bfloat16' || q.dtype === 'float16')
-    return flash(q, k, v, boundaries, packing.boundaries, longest, packing.longest, dropout, false, false);
+    return flash(q, k, v, cuSeqlensQ, packing.cuSeqlens, maxSeqlenQ, packing.maxSeqlen, dropout, false, false);
   const one = (x: Tensor) => ops.reshape(x, [1, ...x.shape]);
   const out = efficient(
     one(q),
     one(k),
     one(v),
     null,
-    boundaries,
-    packing.boundaries,
-    longest,
-    packing.longest,
+    cuSeqlensQ,
+    packing.cuSeqlens,
+    maxSeqlenQ,
+    packing.maxSeqlen,
     dropout,
     0, // no causal mask
     true, // keep what a backward pass needs
@@ -95,7 +96,7 @@ export function attentionsAgree(
     if (gradients) fast(sample, sample, sample, packing, 0.1);
     const float = (x: Tensor) => ops.to(x, { dtype: 'float32' });
     return a.every((x, i) => {
-      const y = b[i] as Tensor;
+      const y = at(b, i);
       // Gradients are of the size of what they are summed from, so the difference is measured against the largest.
       const size = Math.max(1, ops.maxAll(ops.abs(float(y))).item());
       return ops.maxAll(ops.abs(ops.sub(float(x), float(y)))).item() < tolerance * size;

@@ -1,7 +1,9 @@
 // Texts packed without padding: their tokens one after the other, texts of equal length side by side.
 // Shapes: n texts, T tokens in all.
+import { at } from '../errors.js';
 import { fromBytes, to } from '../torch/ops.js';
 import type { Device, Tensor } from '../torch/tensor.js';
+import { offsetsOf } from './offsets.js';
 
 /** `count` texts in a row that have `length` tokens each. */
 export interface LengthGroup {
@@ -15,13 +17,20 @@ export interface Packing {
   groups: readonly LengthGroup[];
   texts: number; // n
   tokens: number; // T
-  longest: number;
+  maxSeqlen: number;
   /** Index of each text's first token: int32 (n). */
   first: Tensor;
-  /** 0, the end of text 0, of text 1, …: int32 (n + 1); variable-length attention kernels take it. */
-  boundaries: Tensor;
-  /** 0, 1, …, n: int32 (n + 1); the same for one query a text. */
-  counts: Tensor;
+  /** 0, the end of text 0, of text 1, …: int32 (n + 1), as variable-length attention kernels take it. */
+  cuSeqlens: Tensor;
+  /** 0, 1, …, n: int32 (n + 1); the same for queries of first tokens alone. */
+  cuSeqlensOfFirst: Tensor;
+}
+
+/** Packed texts on a device. */
+export interface PackedTexts {
+  ids: Tensor; // int32 (T)
+  positions: Tensor; // int32 (T): 0, 1, … within each text
+  packing: Packing;
 }
 
 /** An int32 tensor of these integers on `device`. */
@@ -31,29 +40,60 @@ export function int32(values: Int32Array, device: Device): Tensor {
   return device === 'cpu' ? tensor : to(tensor, { device });
 }
 
-/** The packing of texts of these lengths, which must not fall: equal lengths then stand together. */
-export function packingOf(lengths: ArrayLike<number>, device: Device): Packing {
-  const texts = lengths.length;
-  const boundaries = new Int32Array(texts + 1);
+/** The packing of texts of these lengths. @throws RangeError where lengths fall: equal ones must stand together */
+export function packingOf(lengths: Int32Array | readonly number[], device: Device): Packing {
   const groups: LengthGroup[] = [];
-  for (let i = 0; i < texts; i++) {
-    const length = lengths[i] ?? 0;
-    boundaries[i + 1] = (boundaries[i] ?? 0) + length;
+  for (const length of lengths) {
     const group = groups.at(-1);
     if (group?.length === length) group.count++;
-    else groups.push({ count: 1, length });
-    if (group !== undefined && length < group.length) throw new RangeError('Expected texts in order of their length');
+    else if (group === undefined || length > group.length) groups.push({ count: 1, length });
+    else throw new RangeError(`Expected texts in order of their length but received ${length} after ${group.length}`);
   }
+  const texts = lengths.length;
+  const offsets = offsetsOf(lengths);
   return {
     groups,
     texts,
-    tokens: boundaries[texts] ?? 0,
-    longest: groups.at(-1)?.length ?? 0,
-    first: int32(boundaries.subarray(0, texts), device),
-    boundaries: int32(boundaries, device),
-    counts: int32(
-      Int32Array.from({ length: texts + 1 }, (_, i) => i),
-      device,
-    ),
+    tokens: at(offsets, texts),
+    maxSeqlen: groups.at(-1)?.length ?? 0,
+    first: int32(offsets.subarray(0, texts), device),
+    cuSeqlens: int32(offsets, device),
+    cuSeqlensOfFirst: int32(Int32Array.from(offsets.keys()), device),
   };
+}
+
+/**
+ * Packs token rows (ids without padding, shortest row first). With `firstToken`, that id takes the place of each row's
+ * first: [ENC] for [CLS] in multimodal mode. @throws RangeError where lengths fall
+ */
+export function packTexts(
+  rows: readonly Int32Array[],
+  device: Device,
+  { firstToken }: { firstToken?: number } = {},
+): PackedTexts {
+  const lengths = Int32Array.from(rows, (row) => row.length);
+  const packing = packingOf(lengths, device);
+  const ids = new Int32Array(packing.tokens);
+  const positions = new Int32Array(packing.tokens);
+  let start = 0;
+  for (const row of rows) {
+    ids.set(row, start);
+    if (firstToken !== undefined && row.length > 0) ids[start] = firstToken;
+    for (let position = 0; position < row.length; position++) positions[start + position] = position;
+    start += row.length;
+  }
+  return { ids: int32(ids, device), positions: int32(positions, device), packing };
+}
+
+/** Splits rows of these lengths into runs of at most `budget` tokens (a single row may have more). */
+export function* tokenChunks(lengths: Int32Array, budget: number): Generator<[first: number, end: number]> {
+  let [first, tokens] = [0, 0];
+  for (const [row, length] of lengths.entries()) {
+    if (row > first && tokens + length > budget) {
+      yield [first, row];
+      [first, tokens] = [row, 0];
+    }
+    tokens += length;
+  }
+  if (first < lengths.length) yield [first, lengths.length];
 }

@@ -1,15 +1,12 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
 import { UserError } from '../errors.js';
-import type { TensorRef } from '../torch/checkpoint/index.js';
-import { openCheckpoint, stateDictOf, verifyStorages } from '../torch/checkpoint/index.js';
-import { DTYPES } from '../torch/dtype.js';
+import { openTensorFile, stateDictOf, type TensorFile, type TensorRef } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
-import { type MappedFile, mapFile } from '../torch/mapped-file.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { initialValue, inputsOf } from './initialize.js';
-import { type Entry, isEvaluated, modelEntries, patchesOf } from './state-dict.js';
+import { isEvaluated, momentumTwin, patchesOf, stateDictEntries } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
 export interface LoadReport {
@@ -18,11 +15,11 @@ export interface LoadReport {
   loaded: string[];
   /** Entries of the model that it does not give, or gives in another shape. */
   missing: string[];
-  /** Entries of the checkpoint that the model has no place for. */
+  /** Entries of the checkpoint that the model does not have. */
   unexpected: string[];
-  /** Of the missing: those there in another shape. */
+  /** Of the missing: those that the checkpoint has in another shape. */
   mismatched: { name: string; found: readonly number[]; expected: readonly number[] }[];
-  /** Position embeddings of another image size: patches there and here. */
+  /** Position embeddings of another image size: patches in the checkpoint and in the model. */
   interpolated: { name: string; from: number; to: number }[];
 }
 
@@ -32,10 +29,9 @@ const same = (a: readonly number[], b: readonly number[]) => a.length === b.leng
 
 /** Patches a side when `shape` is (1, side² + 1, width) of the model's width, else undefined. */
 function gridOf(shape: readonly number[], width: number): number | undefined {
-  const side = Math.sqrt((shape[1] ?? 0) - 1);
-  return shape.length === 3 && shape[0] === 1 && shape[2] === width && Number.isInteger(side) && side > 0
-    ? side
-    : undefined;
+  const [one, tokens = 0, w, ...more] = shape;
+  const side = Math.sqrt(tokens - 1);
+  return one === 1 && w === width && more.length === 0 && Number.isInteger(side) && side > 0 ? side : undefined;
 }
 
 /** Compares a checkpoint's entries with the model's. Position embeddings of another grid count as loaded. */
@@ -44,7 +40,7 @@ export function compareEntries(
   found: ReadonlyMap<string, Pick<TensorRef, 'shape'>>,
   architecture: Architecture,
 ): LoadReport {
-  const entries = modelEntries(architecture);
+  const entries = stateDictEntries(architecture);
   const report: LoadReport = { path, loaded: [], missing: [], unexpected: [], mismatched: [], interpolated: [] };
   const known = new Set<string>();
   for (const [name, expected] of entries) {
@@ -79,29 +75,23 @@ export function interpolatePositions(embedding: Tensor, to: number): Tensor {
   });
 }
 
-/** A tensor of the file, as float32 or int64 as the model wants it: over the mapping where type and alignment allow. */
-function tensorOf(file: MappedFile, ref: TensorRef, [, , dtype]: Entry): Tensor {
-  const offset = ref.fileOffset + ref.storageOffset * DTYPES[ref.dtype].bytes;
-  const tensor = file.tensor(offset, ref.dtype, ref.shape, ref.stride);
-  return ref.dtype === dtype ? tensor : ops.to(tensor, { dtype });
-}
-
 /** "a, b, c and 4 more" */
 function some(names: readonly string[], most = 6): string {
   const shown = names.slice(0, most).join(', ');
   return names.length > most ? `${shown} and ${names.length - most} more` : shown;
 }
 
+const shapesOf = ({ mismatched }: LoadReport) =>
+  mismatched.map(({ name, found, expected }) => `${name} [${found}] instead of [${expected}]`);
+
 function refuseRandom(report: LoadReport, random: readonly string[]): void {
   if (random.length === 0) return;
   const mismatched = report.mismatched.filter(({ name }) => random.includes(name));
-  const shapes = mismatched.map(({ name, found, expected }) => `${name} [${found}] instead of [${expected}]`);
-  const wrong = shapes.length > 0 ? `; of another shape: ${some(shapes, 3)}` : '';
-  const vision = random.some((name) => name.startsWith('visual_encoder.'));
+  const shapes = mismatched.length > 0 ? ` Of another shape: ${some(shapesOf({ ...report, mismatched }), 3)}.` : '';
+  const vision = random.some((name) => name.startsWith('visual_encoder.')) ? ', the vision encoder among them' : '';
   throw new UserError(
-    `${report.path}: ${random.length} of the weights that evaluation uses are not in it as this config's model has them: ` +
-      `${some(random)}${wrong}; they would stay random${vision ? ', the vision encoder among them' : ''}: ` +
-      'check vit and med_config, or pass --allow_partial to go on all the same',
+    `${report.path} does not fit the config: ${random.length} weights are missing or have another shape (${some(random, 3)}) and ` +
+      `would stay random${vision}.${shapes} Check vit and med_config, or set \`allowPartial\`.`,
   );
 }
 
@@ -122,78 +112,71 @@ export interface Loaded {
  * lie over the mapped file: nothing is copied until it is used, and the file must not be truncated meanwhile. What the
  * file does not give has its initial value, drawn from `seed`; a momentum copy that it does not give equals its online twin.
  */
-async function load(
-  path: string,
+function stateFrom(
+  file: TensorFile,
   architecture: Architecture,
   wanted: (name: string) => boolean,
   options: LoadOptions,
-): Promise<Loaded> {
-  const checkpoint = openCheckpoint(path);
-  const refs = stateDictOf(checkpoint);
-  const report = compareEntries(path, refs, architecture);
+): Loaded {
+  const refs = stateDictOf(file.checkpoint);
+  const report = compareEntries(file.checkpoint.path, refs, architecture);
   const loaded = new Set(report.loaded);
-  const entries = modelEntries(architecture).filter(([name]) => wanted(name));
+  const entries = stateDictEntries(architecture).filter(([name]) => wanted(name));
   const random = entries.map(([name]) => name).filter((name) => isEvaluated(name) && !loaded.has(name));
   if (!options.allowPartial) refuseRandom(report, random);
-  await verifyStorages(checkpoint);
 
-  const file = mapFile(path);
   manualSeed(options.seed ?? 42);
   const inputs = inputsOf(entries);
   const { initializerRange } = architecture.text;
   const state = new Map<string, Tensor>();
   for (const entry of entries) {
-    const [name, shape] = entry;
+    const [name, shape, dtype] = entry;
     const ref = loaded.has(name) ? refs.get(name) : undefined;
     const value = scope(() => {
       if (ref === undefined)
-        return state.get(name.replace('_m.', '.')) ?? initialValue(entry, inputs(name), initializerRange);
-      const tensor = tensorOf(file, ref, entry);
+        return state.get(momentumTwin(name) ?? '') ?? initialValue(entry, inputs(name), initializerRange);
+      const stored = file.tensor(ref);
+      const tensor = ref.dtype === dtype ? stored : ops.to(stored, { dtype });
       return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
     });
     state.set(name, value);
   }
-  file.close();
   return { state, report };
 }
 
 /**
  * The weights that evaluation uses; momentum copies and queues are compared, and listed in the report, but not loaded.
- * Throws a UserError for a file that is damaged or of another model.
+ * @throws UserError for a file that is damaged or of another model
  */
-export function loadPretrained(path: string, architecture: Architecture, options: LoadOptions = {}): Promise<Loaded> {
-  return load(path, architecture, isEvaluated, options);
-}
-
-/** Every entry of the model, for training: queues and momentum copies too. Throws as loadPretrained. */
-export function loadTrainingState(
+export async function loadPretrained(
   path: string,
   architecture: Architecture,
   options: LoadOptions = {},
 ): Promise<Loaded> {
-  return load(path, architecture, () => true, options);
+  using file = await openTensorFile(path);
+  return stateFrom(file, architecture, isEvaluated, options);
+}
+
+/** Every entry of the model, for training: queues and momentum copies too. @throws UserError as loadPretrained */
+export function loadTrainingState(file: TensorFile, architecture: Architecture, options: LoadOptions = {}): Loaded {
+  return stateFrom(file, architecture, () => true, options);
 }
 
 /** The lines that say how loading went, the reference's own among them. */
 export function describeLoad(report: LoadReport): string[] {
-  const seen = new Set<string>();
-  const lines = report.interpolated
-    .map(({ from, to }) => `reshape position embedding from ${from} to ${to}`)
-    .filter((line) => !seen.has(line) && seen.add(line));
-  const training = report.missing.filter((name) => !isEvaluated(name)).length;
+  const { path, loaded, missing, unexpected, mismatched, interpolated } = report;
+  const resized = interpolated.map(({ from, to }) => `reshape position embedding from ${from} to ${to}`);
+  const evaluated = missing.filter(isEvaluated);
+  const onlyTraining = missing.length > 0 && evaluated.length === 0 ? ' (used in training only)' : '';
   const counts = [
-    `${report.loaded.length} loaded`,
-    `${report.missing.length} missing${training === report.missing.length && training > 0 ? " (training's own)" : ''}`,
-    `${report.unexpected.length} unexpected`,
-    `${report.mismatched.length} of another shape`,
+    `${loaded.length} loaded`,
+    `${missing.length} missing${onlyTraining}`,
+    `${unexpected.length} unexpected`,
+    `${mismatched.length} of another shape`,
   ];
-  lines.push(`load checkpoint from ${report.path}: ${counts.join(', ')}`);
-  const evaluated = report.missing.filter(isEvaluated);
+  const lines = [...new Set(resized), `load checkpoint from ${path}: ${counts.join(', ')}`];
   if (evaluated.length > 0) lines.push(`missing, left random: ${some(evaluated)}`);
-  if (report.unexpected.length > 0) lines.push(`unexpected, not used: ${some(report.unexpected)}`);
-  if (report.mismatched.length > 0)
-    lines.push(
-      `of another shape, not used: ${some(report.mismatched.map(({ name, found, expected }) => `${name} [${found}] instead of [${expected}]`))}`,
-    );
+  if (unexpected.length > 0) lines.push(`unexpected, not used: ${some(unexpected)}`);
+  if (mismatched.length > 0) lines.push(`of another shape, not used: ${some(shapesOf(report))}`);
   return lines;
 }

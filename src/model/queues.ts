@@ -16,7 +16,7 @@ export class FeatureQueues {
     readonly pointer: Tensor,
   ) {
     this.size = images.size(1);
-    this.#pointer = pointer.integers()[0] ?? 0;
+    this.#pointer = pointer.item();
   }
 
   /**

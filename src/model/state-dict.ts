@@ -3,14 +3,17 @@ import type { DType } from '../torch/dtype.js';
 import type { Architecture, TextSizes, VisionSizes } from './architecture.js';
 
 /** [name, shape, dtype] of one parameter or buffer. */
-export type Entry = readonly [name: string, shape: readonly number[], dtype: DType];
+export type StateDictEntry = readonly [name: string, shape: readonly number[], dtype: DType];
 
-const linear = (name: string, inputs: number, outputs: number): Entry[] => [
+/** Online model or momentum copy. */
+type Suffix = '' | '_m';
+
+const linear = (name: string, inputs: number, outputs: number): StateDictEntry[] => [
   [`${name}.weight`, [outputs, inputs], 'float32'],
   [`${name}.bias`, [outputs], 'float32'],
 ];
 
-const norm = (name: string, width: number): Entry[] => [
+const norm = (name: string, width: number): StateDictEntry[] => [
   [`${name}.weight`, [width], 'float32'],
   [`${name}.bias`, [width], 'float32'],
 ];
@@ -20,9 +23,9 @@ export function patchesOf({ imageSize, patchSize }: VisionSizes): number {
   return (imageSize / patchSize) ** 2;
 }
 
-function visionEntries(prefix: string, sizes: VisionSizes): Entry[] {
+function visionEntries(prefix: string, sizes: VisionSizes): StateDictEntry[] {
   const { width, depth, patchSize } = sizes;
-  const block = (name: string): Entry[] => [
+  const block = (name: string): StateDictEntry[] => [
     ...norm(`${name}.norm1`, width),
     ...linear(`${name}.attn.qkv`, width, 3 * width),
     ...linear(`${name}.attn.proj`, width, width),
@@ -40,16 +43,16 @@ function visionEntries(prefix: string, sizes: VisionSizes): Entry[] {
   ];
 }
 
-function textEntries(prefix: string, sizes: TextSizes, visionWidth: number): Entry[] {
+function textEntries(prefix: string, sizes: TextSizes, visionWidth: number): StateDictEntry[] {
   const { width, intermediate, depth } = sizes;
-  const attention = (name: string, source: number): Entry[] => [
+  const attention = (name: string, source: number): StateDictEntry[] => [
     ...linear(`${name}.self.query`, width, width),
     ...linear(`${name}.self.key`, source, width),
     ...linear(`${name}.self.value`, source, width),
     ...linear(`${name}.output.dense`, width, width),
     ...norm(`${name}.output.LayerNorm`, width),
   ];
-  const layer = (name: string): Entry[] => [
+  const layer = (name: string): StateDictEntry[] => [
     ...attention(`${name}.attention`, width),
     ...attention(`${name}.crossattention`, visionWidth),
     ...linear(`${name}.intermediate.dense`, width, intermediate),
@@ -65,49 +68,40 @@ function textEntries(prefix: string, sizes: TextSizes, visionWidth: number): Ent
   ];
 }
 
-/** The entries of one set of encoders and projections: `suffix` '' is the online model, '_m' the momentum copy. */
-function encoderEntries({ vision, text, embedDim }: Architecture, suffix: '' | '_m'): Record<string, Entry[]> {
-  return {
-    vision: visionEntries(`visual_encoder${suffix}`, vision),
-    text: textEntries(`text_encoder${suffix}`, text, vision.width),
-    visionProj: linear(`vision_proj${suffix}`, vision.width, embedDim),
-    textProj: linear(`text_proj${suffix}`, text.width, embedDim),
-  };
-}
-
 /** All entries of the model's state dict: temperature, queues, online model, momentum copies. */
-export function modelEntries(architecture: Architecture): Entry[] {
-  const { embedDim, queueSize, text } = architecture;
-  const online = encoderEntries(architecture, '');
-  const momentum = encoderEntries(architecture, '_m');
+export function stateDictEntries({ vision, text, embedDim, queueSize }: Architecture): StateDictEntry[] {
+  const visionEncoder = (suffix: Suffix) => visionEntries(`visual_encoder${suffix}`, vision);
+  const textEncoder = (suffix: Suffix) => textEntries(`text_encoder${suffix}`, text, vision.width);
+  const visionProj = (suffix: Suffix) => linear(`vision_proj${suffix}`, vision.width, embedDim);
+  const textProj = (suffix: Suffix) => linear(`text_proj${suffix}`, text.width, embedDim);
   return [
     ['temp', [], 'float32'],
     ['image_queue', [embedDim, queueSize], 'float32'],
     ['text_queue', [embedDim, queueSize], 'float32'],
     ['idx_queue', [1, queueSize], 'int64'],
     ['ptr_queue', [1], 'int64'],
-    ...(online.vision ?? []),
-    ...(online.text ?? []),
-    ...(online.visionProj ?? []),
-    ...(online.textProj ?? []),
+    ...[...visionEncoder(''), ...textEncoder(''), ...visionProj(''), ...textProj('')],
     ...linear('itm_head', text.width, 2),
-    ...(momentum.vision ?? []),
-    ...(momentum.visionProj ?? []),
-    ...(momentum.text ?? []),
-    ...(momentum.textProj ?? []),
+    ...[...visionEncoder('_m'), ...visionProj('_m'), ...textEncoder('_m'), ...textProj('_m')],
   ];
 }
 
-const TRAINING_ONLY = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|_m\.|position_ids$/;
-
-/** Whether evaluation uses the entry: the online model does; momentum copies, queues and temperature are training's. */
-export function isEvaluated(name: string): boolean {
-  return !TRAINING_ONLY.test(name);
+/** The online entry that a momentum copy follows: `vision_proj.bias` of `vision_proj_m.bias`; undefined of other names. */
+export function momentumTwin(name: string): string | undefined {
+  return /_m\./.test(name) ? name.replace('_m.', '.') : undefined;
 }
 
-/** Number of parameters that training changes: everything but buffers and momentum copies. */
-export function trainableParameters(entries: readonly Entry[]): number {
-  return entries
-    .filter(([name]) => name === 'temp' || isEvaluated(name))
-    .reduce((total, [, shape]) => total + shape.reduce((product, size) => product * size, 1), 0);
+/** Whether the entry is a buffer: neither trained nor moved with the parameters, as torch.nn.Module.buffers() has it. */
+export function isBuffer(name: string): boolean {
+  return /_queue$|position_ids$/.test(name);
+}
+
+/** Whether training changes the entry: a parameter of the online model. */
+export function isTrained(name: string): boolean {
+  return !isBuffer(name) && momentumTwin(name) === undefined;
+}
+
+/** Whether evaluation uses the entry: the online model without its temperature. */
+export function isEvaluated(name: string): boolean {
+  return name !== 'temp' && isTrained(name);
 }

@@ -1,13 +1,14 @@
-// BLIP's text encoder ("MED"): BERT whose layers may also attend to an image. Works on packed texts, see token-batch.ts.
-// Shapes: n texts, T tokens, D width, H heads, d = D/H; S image tokens of width V.
+// BLIP's text encoder ("MED"): BERT whose layers may also attend to an image. Works on packed texts, see packed-texts.ts.
+// Shapes: n texts, T tokens, D width, H heads, d = D/H; I images of L tokens of width V.
+import { at } from '../errors.js';
 import { LayerNorm, Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { TextSizes } from './architecture.js';
 import { attendByLength, type PackedAttention } from './packed-attention.js';
-import type { Packing } from './packed-texts.js';
+import type { PackedTexts, Packing } from './packed-texts.js';
 
-/** Keys and values of I images for one layer's cross-attention: (I, H, S, d) each. */
+/** Keys and values of I images for one layer's cross-attention: (I, H, L, d) each. */
 export interface KeysValues {
   keys: Tensor;
   values: Tensor;
@@ -15,8 +16,8 @@ export interface KeysValues {
 
 /**
  * Which image each row attends to, where there are several: rows are laid out as I equal blocks of the most rows any
- * image has. `spread` (I · most) int32 says which row stands at each place (any row where there is none), `gather` (R)
- * int32 where each row stands. Undefined for one image: all rows are its own.
+ * image has. `spread` (I · most) int32 is the row at each place of the blocks (any row where there is none), `gather` (R)
+ * int32 the place of each row. Undefined for one image: all rows belong to it.
  */
 export interface RowsByImage {
   spread: Tensor;
@@ -131,11 +132,11 @@ class CrossKeysValues {
       (_, i) => `${prefix}.encoder.layer.${i}.crossattention.self`,
     ).flatMap((name) => [Linear.of(state, `${name}.key`), Linear.of(state, `${name}.value`)]);
     this.#sizes = sizes;
-    this.inputs = parts[0]?.weight.size(1) ?? 0;
+    this.inputs = at(parts, 0).weight.size(1);
     this.#layers = fused ? [Linear.beside(parts)] : parts;
   }
 
-  /** Image tokens (I, S, V) → for every layer keys and values (I, H, S, d). */
+  /** Image tokens (I, L, V) → for every layer keys and values (I, H, L, d). */
   forward(embeds: Tensor): KeysValues[] {
     const { heads, width, depth } = this.#sizes;
     const [images, tokens, d] = [embeds.size(0), embeds.size(1), width / heads];
@@ -149,8 +150,8 @@ class CrossKeysValues {
       parts = this.#layers.map((layer) => byHead(layer.forward(embeds)));
     }
     return Array.from({ length: depth }, (_, i) => ({
-      keys: parts[2 * i] as Tensor,
-      values: parts[2 * i + 1] as Tensor,
+      keys: at(parts, 2 * i),
+      values: at(parts, 2 * i + 1),
     }));
   }
 }
@@ -180,12 +181,8 @@ export class TextEncoder {
     this.#crossKeysValues = new CrossKeysValues(state, prefix, sizes, fused);
   }
 
-  #layer(i: number): Layer {
-    return this.#layers[i] as Layer;
-  }
-
-  /** Token ids and positions within their texts, int32 (T) each → embeddings (T, D). */
-  #embed(ids: Tensor, positions: Tensor): Tensor {
+  /** Embeddings (T, D) of tokens and their positions. */
+  #embed({ ids, positions }: PackedTexts): Tensor {
     return scope(() => {
       const sum = ops.add(ops.embedding(this.#words, ids), ops.embedding(this.#positions, positions));
       return ops.dropout(this.#norm.forward(sum), this.mode.hiddenDropout);
@@ -193,17 +190,17 @@ export class TextEncoder {
   }
 
   /**
-   * The part of the multimodal encoder that does not see the image: embeddings and the self-attention of layer 0.
-   * Once a text, whatever the number of its images. ids, positions: int32 (T) → (T, D).
+   * The image-independent prefix of the multimodal encoder: embeddings and layer 0's self-attention, (T, D). Computed once
+   * a text, whatever the number of its images.
    */
-  stem(ids: Tensor, positions: Tensor, packing: Packing): Tensor {
+  stem(texts: PackedTexts): Tensor {
     const only = this.#layers.length === 1;
-    return scope(() => this.#layer(0).selfAttention(this.#embed(ids, positions), packing, this.mode, only));
+    return scope(() => at(this.#layers, 0).selfAttention(this.#embed(texts), texts.packing, this.mode, only));
   }
 
   /**
-   * Image tokens (I, S, V), or of one image (S, V) → keys and values for every layer, each (I, H, S, d).
-   * Once an image, whatever the number of its texts.
+   * Image tokens (I, L, V), or of one image (L, V) → keys and values for every layer, each (I, H, L, d). Computed once an
+   * image, whatever the number of its texts.
    */
   imageKeysValues(imageEmbeds: Tensor): KeysValues[] {
     const { inputs } = this.#crossKeysValues;
@@ -235,17 +232,20 @@ export class TextEncoder {
     return this.#rest(stem, packing, images, false);
   }
 
-  /** Text mode: ids, positions int32 (T) → hidden states of the texts' first tokens, (n, D). */
-  forwardTexts(ids: Tensor, positions: Tensor, packing: Packing): Tensor {
-    return scope(() => this.#rest(this.stem(ids, positions, packing), packing, undefined, false));
+  /** Text mode: hidden states of the texts' first tokens, (n, D). */
+  forwardTexts(texts: PackedTexts): Tensor {
+    return scope(() => this.#rest(this.stem(texts), texts.packing, undefined, false));
   }
 
-  /** Hidden states of every token, (T, D); with `images` in multimodal mode, else in text mode. */
-  forwardAll(ids: Tensor, positions: Tensor, packing: Packing, images?: ImageContext): Tensor {
+  /**
+   * Hidden states of every token, (T, D), which the goldens hold; with `images` in multimodal mode, else in text mode.
+   * @internal
+   */
+  forwardAll(texts: PackedTexts, images?: ImageContext): Tensor {
     return scope(() => {
       if (this.#layers.length === 1)
         throw new RangeError('Expected a text encoder of two or more layers: the only layer gives first tokens alone');
-      return this.#rest(this.stem(ids, positions, packing), packing, images, true);
+      return this.#rest(this.stem(texts), texts.packing, images, true);
     });
   }
 }

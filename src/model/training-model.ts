@@ -1,17 +1,20 @@
 // The retrieval model in training: parameters, momentum copies and queues, and the two losses of one batch.
 // Source: BLIP_Retrieval.forward. Shapes: B batch, W candidates of all ranks, L image tokens of width V, E = 256.
+import { MAX_LENGTH } from '../data/tokenizer.js';
+import { oneRank, type Ranks } from '../distributed/ranks.js';
 import { Linear, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
+import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
-import type { Precision } from './blip-retrieval.js';
-import { matchPairs } from './itm-pairs.js';
+import { itmPairs } from './itm-pairs.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
+import { range } from './offsets.js';
 import { attentionFor } from './packed-attention.js';
-import { int32, packingOf } from './packed-texts.js';
+import { int32, packTexts } from './packed-texts.js';
 import { FeatureQueues } from './queues.js';
-import { isEvaluated, modelEntries } from './state-dict.js';
+import { isBuffer, isTrained, momentumTwin, stateDictEntries } from './state-dict.js';
 import { TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
 
@@ -27,33 +30,18 @@ export interface TrainingBatch {
   idx: readonly number[];
 }
 
-/** What the ranks of a run exchange in a forward pass. One process exchanges nothing. */
-export interface Exchange {
-  /** Rows of all ranks, in rank order, without gradient. */
-  gather(x: Tensor): Tensor;
-  /** The same with gradient. */
-  gatherWithGradient(x: Tensor): Tensor;
-  /** Token rows of all ranks, in rank order. */
-  gatherTexts(texts: readonly Int32Array[]): readonly Int32Array[];
-  rank: number;
-}
-
-export const oneProcess: Exchange = {
-  gather: (x) => x,
-  gatherWithGradient: (x) => x,
-  gatherTexts: (texts) => texts,
-  rank: 0,
-};
-
 export interface TrainingOptions {
   device?: Device;
-  /** Candidates for negatives come from all ranks instead of the own one. */
+  /** Candidates for negatives come from all ranks instead of this one alone. */
   negativeAllRank: boolean;
-  /** Blocks at the vision encoder's end that recompute their activations in the backward pass; 0 for none. */
+  /** Last blocks of the vision encoder that recompute their activations in the backward pass; 0 for none. */
   checkpointedBlocks: number;
   /** Id of [ENC]. */
   encToken: number;
-  exchange?: Exchange;
+  /** The ranks that train together; one when left out. */
+  ranks?: Ranks;
+  /** Tokens that a caption has at most, the same on all ranks; the tokenizer's by default. */
+  maxTextLength?: number;
   /** bf16: the encoders run under autocast; losses, weights and optimizer stay float32. */
   precision?: Precision;
   /** Draws the negatives; replaced in tests by recorded ones. */
@@ -63,7 +51,7 @@ export interface TrainingOptions {
 export interface StepLosses {
   ita: Tensor; // []
   itm: Tensor; // []
-  /** Rows that had no image or text of another image to be told from. */
+  /** Rows without a negative: every candidate shows the same image. */
   withoutNegative: number;
   /** Runs the backward pass of (ita + itm) · scale, recomputed blocks included. */
   backward(scale?: number): void;
@@ -84,30 +72,33 @@ export class TrainingModel {
   /** What the optimizer changes, by name, in the reference's order. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   readonly queues: FeatureQueues;
-  readonly #momentum: readonly Tensor[];
-  readonly #momentumOf: readonly Tensor[];
+  readonly #momentum: Tensor[] = [];
+  readonly #momentumOf: Tensor[] = []; // the online twin of each
   readonly #online: Encoders;
   readonly #momentumEncoders: Encoders;
   readonly #itmHead: Linear;
   readonly #temperature: Tensor;
   readonly #options: TrainingOptions;
 
-  /** `state` has every entry of the model, float32 or int64 (see modelEntries); its tensors are copied. */
+  /** `state` has every entry of the model, float32 or int64 (see stateDictEntries); its tensors are copied. */
   constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingOptions) {
     this.architecture = architecture;
     this.device = options.device ?? 'cpu';
     this.#options = options;
     const own = new Map<string, Tensor>();
-    for (const [name] of modelEntries(architecture)) {
+    for (const [name] of stateDictEntries(architecture)) {
       const tensor = scope(() => ops.clone(ops.to(weight(state, name), { device: this.device })));
       own.set(name, keep(tensor));
     }
     this.state = own;
-    this.parameters = new Map([...own].filter(([name]) => name === 'temp' || isEvaluated(name)));
+    this.parameters = new Map([...own].filter(([name]) => isTrained(name)));
     for (const parameter of this.parameters.values()) parameter.requiresGrad = true;
-    const copies = [...own.keys()].filter((name) => /_m\./.test(name) && !name.endsWith('position_ids'));
-    this.#momentum = copies.map((name) => weight(own, name));
-    this.#momentumOf = copies.map((name) => weight(own, name.replace('_m.', '.')));
+    for (const [name, copy] of own) {
+      const twin = momentumTwin(name);
+      if (twin === undefined || isBuffer(name)) continue;
+      this.#momentum.push(copy);
+      this.#momentumOf.push(weight(own, twin));
+    }
     const queue = (name: string) => weight(own, name);
     this.queues = new FeatureQueues(queue('image_queue'), queue('text_queue'), queue('idx_queue'), queue('ptr_queue'));
     this.#temperature = weight(own, 'temp');
@@ -139,21 +130,12 @@ export class TrainingModel {
   /** Texts in any order → unit features (B, E), in that order. */
   #textFeatures({ text, textProj }: Encoders, texts: readonly Int32Array[]): Tensor {
     return scope(() => {
-      const order = texts.map((_, i) => i).sort((a, b) => (texts[a]?.length ?? 0) - (texts[b]?.length ?? 0));
-      const sorted = order.map((i) => texts[i] as Int32Array);
-      const place = new Int32Array(order.length);
-      order.forEach((from, to) => {
-        place[from] = to;
-      });
-      const ids = Int32Array.from(sorted.flatMap((row) => [...row]));
-      const positions = Int32Array.from(sorted.flatMap((row) => [...row.keys()]));
-      const packing = packingOf(
-        sorted.map((row) => row.length),
-        this.device,
-      );
-      const [idTensor, positionTensor] = [int32(ids, this.device), int32(positions, this.device)];
-      const hidden = this.#encode(() => text.forwardTexts(idTensor, positionTensor, packing));
-      const first = ops.to(ops.indexSelect(hidden, 0, int32(place, this.device)), { dtype: 'float32' });
+      const sorted = [...texts.entries()].sort(([, a], [, b]) => a.length - b.length);
+      const sortedRow = new Int32Array(texts.length); // of each text
+      for (const [row, [text]] of sorted.entries()) sortedRow[text] = row;
+      const rows = sorted.map(([, row]) => row);
+      const hidden = this.#encode(() => text.forwardTexts(packTexts(rows, this.device)));
+      const first = ops.to(ops.indexSelect(hidden, 0, int32(sortedRow, this.device)), { dtype: 'float32' });
       return ops.normalize(textProj.forward(first), -1);
     });
   }
@@ -183,7 +165,8 @@ export class TrainingModel {
    * and `backward` of the result before it ends. Waits for the device once, for the negatives.
    */
   forward(batch: TrainingBatch, alpha: number): StepLosses {
-    const { negativeAllRank, checkpointedBlocks, encToken, exchange = oneProcess } = this.#options;
+    const { negativeAllRank, checkpointedBlocks, encToken } = this.#options;
+    const { ranks = oneRank, maxTextLength = MAX_LENGTH } = this.#options;
     const temperature = this.#temperature;
     noGrad(() => ops.clampInPlace(temperature, ...TEMPERATURE_RANGE));
 
@@ -214,40 +197,36 @@ export class TrainingModel {
       temperature,
       alpha,
     });
-    const worldIdx = exchange.gather(idx);
-    this.queues.enqueue(exchange.gather(momentum.images), exchange.gather(momentum.texts), worldIdx);
+    const allIdx = ranks.allGather(idx);
+    this.queues.enqueue(ranks.allGather(momentum.images), ranks.allGather(momentum.texts), allIdx);
 
     // ---- matching loss of own pairs and hard negatives
-    const all = negativeAllRank;
-    const gather = (x: Tensor) => (all ? exchange.gather(x) : x);
+    const candidates = negativeAllRank ? ranks : oneRank;
     const negatives = (this.#options.chooseNegatives ?? drawNegatives)({
       imageFeatures,
       textFeatures,
-      worldImages: gather(imageFeatures),
-      worldTexts: gather(textFeatures),
+      allImageFeatures: candidates.allGather(imageFeatures),
+      allTextFeatures: candidates.allGather(textFeatures),
       idx,
-      worldIdx: all ? worldIdx : idx,
+      allIdx: negativeAllRank ? allIdx : idx,
       temperature,
     });
-    const world = all ? exchange.gatherWithGradient(embeds) : embeds; // (W, L, V)
-    const texts = all ? exchange.gatherTexts(batch.texts) : batch.texts;
-    const offset = all ? exchange.rank * batch.texts.length : 0;
+    const allEmbeds = candidates.allGatherWithGradient(embeds); // (W, L, V)
+    const texts = candidates.gatherTexts(batch.texts, maxTextLength);
+    const offset = candidates.rank * batch.texts.length;
     // Keys and values are computed for the distinct images that occur, not for every pair.
-    const used = [...new Set([...batch.idx.keys()].map((i) => offset + i).concat(negatives.imageOfText))].filter(
-      (i) => i >= 0,
-    );
-    const slots = new Map(used.map((candidate, slot) => [candidate, slot]));
-    const inOrder = used.length === world.size(0) && used.every((candidate, slot) => candidate === slot);
-    const images = inOrder ? world : ops.indexSelect(world, 0, int32(Int32Array.from(used), this.device));
-    const slotOf = (candidate: number) => slots.get(candidate) ?? 0;
-    const pairs = matchPairs(texts, offset, negatives, slotOf, used.length, encToken, this.device);
-    const { tokens, rows, firstRows } = pairs;
+    const own = range(offset, offset + batch.texts.length);
+    const used = [...new Set([...own, ...negatives.imageOfText])].filter((image) => image >= 0);
+    const imageSlot = new Map(used.map((image, slot) => [image, slot]));
+    const inOrder = used.length === allEmbeds.size(0) && used.every((image, slot) => image === slot);
+    const images = inOrder ? allEmbeds : ops.indexSelect(allEmbeds, 0, int32(Int32Array.from(used), this.device));
+    const pairs = itmPairs(texts, offset, negatives, imageSlot, encToken, this.device);
     const { text } = this.#online;
     const hidden = this.#encode(() =>
-      text.forwardPairs(text.stem(tokens.ids, tokens.positions, tokens.packing), tokens.packing, {
+      text.forwardPairs(text.stem(pairs.texts), pairs.texts.packing, {
         keysValues: text.imageKeysValues(images),
-        rows,
-        firstRows,
+        rows: pairs.rows,
+        firstRows: pairs.firstRows,
       }),
     );
     const itm = matchingLoss(this.#itmHead.forward(ops.to(hidden, { dtype: 'float32' })), pairs.labels);

@@ -1,8 +1,10 @@
-// Whether this process can use a GPU, and why not.
+// Which device a run uses: whether LibTorch has a GPU here, why not, and the choice.
+import { UserError } from '../errors.js';
 import { findAddon, readBuildRecord } from '../libtorch/addon-files.js';
 import { nvidiaDriver } from '../libtorch/driver.js';
 import { searchLibtorch } from '../libtorch/search.js';
 import { native } from './native.js';
+import type { Device } from './tensor.js';
 
 /** GPUs that LibTorch can use, or the reason why there is none, as a clause. */
 export interface CudaState {
@@ -24,4 +26,22 @@ export function cudaState(): CudaState {
   if (libtorch && libtorch.missingForCuda.length > 0)
     return { count, problem: `LibTorch's CUDA part needs ${libtorch.missingForCuda.join(', ')}, not found` };
   return { count, problem: 'there is an NVIDIA driver, but LibTorch sees no GPU (is CUDA_VISIBLE_DEVICES empty?)' };
+}
+
+/**
+ * The device to run on.
+ * @returns the device, and a line to print when the CPU was chosen because there is no GPU
+ * @throws UserError that says why when an explicit GPU is not there
+ */
+export function resolveDevice(choice: Device | undefined, cuda: CudaState): { device: Device; note?: string } {
+  const why = cuda.problem ?? 'LibTorch sees no GPU';
+  if (choice === undefined) {
+    return cuda.count > 0 ? { device: 'cuda:0' } : { device: 'cpu', note: `Running on the CPU: ${why}.` };
+  }
+  const [kind, index = 0] = choice.split(':');
+  if (kind === 'cpu' || Number(index) < cuda.count) return { device: choice };
+  if (cuda.count === 0)
+    throw new UserError(`Device cuda cannot be used: ${why}. Run \`doctor\` for details, or choose cpu.`);
+  const seen = cuda.count === 1 ? 'is 1 GPU, number 0' : `are ${cuda.count} GPUs, numbered from 0`;
+  throw new UserError(`Device ${choice} cannot be used: there ${seen}. Choose cuda:${cuda.count - 1}.`);
 }

@@ -1,9 +1,9 @@
 // safetensors files: a JSON header of names, types and ranges, then the bytes. https://github.com/huggingface/safetensors
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
-import { UserError } from '../errors.js';
-import { cannotOpen, FileSource, withSource } from './checkpoint/read/source.js';
+import { isRecord, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
+import { cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
   float32: 'F32',
@@ -189,8 +189,4 @@ function sizes(value: unknown, most: number): number[] | undefined {
     checked.push(size);
   }
   return checked;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

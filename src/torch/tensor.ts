@@ -3,8 +3,8 @@ import { DTYPES, type DType, dtypeOfCode } from './dtype.js';
 import { native } from './native.js';
 import type { Handle, NativeResult } from './native-exports.js';
 
-/** 'cpu', 'cuda' or 'cuda:1', as PyTorch writes a device. */
-export type Device = string;
+/** As PyTorch writes a device. */
+export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
 // Outside any scope a forgotten tensor is freed some time after the garbage collector has noticed, and not before the
 // event loop turns: a loop that never waits needs scopes. A disposed handle is never valid again, so disposing one a
@@ -76,7 +76,7 @@ export class Tensor {
   }
 
   get device(): Device {
-    return native().device(this.handle);
+    return native().device(this.handle) as Device;
   }
 
   get requiresGrad(): boolean {
@@ -195,6 +195,21 @@ export function scope<T>(body: () => T): T {
       if (survivors.has(tensor)) own(tensor);
       else handles.push(tensor.handle);
     native().disposeAll(handles);
+  }
+}
+
+/**
+ * Runs `body` and tells which tensors it made that are still alive. They belong to the scope around it, as if it were not
+ * there: a model that lists its weights so can dispose them.
+ */
+export function recordMade<T>(body: () => T): { result: T; made: readonly Tensor[] } {
+  const here: Scope = { made: [], outer: current };
+  current = here;
+  try {
+    return { result: synchronous('recordMade', body()), made: here.made };
+  } finally {
+    current = here.outer;
+    for (const tensor of here.made) own(tensor);
   }
 }
 

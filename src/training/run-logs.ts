@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { cannotWrite, writeFileAtomically } from '../disk/atomic-file.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
-import type { Progress } from './run-state.js';
+import type { RunState } from './run-state.js';
 
 export type LogName = 'log.txt' | 'metrics.jsonl';
 
@@ -62,7 +62,7 @@ export function loggedBest(folder: string, epoch: number): { best: number; bestT
  */
 export async function forgetLater(
   outputDir: string,
-  { epoch, step }: Pick<Progress, 'epoch' | 'step'>,
+  { epoch, step }: Pick<RunState, 'epoch' | 'step'>,
   stepsPerEpoch: number,
 ): Promise<void> {
   const keepLines = async (name: LogName, wanted: (epoch: number, step: number) => boolean) => {

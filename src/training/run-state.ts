@@ -1,4 +1,4 @@
-// Where a training run stands: all that an exact resume needs beside weights and optimizer.
+// Where a training run stands: all that an exact resume needs beside weights, optimizer and random states.
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 
 /** Sum and number of the values of one meter. */
@@ -7,12 +7,13 @@ export interface MeterState {
   count: number;
 }
 
-/** Meters of the epoch at hand, in the order in which log.txt has them. */
+/** Meters of the current epoch, in the order in which log.txt has them. */
 export const METERS = ['lr', 'loss_itm', 'loss_ita'] as const;
 export type MeterName = (typeof METERS)[number];
 export type MeterStates = Record<MeterName, MeterState>;
 
-export interface Progress {
+/** Changed in place as the run advances. */
+export interface RunState {
   /** From 0. */
   epoch: number;
   /** Steps of the epoch that are done; all of them when only its evaluation is left. */
@@ -24,7 +25,7 @@ export interface Progress {
   bestTest: RetrievalMetrics | undefined;
 }
 
-/** What must be the same when a run goes on, lest "exact" be a lie. */
+/** What must be unchanged for a resume to be exact. */
 export interface RunIdentity {
   worldSize: number;
   /** Rows of a step on each rank. */
@@ -38,7 +39,7 @@ export function emptyMeters(): MeterStates {
   return { lr: { total: 0, count: 0 }, loss_itm: { total: 0, count: 0 }, loss_ita: { total: 0, count: 0 } };
 }
 
-/** The start of a run. */
-export function startOfRun(): Progress {
+/** The state before the first step. */
+export function initialState(): RunState {
   return { epoch: 0, step: 0, meters: emptyMeters(), best: 0, bestEpoch: 0, bestTest: undefined };
 }

@@ -50,7 +50,7 @@ test('defects of rows and images are one line each, with file and row, and exit 
   const lines = stdout.trimEnd().split('\n');
   assert.equal(lines.length, 6, stdout);
   assert.match(lines[0] ?? '', /^note: .*coco_karpathy_train\.json does not exist; only training needs it$/);
-  assert.equal(lines[1], `${annotation} row 3: field caption[0] is empty`);
+  assert.equal(lines[1], `${annotation} row 3: field caption[0] is empty.`);
   assert.match(lines[2] ?? '', /row 3: field caption\[1\] has no words/);
   assert.match(lines[3] ?? '', new RegExp(`coco_karpathy_val.json row 1: The image .*${first.image} is empty`));
   assert.match(lines[4] ?? '', new RegExp(`coco_karpathy_val.json row 2: The image .*${second.image} does not exist`));
@@ -69,7 +69,7 @@ test('without any file there is a line for each split that evaluation needs', ()
   assert.equal(code, 1);
   assert.match(text, /flickr30k_val\.json does not exist; put it there/);
   assert.match(text, /flickr30k_test\.json does not exist; put it there/);
-  assert.match(text, /The folder image_root .*no images does not exist; correct image_root/);
+  assert.match(text, /The folder image_root .*no images does not exist\. Correct image_root/);
   assert.match(text, /flickr: 0 files, 0 sound rows, 0 captions, 0 images: 3 defects\n$/);
 });
 

@@ -1,8 +1,9 @@
 // --device: what is chosen when nothing is said, and why an explicit GPU is refused.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseDevice, resolveDevice } from '#blip/commands/options.js';
+import { parseDevice } from '#blip/commands/options.js';
 import { UserError } from '#blip/errors.js';
+import { resolveDevice } from '#blip/torch/cuda.js';
 
 const none = { count: 0, problem: 'this machine has no NVIDIA driver' };
 
@@ -27,7 +28,10 @@ test('an explicit choice is obeyed or refused with the reason', () => {
   assert.deepEqual(resolveDevice('cuda:1', { count: 2 }), { device: 'cuda:1' });
   const refuses = (run: () => unknown, message: RegExp) =>
     assert.throws(run, (error: unknown) => error instanceof UserError && message.test(error.message));
-  refuses(() => resolveDevice('cuda:0', none), /--device cuda cannot be used: this machine has no NVIDIA driver/);
-  refuses(() => resolveDevice('cuda:1', { count: 1 }), /there is 1 GPU, number 0; use --device cuda:0/);
-  refuses(() => resolveDevice('cuda:5', { count: 2 }), /there are 2 GPUs, numbered from 0; use --device cuda:1/);
+  refuses(
+    () => resolveDevice('cuda:0', none),
+    /Device cuda cannot be used: this machine has no NVIDIA driver\. Run `doctor`/,
+  );
+  refuses(() => resolveDevice('cuda:1', { count: 1 }), /there is 1 GPU, number 0\. Choose cuda:0\./);
+  refuses(() => resolveDevice('cuda:5', { count: 2 }), /there are 2 GPUs, numbered from 0\. Choose cuda:1\./);
 });

@@ -92,5 +92,5 @@ test('an explicit GPU where there is none is refused with the reason', async (t)
   const args = ['--config', config('gpu'), '--output_dir', join(folder, 'gpu'), '--evaluate', '--device', 'cuda'];
   const { code, stderr } = await runCli(args);
   assert.equal(code, 1);
-  assert.match(stderr, /--device cuda cannot be used: .+; run `doctor`/);
+  assert.match(stderr, /Device cuda cannot be used: .+\. Run `doctor`/);
 });

@@ -51,7 +51,7 @@ test('a rank that is killed is started again, and the run goes on from its last 
   const { code, stdout: seen, stderr: said } = await run.ended;
   assert.equal(code, 0, said);
   assert.match(said, /Starting the ranks again \(1 of at most 1 restarts\)/);
-  assert.match(seen, /^Resuming .*checkpoint_last\.pth in epoch [01] after step [246]$/m);
+  assert.match(seen, /^Resuming .*checkpoint_last\.pth in epoch [01] after step [246]\.$/m);
   for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth']) {
     const [a, b] = ['whole', 'restarted'].map((output) => readFileSync(join(folder, output, name)));
     assert.ok(a && b?.equals(a), `${name} differs`);

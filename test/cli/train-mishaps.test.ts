@@ -70,7 +70,10 @@ for (const split of ['train', 'val'])
     );
     const { code, stdout, stderr } = await run(`absent_${split}_out`, '--set', `ann_root=${path}`);
     assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`^error: 1 of the \\d+ images of the ${split} split do not exist, .*at_all\\.jpg`));
+    assert.match(
+      stderr,
+      new RegExp(`^error: 1 of the \\d+ images of the ${split} split do not exist; the first is .*at_all\\.jpg`),
+    );
     assert.doesNotMatch(stdout, /Start training/);
   });
 
@@ -79,7 +82,7 @@ test('weights that have overflowed while the loss was finite are not saved over 
   const before = read('overflow', 'checkpoint_last.pth');
   const { code, stderr } = await run('overflow', '--resume', '--save_every', '1', '--set', 'weight_decay=1e45');
   assert.equal(code, 1);
-  assert.match(stderr, /is not finite after 8 steps of epoch 0, and the last checkpoint was left as it is/);
+  assert.match(stderr, /is not finite after 8 steps of epoch 0; the last checkpoint was left as it is\. Lower init_lr/);
   assert.ok(read('overflow', 'checkpoint_last.pth').equals(before));
 });
 
@@ -89,7 +92,7 @@ test('a resumed run says which settings are others, and refuses those that would
   assert.equal(told.code, 0, told.stderr);
   assert.match(
     told.stdout,
-    /^Going on with other settings than until here: alpha 0\.4, now 0\.1; init_lr 0\.0001, now 0\.00005$/m,
+    /^Settings that changed since the checkpoint was written: alpha 0\.4, now 0\.1; init_lr 0\.0001, now 0\.00005\.$/m,
   );
   const refused = await run('changed', '--resume', '--set', 'queue_size=32');
   assert.equal(refused.code, 1);
@@ -135,7 +138,7 @@ test('with fewer epochs than were trained nothing is done, and nothing lost', as
   copyOf('whole', 'shorter');
   const { code, stdout, stderr } = await run('shorter', '--resume', '--set', 'max_epoch=1');
   assert.equal(code, 0, stderr);
-  assert.match(stdout, /^Nothing is left to train: the run stands in epoch 1, counted from 0, and max_epoch is 1$/m);
+  assert.match(stdout, /^Training is complete: 1 of 1 epochs are done\. Raise max_epoch to train longer\.$/m);
   assert.ok(read('shorter', 'log.txt').equals(read('whole', 'log.txt')));
 });
 

@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
 import { flattenCheckpoint, openCheckpoint, stateDictOf } from '#blip/torch/checkpoint/index.js';
 import { startCommand } from '../helpers/command.js';
 import { runCli } from '../helpers/run-cli.js';
@@ -70,7 +70,7 @@ test('a run writes the files of the reference, and ends of other runs are bit-eq
   await t.test('checkpoint_best.pth has the names and order of the reference', () => {
     const best = openCheckpoint(join(folder, 'whole', 'checkpoint_best.pth'));
     const names = [...stateDictOf(best).keys()];
-    const entries = modelEntries(tinyArchitecture);
+    const entries = stateDictEntries(tinyArchitecture);
     assert.deepEqual(
       names,
       entries.map(([name]) => name),
@@ -153,5 +153,5 @@ test('wrong input ends with one sentence', async () => {
   assert.match(absent.stderr, /nothing\.pth/);
   const hot = await runCli(argumentsFor('hot', '--set', 'init_lr=1e30', '--max_steps', `${STEPS}`), env);
   assert.equal(hot.code, 1);
-  assert.match(hot.stderr, /the loss is not finite .* in epoch 0, step \d+, rank 0, rows [\d, ]+ of the training file/);
+  assert.match(hot.stderr, /The loss is not finite .* in epoch 0, step \d+, rank 0, rows [\d, ]+ of the training file/);
 });

@@ -4,8 +4,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { type LoadConfigOptions, loadConfig } from '#blip/config/load.js';
+import type { LoadConfigOptions } from '#blip/config/load.js';
 import { UserError } from '#blip/errors.js';
+import { loadConfig } from '#blip/model/architecture.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-config-'));
@@ -218,7 +219,10 @@ test('med_config is checked field by field', () => {
     /expected a mapping .* received the number 3/,
   );
   const width = errorOf(() => load(`${published}med_config: {encoder_width: 1024}\n`)).message;
-  assert.match(width, /line 25: expected 768, the width of vit base, for med_config\.encoder_width but received 1024/);
+  assert.match(
+    width,
+    /line 25: expected 768, the width of vit base, for med_config\.encoder_width but received the number 1024/,
+  );
 });
 
 test('--set overrides values, the last one wins, and its mistakes are wrong usage', () => {

@@ -57,10 +57,14 @@ test('the golden train split has a number for every row', async () => {
 
 const good = { image: 'a.jpg', caption: 'a dog', image_id: 1 };
 const wrong: [what: string, rows: unknown, message: RegExp][] = [
-  ['no row', [], /has no row at all/],
-  ['a missing image_id', [good, { image: 'a.jpg', caption: 'b' }], /row 2: field image_id is missing; correct/],
+  ['no row', [], /has no rows\. Correct the file/],
+  [
+    'a missing image_id',
+    [good, { image: 'a.jpg', caption: 'b' }],
+    /row 2: field image_id is missing\. Correct the file; "check-data" lists every defect\.$/,
+  ],
   ['a list as image_id', [{ ...good, image_id: [] }], /a string or a whole number for field image_id .* a list/],
-  ['half an image_id', [{ ...good, image_id: 1.5 }], /field image_id but received number 1\.5/],
+  ['half an image_id', [{ ...good, image_id: 1.5 }], /field image_id but received number 1\.5\./],
   ['an image_id beyond 2^53', '[{"image": "a", "caption": "b", "image_id": 9007199254740993}]', /beyond 2\^53/],
   ['a list of captions', [{ ...good, caption: ['a', 'b'] }], /expected a string for field caption .* a list/],
   [

@@ -1,4 +1,5 @@
-// The launcher: what ranks are told, and that all of them end, with one cause named, whatever happens to any of them.
+// Covers distributed/launcher, rank-process and lines: the ranks' environment, and that all of them end, with one cause
+// named, whatever happens to any of them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -39,8 +40,11 @@ test('a rank that throws: exit code 1, its rank, pid and words in the last lines
   assert.equal(code, 1);
   assert.equal(stdout, '');
   const lines = stderr.trim().split('\n');
-  assert.match(lines.at(-2) ?? '', /^error: rank 1 \(pid \d+\) ended with exit code 1/);
-  assert.equal(lines.at(-1), 'error: first cause, rank 1: the last rank has had enough');
+  assert.match(
+    lines.at(-2) ?? '',
+    /^error: Rank 1 \(pid \d+\) ended with exit code 1; the other rank was terminated\.$/,
+  );
+  assert.equal(lines.at(-1), 'error: First cause, rank 1: the last rank has had enough');
   assert.match(stderr, /^\[rank 1\] error: the last rank has had enough$/m);
 });
 
@@ -49,18 +53,18 @@ test('a rank killed by -9 is the first cause, not the one that lost it', async (
     process.kill(Math.max(...ranks), 'SIGKILL');
   });
   assert.equal(code, 1);
-  assert.match(stderr, /error: rank 1 \(pid \d+\) was killed by SIGKILL/);
+  assert.match(stderr, /^error: Rank 1 \(pid \d+\) was killed by SIGKILL/m);
 });
 
 test('a rank that hangs ends with the others after the timeout of the collective', async () => {
   const launcher = startLauncher(2, 'lastHangs', {}, { COLLECTIVE_MS: '1000' });
   const { code, stderr } = await endAfter(launcher, 'hanging', () => {});
   assert.equal(code, 1);
-  assert.match(stderr, /error: rank 0 \(pid \d+\) ended with exit code 1; the other rank was ended/);
-  assert.match(stderr, /first cause, rank 0: Rank 0 waited longer than 1 s/);
+  assert.match(stderr, /^error: Rank 0 \(pid \d+\) ended with exit code 1; the other rank was terminated\.$/m);
+  assert.match(stderr, /^error: First cause, rank 0: Rank 0 waited longer than 1 s/m);
 });
 
-test('a stopped rank ends too, and is named as the cause of what the other one waited for', async () => {
+test('a suspended rank ends too, and is named as the cause of the other one’s failure', async () => {
   const launcher = startLauncher(2, 'exchange', {}, { COLLECTIVE_MS: '1000' });
   let pid = 0;
   const { code, stderr } = await endAfter(launcher, 'exchanging', (ranks) => {
@@ -69,23 +73,21 @@ test('a stopped rank ends too, and is named as the cause of what the other one w
   });
   assert.equal(code, 1);
   const lines = stderr.trim().split('\n');
-  assert.equal(
-    lines.at(-2),
-    `error: rank 1 (pid ${pid}) was stopped (by SIGSTOP, or a debugger) and did not go on; all ranks were ended`,
-  );
-  assert.match(lines.at(-1) ?? '', /^error: first cause, rank 1: it stood still when Rank 0 waited longer than 1 s /);
+  const suspended = `error: Rank 1 (pid ${pid}) was suspended (SIGSTOP or a debugger); all ranks were terminated.`;
+  assert.equal(lines.at(-2), suspended);
+  assert.match(lines.at(-1) ?? '', /^error: First cause, rank 1: it was suspended\. Rank 0 waited longer than 1 s /);
 });
 
-for (const stopped of [false, true])
-  test(`a rank that ${stopped ? 'is stopped' : 'stays'} when the other has done its work is ended`, async () => {
+for (const suspended of [false, true])
+  test(`a rank that ${suspended ? 'is suspended' : 'stays'} when the other has finished is terminated`, async () => {
     const launcher = startLauncher(2, 'lastStays', { graceMs: 500 }, { PATIENCE_MS: '300' });
     const { code, stderr } = await endAfter(launcher, 'done', (ranks) => {
-      if (stopped) process.kill(Math.max(...ranks), 'SIGSTOP');
+      if (suspended) process.kill(Math.max(...ranks), 'SIGSTOP');
     });
     assert.equal(code, 1);
-    const sentence = stopped
-      ? /^error: first cause, rank 1: it stood still when the others had done their work$/m
-      : /^error: rank 1 \(pid \d+\) did not end when the others had done their work, and was ended\.$/m;
+    const sentence = suspended
+      ? /^error: First cause, rank 1: it was suspended\. The other ranks had finished\.$/m
+      : /^error: The other ranks had finished, but rank 1 \(pid \d+\) did not end and had to be terminated\.$/m;
     assert.match(stderr, sentence);
   });
 
@@ -121,7 +123,7 @@ test('ranks are started again after a failure, as often as is allowed', async ()
   const { code, stdout, stderr } = await startLauncher(2, 'failsAtFirst', { maxRestarts: 1 }).ended;
   assert.equal(code, 0, stderr);
   assert.deepEqual(JSON.parse(stdout), { restarts: 1 });
-  assert.match(stderr, /first cause, rank 1: the first time it does not work/);
+  assert.match(stderr, /^error: First cause, rank 1: the first time it does not work/m);
   assert.match(stderr, /^Starting the ranks again \(1 of at most 1 restarts\)\.$/m);
 });
 

@@ -80,7 +80,7 @@ test('no rank 0: a sentence with rank, host and port', async () => {
   const port = await freePort();
   const { code, stderr } = await nodeRank('collectives', 1, port, { JOIN_MS: '1500' }).ended;
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`^error: Rank 1 of 2 found no rank 0 at 127\\.0\\.0\\.1:${port} within 1\\.5 s: `));
+  assert.match(stderr, new RegExp(`^error: Rank 1 of 2 found no rank 0 at 127\\.0\\.0\\.1:${port} within 1\\.5 s\\. `));
   assert.equal(stderr.trim().split('\n').length, 1, stderr);
 });
 
@@ -88,7 +88,7 @@ test('a rank that does not come: a sentence that counts', async () => {
   const port = await freePort();
   const { code, stderr } = await nodeRank('collectives', 0, port, { JOIN_MS: '1500' }).ended;
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`^error: Only 1 of 2 ranks met at 127\\.0\\.0\\.1:${port} within 1\\.5 s: `));
+  assert.match(stderr, new RegExp(`^error: Only 1 of 2 ranks met at 127\\.0\\.0\\.1:${port} within 1\\.5 s\\. `));
 });
 
 test('a port in use: a sentence', async () => {
@@ -102,14 +102,14 @@ test('a port in use: a sentence', async () => {
   const { code, stderr } = await nodeRank('collectives', 0, port, { JOIN_MS: '3000' }).ended;
   server.close();
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`^error: Port ${port} of 127\\.0\\.0\\.1 is in use: choose another`));
+  assert.match(stderr, new RegExp(`^error: Port ${port} of 127\\.0\\.0\\.1 is in use\\. Choose another`));
 });
 
 test('a host that nobody knows: a sentence', async () => {
   const variables = { MASTER_ADDR: 'no-such-host.invalid', JOIN_MS: '1500' };
   const { code, stderr } = await nodeRank('collectives', 1, 29500, variables).ended;
   assert.equal(code, 1);
-  assert.match(stderr, /^error: Rank 1 (does not know the host|of 2 found no rank 0 at) no-such-host\.invalid/);
+  assert.match(stderr, /^error: Rank 1 (cannot find the host|of 2 found no rank 0 at) no-such-host\.invalid/);
 });
 
 test('parameters that differ between ranks are noticed', async () => {
@@ -129,7 +129,7 @@ test('a rank killed in a collective: the other fails at once, and says so', asyn
   ranks[1].kill('SIGKILL');
   const { code, stderr } = await ranks[0].ended;
   assert.equal(code, 1);
-  assert.match(stderr, /^error: Rank 0 lost the connection to another rank in all_reduce: /);
+  assert.match(stderr, /^error: Rank 0 lost the connection to another rank in all_reduce\. /);
 });
 
 test('a rank that hangs: the other fails after the timeout', async () => {
@@ -141,5 +141,5 @@ test('a rank that hangs: the other fails after the timeout', async () => {
   second.kill('SIGKILL');
   await second.ended;
   assert.equal(code, 1);
-  assert.match(stderr, /^error: Rank 0 waited longer than 1\.5 s for the other ranks in all_reduce: /);
+  assert.match(stderr, /^error: Rank 0 waited longer than 1\.5 s for the other ranks in all_reduce\. /);
 });

@@ -69,9 +69,9 @@ const tasks: Record<string, (group: ProcessGroup) => unknown> = {
     const parallel = new DataParallel([toy.first, toy.second], [], group);
     for (let step = 0; step < STEPS; step++)
       scope(() => {
-        parallel.beginStep();
+        parallel.beforeForward();
         const pass = toyForward(toy, toyInput(step, group.rank * ROWS, (group.rank + 1) * ROWS));
-        parallel.backward(pass.backward);
+        parallel.backward(pass.backward, true);
         toyUpdate(toy);
       });
     group.barrier();
@@ -85,10 +85,10 @@ const tasks: Record<string, (group: ProcessGroup) => unknown> = {
     for (let step = 0; step < STEPS; step++) {
       for (let row = 0; row < ROWS; row++) {
         const last = row === ROWS - 1;
-        if (last) parallel.beginStep();
+        if (last) parallel.beforeForward();
         const at = group.rank * ROWS + row;
         const pass = toyForward(toy, toyInput(step, at, at + 1));
-        if (last) parallel.backward(pass.backward);
+        if (last) parallel.backward(pass.backward, true);
         else pass.backward();
       }
       for (const { grad } of [toy.first, toy.second]) if (grad) ops.divInPlace(grad, ROWS);

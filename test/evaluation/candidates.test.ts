@@ -2,23 +2,31 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pairsByImage, selectCandidates } from '#blip/evaluation/candidates.js';
-import { packedTokens, tokenChunks, tokenRow, uniqueTexts } from '#blip/evaluation/unique-texts.js';
+import { uniqueTexts } from '#blip/evaluation/unique-texts.js';
+import { packTexts, tokenChunks } from '#blip/model/packed-texts.js';
 import * as ops from '#blip/torch/ops.js';
 import { scope } from '#blip/torch/tensor.js';
 
 test('equal texts become one row, rows are ordered by length', () => {
-  const texts = uniqueTexts([
+  const rows = [
     [1, 5, 6, 2],
     [1, 2],
     [1, 5, 6, 2],
     [1, 7, 2],
     [1, 2],
-  ]);
-  assert.equal(texts.count, 3);
+  ];
+  const texts = uniqueTexts(rows.map((row) => Int32Array.from(row)));
   assert.deepEqual([...texts.lengths], [2, 3, 4]);
   assert.deepEqual([...texts.rowOf], [2, 0, 2, 1, 0]);
-  assert.deepEqual([...tokenRow(texts, 1)], [1, 7, 2]);
-  const packed = packedTokens(texts, 0, 3, 'cpu', 9);
+  assert.deepEqual(
+    texts.rows.map((row) => [...row]),
+    [
+      [1, 2],
+      [1, 7, 2],
+      [1, 5, 6, 2],
+    ],
+  );
+  const packed = packTexts(texts.rows, 'cpu', { firstToken: 9 });
   assert.deepEqual(ops.to(packed.ids, { dtype: 'int64' }).integers(), [9, 2, 9, 7, 2, 9, 5, 6, 2]);
   assert.deepEqual(ops.to(packed.positions, { dtype: 'int64' }).integers(), [0, 1, 0, 1, 2, 0, 1, 2, 3]);
   assert.deepEqual(packed.packing.groups, [
@@ -29,16 +37,16 @@ test('equal texts become one row, rows are ordered by length', () => {
 });
 
 test('chunks hold at most the budget, and one row at the least', () => {
-  const { starts } = uniqueTexts([[1], [1, 2], [1, 3], [1, 2, 3, 4, 5, 6, 7]]);
+  const lengths = Int32Array.from([1, 2, 2, 7]);
   assert.deepEqual(
-    [...tokenChunks(starts, 5)],
+    [...tokenChunks(lengths, 5)],
     [
       [0, 3],
       [3, 4],
     ],
   );
   assert.deepEqual(
-    [...tokenChunks(starts, 1)],
+    [...tokenChunks(lengths, 1)],
     [
       [0, 1],
       [1, 2],
@@ -46,7 +54,7 @@ test('chunks hold at most the budget, and one row at the least', () => {
       [3, 4],
     ],
   );
-  assert.deepEqual([...tokenChunks(starts, 100)], [[0, 4]]);
+  assert.deepEqual([...tokenChunks(lengths, 100)], [[0, 4]]);
 });
 
 test('each pair is listed once for its image, whichever direction wants it', () => {

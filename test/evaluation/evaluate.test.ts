@@ -119,7 +119,7 @@ test('no memory for features, and few tokens at a time, give the same scores', a
   });
   assertScores(denseScores(tight.scores.imageToText), denseScores(plain.scores.imageToText), 1e-5, 'i2t scores');
   assertScores(denseScores(tight.scores.textToImage), denseScores(plain.scores.textToImage), 1e-5, 't2i scores');
-  assert.match(printed.join('\n'), /image features of 0 of 10 images fit into memory/);
+  assert.match(printed.join('\n'), /Image features of 0 of 10 images fit into memory/);
   assert.equal(liveHandles(), before, 'an evaluation leaves no tensor behind');
 });
 
@@ -132,7 +132,7 @@ test('part of the images kept, the others encoded again', async () => {
     featureMemory: (bytesOfBatch * 1.5) / 0.75,
     print: (line) => printed.push(line),
   });
-  assert.match(printed.join('\n'), /image features of 5 of 10 images fit/);
+  assert.match(printed.join('\n'), /Image features of 5 of 10 images fit/);
   const plain = await evaluate(model, data, 'val');
   assertScores(denseScores(part.scores.imageToText), denseScores(plain.scores.imageToText), 1e-5, 'i2t scores');
 });
@@ -153,7 +153,7 @@ test('k_test above the number of candidates is clamped, and said once', async ()
 test('no images or no texts are refused', () => {
   const empty = {
     images: { count: 0, open: () => ({ next: () => null, close() {} }) },
-    texts: [[101, 102]],
+    texts: [Int32Array.from([101, 102])],
     encToken: 1,
   };
   assert.throws(() => evaluateSplit(ruleTinyModel(), empty, defaults), {

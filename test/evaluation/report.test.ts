@@ -1,13 +1,12 @@
-// evaluate.txt, config.yaml and the table: what is written, where, and what a failure says.
+// evaluate.txt and the table: what is written, where, and what a failure says.
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { parseMapping } from '#blip/config/yaml.js';
 import { UserError } from '#blip/errors.js';
-import type { RetrievalMetrics } from '#blip/evaluation/recall.js';
-import { appendEvaluation, chanceLevel, evaluationLine, recallTable, writeConfig } from '#blip/evaluation/report.js';
+import { chanceLevel, type RetrievalMetrics } from '#blip/evaluation/recall.js';
+import { appendEvaluation, evaluationLine, recallTable } from '#blip/evaluation/report.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-report-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -43,13 +42,6 @@ test('evaluate.txt is appended to, in a folder that is made when absent', () => 
   appendEvaluation(output, test_, val);
   const lines = readFileSync(join(output, 'evaluate.txt'), 'utf8');
   assert.equal(lines, `${evaluationLine(val, test_)}\n${evaluationLine(test_, val)}\n`);
-});
-
-test('config.yaml holds the mapping as it was given', () => {
-  const raw = { vit: 'base', init_lr: 1e-5, k_test: 256, negative_all_rank: true, med_config: { hidden_act: 'gelu' } };
-  writeConfig(folder, raw);
-  const text = readFileSync(join(folder, 'config.yaml'), 'utf8');
-  assert.deepEqual({ ...parseMapping(text, 'config.yaml').values }, raw);
 });
 
 test('an output folder that is a file is an error with a sentence', () => {

@@ -36,10 +36,10 @@ function says(...parts: (string | RegExp)[]): (error: unknown) => boolean {
 
 const tokens = bertVocabulary();
 const vocabularies: [what: string, text: string | Uint8Array, message: string][] = [
-  ['too short', tokens.slice(0, 100).join('\n'), 'has 100 lines; expected the vocab.txt'],
+  ['too short', tokens.slice(0, 100).join('\n'), 'has 100 lines. Give the vocab.txt of bert-base-uncased'],
   ['empty', '', 'has 1 lines'],
   ['without [SEP]', tokens.with(102, '[SEPP]').join('\n'), 'lacks [SEP]'],
-  ['[PAD] elsewhere', tokens.with(0, '[UNK]').with(100, '[PAD]').join('\n'), 'does not begin with [PAD]'],
+  ['[PAD] elsewhere', tokens.with(0, '[UNK]').with(100, '[PAD]').join('\n'), 'does not start with [PAD]'],
   ['a token twice', tokens.with(5000, 'the').join('\n'), 'has the same token in lines 1997 and 5001'],
   ['not UTF-8', Uint8Array.from([0xff, 0xfe, 0x41]), 'cannot be read'],
 ];
@@ -61,56 +61,60 @@ test('a vocabulary that is absent', () => {
 const good = '{"image": "a.jpg", "caption": ["b"]}';
 const trainGood = '{"image": "a.jpg", "caption": "b", "image_id": 1}';
 const rowDefects: [split: Split, text: string | Uint8Array, message: RegExp][] = [
-  ['val', '', /coco_karpathy_val\.json is broken JSON at line 1, column 1$/],
-  ['val', `[${good},\n  ${good}\n  ${good}]`, /is broken JSON at line 3, column 3$/],
-  ['val', '<html>404</html>', /is broken JSON at line 1, column 1$/],
-  ['val', Uint8Array.from([0x5b, 0xff, 0x5d]), /is not in UTF-8$/],
-  ['val', '{"images": []}', /expected a list of rows but received an object$/],
-  ['val', '[]', /has no row at all$/],
-  ['val', `[${good}, 3]`, /row 2: expected an object but received number 3$/],
-  ['val', '[null]', /row 1: expected an object but received null$/],
-  ['val', '[{"caption": ["b"]}]', /row 1: field image is missing$/],
+  ['val', '', /coco_karpathy_val\.json is broken JSON at line 1, column 1\.$/],
+  ['val', `[${good},\n  ${good}\n  ${good}]`, /is broken JSON at line 3, column 3\.$/],
+  ['val', '<html>404</html>', /is broken JSON at line 1, column 1\.$/],
+  ['val', Uint8Array.from([0x5b, 0xff, 0x5d]), /is not in UTF-8\.$/],
+  ['val', '{"images": []}', /expected a list of rows but received an object\.$/],
+  ['val', '[]', /has no rows\.$/],
+  ['val', `[${good}, 3]`, /row 2: expected an object but received number 3\.$/],
+  ['val', '[null]', /row 1: expected an object but received null\.$/],
+  ['val', '[{"caption": ["b"]}]', /row 1: field image is missing\.$/],
   [
     'val',
     '[{"image": 7, "caption": ["b"]}]',
-    /row 1: expected the path of an image for field image but received number 7$/,
+    /row 1: expected the path of an image for field image but received number 7\.$/,
   ],
-  ['val', '[{"image": "", "caption": ["b"]}]', /for field image but received an empty string$/],
+  ['val', '[{"image": "", "caption": ["b"]}]', /for field image but received an empty string\.$/],
   ['val', '[{"image": "a\\u0000b", "caption": ["b"]}]', /row 1: field image has a NUL character/],
   ['val', '[{"image": "/etc/passwd", "caption": ["b"]}]', /row 1: field image "\/etc\/passwd" leaves image_root/],
   ['val', '[{"image": "../a.jpg", "caption": ["b"]}]', /row 1: field image "\.\.\/a\.jpg" leaves image_root/],
-  ['val', '[{"image": "x/../../a.jpg", "caption": ["b"]}]', /leaves image_root; write it relative to that folder$/],
-  ['val', '[{"image": "a.jpg"}]', /row 1: field caption is missing$/],
+  ['val', '[{"image": "x/../../a.jpg", "caption": ["b"]}]', /leaves image_root\. Write it relative to that folder\.$/],
+  ['val', '[{"image": "a.jpg"}]', /row 1: field caption is missing\.$/],
   [
     'val',
     '[{"image": "a.jpg", "caption": {}}]',
-    /expected a list of strings for field caption but received an object$/,
+    /expected a list of strings for field caption but received an object\.$/,
   ],
   ['val', '[{"image": "a.jpg", "caption": []}]', /row 1: field caption is an empty list/],
   [
     'val',
     '[{"image": "a.jpg", "caption": ["b", 2]}]',
-    /row 1: expected a string for field caption\[1\] but received number 2$/,
+    /row 1: expected a string for field caption\[1\] but received number 2\.$/,
   ],
-  ['val', '[{"image": "a.jpg", "caption": ["b", ""]}]', /row 1: field caption\[1\] is empty$/],
+  ['val', '[{"image": "a.jpg", "caption": ["b", ""]}]', /row 1: field caption\[1\] is empty\.$/],
   [
     'val',
     '[{"image": "a.jpg", "caption": " ...!\\n"}]',
     /row 1: field caption has no words: nothing is left of " \.\.\.!\\n" after/,
   ],
-  ['train', '[{"image": "a.jpg", "caption": "b"}]', /row 1: field image_id is missing$/],
+  ['train', '[{"image": "a.jpg", "caption": "b"}]', /row 1: field image_id is missing\.$/],
   [
     'train',
     '[{"image": "a.jpg", "caption": "b", "image_id": 1.5}]',
-    /a string or a whole number for field image_id but received number 1\.5$/,
+    /a string or a whole number for field image_id but received number 1\.5\.$/,
   ],
-  ['train', '[{"image": "a.jpg", "caption": "b", "image_id": ""}]', /for field image_id but received an empty string$/],
+  [
+    'train',
+    '[{"image": "a.jpg", "caption": "b", "image_id": ""}]',
+    /for field image_id but received an empty string\.$/,
+  ],
   [
     'train',
     '[{"image": "a.jpg", "caption": ["b"], "image_id": 1}]',
-    /expected a string for field caption but received a list$/,
+    /expected a string for field caption but received a list\.$/,
   ],
-  ['train', `[${trainGood}, {"image": "a.jpg", "caption": "", "image_id": 1}]`, /row 2: field caption is empty$/],
+  ['train', `[${trainGood}, {"image": "a.jpg", "caption": "", "image_id": 1}]`, /row 2: field caption is empty\.$/],
 ];
 for (const [split, text, message] of rowDefects) {
   test(`${split} rows ${JSON.stringify(String(text).slice(0, 60))}`, async () => {
@@ -122,10 +126,7 @@ for (const [split, text, message] of rowDefects) {
     assert.ok(defects[0]?.startsWith(file));
     if (split === 'train') return;
     const load = loadRetrievalSplit({ annRoot: folder, imageRoot: folder, dataset: 'coco', split });
-    await assert.rejects(
-      load,
-      says(defects[0] ?? '', /; correct the file, and run "check-data" to list every defect\.$/),
-    );
+    await assert.rejects(load, says(defects[0] ?? '', / Correct the file; "check-data" lists every defect\.$/));
   });
 }
 
@@ -144,7 +145,7 @@ test('all defects are found, and the first is thrown with their number', async (
 
 test('an annotation file that is absent and may not be fetched', async () => {
   const load = loadRetrievalSplit({ annRoot: folder, imageRoot: folder, dataset: 'flickr', split: 'val' });
-  await assert.rejects(load, says('flickr30k_val.json does not exist', 'correct ann_root'));
+  await assert.rejects(load, says('flickr30k_val.json does not exist', '. Put it there, or correct ann_root.'));
 });
 
 test('an annotation file that is a folder', () => {
@@ -171,7 +172,7 @@ test('ann_root that cannot be made', async () => {
 
 for (const [what, name] of [
   ['does not exist', 'nowhere'],
-  ['is no folder', 'coco_karpathy_val.json'],
+  ['is not a folder', 'coco_karpathy_val.json'],
 ] as const) {
   test(`image_root that ${what}`, async () => {
     writeFileSync(join(folder, 'coco_karpathy_val.json'), `[${good}]`);

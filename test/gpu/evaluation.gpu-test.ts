@@ -1,23 +1,24 @@
 // The evaluation on a GPU: every golden in fp32, the variable-length attention, TF32 and bf16 close to fp32.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';
 import { ImageLoader } from '#blip/data/loader/loader.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { evaluateSplit } from '#blip/evaluation/evaluate.js';
 import { itmEval, type RetrievalMetrics } from '#blip/evaluation/recall.js';
 import { denseScores } from '#blip/evaluation/scores.js';
-import { packedTokens, uniqueTexts } from '#blip/evaluation/unique-texts.js';
+import { uniqueTexts } from '#blip/evaluation/unique-texts.js';
 import { architectureOf } from '#blip/model/architecture.js';
-import { BlipRetrieval, type Precision } from '#blip/model/blip-retrieval.js';
+import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
 import { attendByLength, attendVariableLength } from '#blip/model/packed-attention.js';
-import { packingOf } from '#blip/model/packed-texts.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { isEvaluated, modelEntries } from '#blip/model/state-dict.js';
+import { packingOf, packTexts } from '#blip/model/packed-texts.js';
+import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { manualSeed } from '#blip/torch/generator.js';
 import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
+import type { Precision } from '#blip/torch/precision.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
 import { fixture } from '../helpers/fixtures.js';
@@ -81,7 +82,7 @@ for (const vit of ['base', 'large'] as const) {
     test(`full_${vit} in ${precision}`, { skip }, () => {
       const golden = goldenTensors(fixture(`full_${vit}.safetensors`) as string);
       const architecture = architectureOf({ vit, imageSize: 384, medConfig: {} });
-      const state = ruleWeights(modelEntries(architecture), { wanted: isEvaluated });
+      const state = ruleWeights(stateDictEntries(architecture), { wanted: isEvaluated });
       const model = new BlipRetrieval(state, architecture, { device, precision });
       native().setTf32(precision === 'tf32');
       try {
@@ -92,7 +93,7 @@ for (const vit of ['base', 'large'] as const) {
           const tolerance = { fp32: TOLERANCE, tf32: 2e-2, bf16: 0.15 }[precision];
           assertClose(features, golden('image_feat'), tolerance, 'image_feat');
           const texts = uniqueTexts(unpadded(golden('input_ids'), golden('attention_mask')));
-          const tokens = packedTokens(texts, 0, texts.count, device);
+          const tokens = packTexts(texts.rows, device);
           const order = ops.to(ops.int64(texts.rowOf), { device });
           assertClose(
             ops.indexSelect(model.encodeTexts(tokens), 0, order),
@@ -100,7 +101,7 @@ for (const vit of ['base', 'large'] as const) {
             tolerance,
             'text_feat',
           );
-          const pairs = packedTokens(texts, 0, texts.count, device, 30523);
+          const pairs = packTexts(texts.rows, device, { firstToken: 30523 });
           const logits = [0, 1].map((image) => {
             const keysValues = model.imageKeysValues(ops.select(embeds, 0, image));
             return ops.indexSelect(model.matchLogits(model.stem(pairs), pairs.packing, keysValues), 0, order);

@@ -1,9 +1,9 @@
 // Twelve training steps on a GPU against the reference's, with dropout 0.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { fixture } from '../helpers/fixtures.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
@@ -14,7 +14,7 @@ const skip = count > 0 ? false : `no GPU: ${problem}`;
 for (const checkpointedBlocks of [0, 2])
   test(`rule_tiny on a GPU: twelve steps, ${checkpointedBlocks} blocks recomputed`, { skip }, async () => {
     await checkTraining(
-      ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+      ruleWeights(stateDictEntries(trainingArchitecture), { scale: 0.15 }),
       {
         json: fixture('rule_tiny/train_nodrop.json') as string,
         tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,
@@ -26,7 +26,7 @@ for (const checkpointedBlocks of [0, 2])
 
 test('rule_tiny on a GPU in bf16: twelve steps stay on the curve of the losses', { skip }, async () => {
   await checkTraining(
-    ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+    ruleWeights(stateDictEntries(trainingArchitecture), { scale: 0.15 }),
     {
       json: fixture('rule_tiny/train_nodrop.json') as string,
       tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,

@@ -1,10 +1,10 @@
 // Tensors of the golden files, models built for them, and comparison within a tolerance.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { BlipRetrieval, type ModelOptions } from '#blip/model/blip-retrieval.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { isEvaluated, modelEntries } from '#blip/model/state-dict.js';
+import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
@@ -51,14 +51,16 @@ export function assertClose(actual: Tensor, expected: Tensor, tolerance: number,
 /** The tiny model with the weights of rule_tiny: the rule at scale 0.15. */
 export function ruleTinyModel(options: ModelOptions = {}): BlipRetrieval {
   const architecture = architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} });
-  const state = ruleWeights(modelEntries(architecture), { scale: 0.15, wanted: isEvaluated });
+  const state = ruleWeights(stateDictEntries(architecture), { scale: 0.15, wanted: isEvaluated });
   return new BlipRetrieval(state, architecture, options);
 }
 
 /** Token rows without their padding, from ids and masks (n, L). */
-export function unpadded(ids: Tensor, mask: Tensor): number[][] {
+export function unpadded(ids: Tensor, mask: Tensor): Int32Array[] {
   const [flatIds, flatMask, length] = [ids.integers(), mask.integers(), ids.size(1)];
   return Array.from({ length: ids.size(0) }, (_, row) =>
-    flatIds.slice(row * length, (row + 1) * length).filter((_, column) => flatMask[row * length + column] === 1),
+    Int32Array.from(
+      flatIds.slice(row * length, (row + 1) * length).filter((_, column) => flatMask[row * length + column] === 1),
+    ),
   );
 }

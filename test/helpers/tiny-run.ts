@@ -1,9 +1,9 @@
 // A run of the tiny model with the weights of rule_tiny: its checkpoint and its config, for tests of the command line.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { architectureOf } from '#blip/model/architecture.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { fixture } from './fixtures.js';
 
@@ -19,7 +19,7 @@ export const tinyArchitecture = architectureOf({ vit: 'tiny', imageSize: 96, que
 /** Writes the weights to a file in `folder` and gives its path. */
 export async function tinyCheckpoint(folder: string): Promise<string> {
   const path = join(folder, 'rule_tiny.pth');
-  const entries = modelEntries(tinyArchitecture);
+  const entries = stateDictEntries(tinyArchitecture);
   const state = ruleWeights(entries, { scale: 0.15 });
   const tensors = new Map(
     entries.map(([name, shape, dtype]) => [name, { dtype, shape, data: state.get(name)?.bytes() ?? new Uint8Array() }]),

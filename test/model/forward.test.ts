@@ -1,12 +1,14 @@
 // Every intermediate of a forward pass against the reference's: image and text encoders, projections, ITM head.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { packedTokens, uniqueTexts } from '#blip/evaluation/unique-texts.js';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
+import { uniqueTexts } from '#blip/evaluation/unique-texts.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
+import { offsetsOf } from '#blip/model/offsets.js';
+import { packTexts } from '#blip/model/packed-texts.js';
 import { loadPretrained } from '#blip/model/pretrained.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { isEvaluated, modelEntries } from '#blip/model/state-dict.js';
+import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import { manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
@@ -20,7 +22,7 @@ const TOLERANCE = 2e-5;
 const inOrder = (rows: Tensor, rowOf: Int32Array) => ops.indexSelect(rows, 0, ops.int64(rowOf));
 
 /** Real tokens of a padded golden (n, 35, D), packed in the order of `texts`. */
-function packedGolden(golden: Tensor, rows: number[][], rowOf: Int32Array): Tensor {
+function packedGolden(golden: Tensor, rows: Int32Array[], rowOf: Int32Array): Tensor {
   const order = [...rowOf.keys()].sort((a, b) => (rowOf[a] ?? 0) - (rowOf[b] ?? 0));
   return ops.cat(order.map((text) => ops.slice(ops.select(golden, 0, text), 0, 0, rows[text]?.length ?? 0)));
 }
@@ -32,20 +34,21 @@ function checkForward(model: BlipRetrieval, golden: (name: string) => Tensor): v
 
   const rows = unpadded(golden('input_ids'), golden('attention_mask'));
   const texts = uniqueTexts(rows);
-  assert.equal(texts.count, rows.length, 'the golden captions are distinct');
-  const tokens = packedTokens(texts, 0, texts.count, 'cpu');
+  assert.equal(texts.rows.length, rows.length, 'the golden captions are distinct');
+  const tokens = packTexts(texts.rows, 'cpu');
   assertClose(inOrder(model.encodeTexts(tokens), texts.rowOf), golden('text_feat'), TOLERANCE, 'text_feat');
-  const hidden = model.text.forwardAll(tokens.ids, tokens.positions, tokens.packing);
+  const hidden = model.text.forwardAll(tokens);
   assertClose(hidden, packedGolden(golden('text_hidden'), rows, texts.rowOf), TOLERANCE, 'text_hidden');
 
-  const pairs = packedTokens(texts, 0, texts.count, 'cpu', ENC);
+  const pairs = packTexts(texts.rows, 'cpu', { firstToken: ENC });
+  const starts = offsetsOf(texts.lengths);
   const [logits, multimodal] = [[], []] as [Tensor[], Tensor[]];
   rows.forEach((row, i) => {
     const image = model.imageKeysValues(ops.select(embeds, 0, i));
     const own = texts.rowOf[i] ?? 0;
     logits.push(ops.select(model.matchLogits(model.stem(pairs), pairs.packing, image), 0, own));
-    const all = model.text.forwardAll(pairs.ids, pairs.positions, pairs.packing, { keysValues: image });
-    const start = texts.starts[own] ?? 0;
+    const all = model.text.forwardAll(pairs, { keysValues: image });
+    const start = starts[own] ?? 0;
     multimodal.push(ops.slice(all, 0, start, start + row.length));
   });
   assertClose(ops.stack(logits), golden('itm_logits'), TOLERANCE, 'itm_logits');
@@ -76,7 +79,7 @@ for (const vit of ['base', 'large'] as const) {
   test(`full_${vit}: the published size on weights made by the rule`, () => {
     const golden = goldenTensors(fixture(`full_${vit}.safetensors`) as string);
     const architecture = architectureOf({ vit, imageSize: 384, medConfig: {} });
-    const state = ruleWeights(modelEntries(architecture), { wanted: isEvaluated });
+    const state = ruleWeights(stateDictEntries(architecture), { wanted: isEvaluated });
     const model = new BlipRetrieval(state, architecture);
     manualSeed(12345);
     scope(() => {
@@ -84,9 +87,9 @@ for (const vit of ['base', 'large'] as const) {
       assertClose(ops.select(embeds, 1, 0), golden('image_embeds_cls'), TOLERANCE, 'image_embeds_cls');
       assertClose(features, golden('image_feat'), TOLERANCE, 'image_feat');
       const texts = uniqueTexts(unpadded(golden('input_ids'), golden('attention_mask')));
-      const tokens = packedTokens(texts, 0, texts.count, 'cpu');
+      const tokens = packTexts(texts.rows, 'cpu');
       assertClose(inOrder(model.encodeTexts(tokens), texts.rowOf), golden('text_feat'), TOLERANCE, 'text_feat');
-      const pairs = packedTokens(texts, 0, texts.count, 'cpu', ENC);
+      const pairs = packTexts(texts.rows, 'cpu', { firstToken: ENC });
       const logits = [0, 1].map((image) => {
         const keysValues = model.imageKeysValues(ops.select(embeds, 0, image));
         return inOrder(model.matchLogits(model.stem(pairs), pairs.packing, keysValues), texts.rowOf);

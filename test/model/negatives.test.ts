@@ -1,7 +1,7 @@
 // Hard negatives: never the own image, likelier the more similar, defined where there is none; pairs and their images.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { matchPairs, rowsByImage } from '#blip/model/itm-pairs.js';
+import { itmPairs, rowsByImage } from '#blip/model/itm-pairs.js';
 import { drawNegatives, negativeWeights } from '#blip/model/negatives.js';
 import { FeatureQueues } from '#blip/model/queues.js';
 import { manualSeed } from '#blip/torch/generator.js';
@@ -15,10 +15,10 @@ function input(idx: number[], features = ops.normalize(ops.randn([idx.length, 8]
   return {
     imageFeatures: features,
     textFeatures: texts,
-    worldImages: features,
-    worldTexts: texts,
+    allImageFeatures: features,
+    allTextFeatures: texts,
     idx: numbers,
-    worldIdx: numbers,
+    allIdx: numbers,
     temperature: ops.full([], 0.07),
   };
 }
@@ -27,7 +27,7 @@ test('a negative is always of another image, and drawn in proportion to its weig
   manualSeed(1);
   scope(() => {
     const rows = input([4, 9, 4, 7]);
-    const weights = negativeWeights(rows.textFeatures, rows.worldImages, rows).float32();
+    const weights = negativeWeights(rows.textFeatures, rows.allImageFeatures, rows).float32();
     const counts = new Map<number, number>();
     const draws = 400;
     for (let i = 0; i < draws; i++) {
@@ -61,12 +61,17 @@ test('pairs are packed by length, each with its image and label', () => {
       [101, 5, 6, 102],
       [101, 7, 102],
     ].map((ids) => Int32Array.from(ids));
-    const pairs = matchPairs(texts, 0, { imageOfText: [1, -1], textOfImage: [1, 0] }, (i) => i, 2, 9, 'cpu');
+    const negatives = { imageOfText: [1, -1], textOfImage: [1, 0] };
+    const imageSlot = new Map([
+      [0, 0],
+      [1, 1],
+    ]);
+    const pairs = itmPairs(texts, 0, negatives, imageSlot, 9, 'cpu');
     // In order of length: (text 1, image 0, no), (text 1, image 1, yes), (text 0, image 0, yes), (text 0, image 1, no) twice.
     assert.deepEqual(pairs.labels, [0, 1, 1, 0, 0]);
     assert.equal(pairs.withoutNegative, 1);
     const integers = (x: Tensor) => ops.to(x, { dtype: 'int64' }).integers();
-    assert.deepEqual(integers(pairs.tokens.ids), [9, 7, 102, 9, 7, 102, 9, 5, 6, 102, 9, 5, 6, 102, 9, 5, 6, 102]);
+    assert.deepEqual(integers(pairs.texts.ids), [9, 7, 102, 9, 7, 102, 9, 5, 6, 102, 9, 5, 6, 102, 9, 5, 6, 102]);
     assert.deepEqual(integers(pairs.firstRows.gather), [0, 3, 1, 4, 5]);
     assert.deepEqual(integers(pairs.firstRows.spread), [0, 2, 0, 1, 3, 4]);
   });

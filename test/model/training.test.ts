@@ -1,15 +1,16 @@
 // Twelve training steps against the reference's, with dropout 0.
 import { test } from 'node:test';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { loadTrainingState } from '#blip/model/pretrained.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
+import { openTensorFile } from '#blip/torch/checkpoint/index.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
 
 for (const checkpointedBlocks of [0, 2])
   test(`rule_tiny: twelve steps, ${checkpointedBlocks} blocks recomputed`, async () => {
     await checkTraining(
-      ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+      ruleWeights(stateDictEntries(trainingArchitecture), { scale: 0.15 }),
       {
         json: fixture('rule_tiny/train_nodrop.json') as string,
         tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,
@@ -21,7 +22,7 @@ for (const checkpointedBlocks of [0, 2])
 
 test('rule_tiny in bf16: twelve steps stay on the curve of the losses', async () => {
   await checkTraining(
-    ruleWeights(modelEntries(trainingArchitecture), { scale: 0.15 }),
+    ruleWeights(stateDictEntries(trainingArchitecture), { scale: 0.15 }),
     {
       json: fixture('rule_tiny/train_nodrop.json') as string,
       tensors: fixture('rule_tiny/train_nodrop.safetensors') as string,
@@ -39,6 +40,7 @@ test('tiny.pth: twelve steps', async (t) => {
     'data/images',
   ].map(fixture);
   if (!checkpoint || !json || !tensors || !images) return t.skip(absent('train_nodrop.json'));
-  const { state } = await loadTrainingState(checkpoint, trainingArchitecture, { seed: 0 });
+  using file = await openTensorFile(checkpoint);
+  const { state } = loadTrainingState(file, trainingArchitecture, { seed: 0 });
   await checkTraining(state, { json, tensors, images });
 });

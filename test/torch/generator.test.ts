@@ -6,7 +6,7 @@ import { Generator, manualSeed } from '#blip/torch/generator.js';
 import { native } from '#blip/torch/native.js';
 import { operator } from '#blip/torch/operator.js';
 import * as ops from '#blip/torch/ops.js';
-import { liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
+import { type Device, liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
 
 native().setThreads(1);
 const start = liveHandles();
@@ -108,13 +108,14 @@ inScope('seeds and states that are none', () => {
   }
   const good = sha256(generator.state);
   const states = [ops.zeros([5056]), ops.zeros([3], { dtype: 'uint8' }), ops.zeros([0], { dtype: 'uint8' })];
-  for (const state of [...states, ops.empty([5056], { dtype: 'uint8', device: 'meta' })])
+  const meta: string = 'meta';
+  for (const state of [...states, ops.empty([5056], { dtype: 'uint8', device: meta as Device })])
     assert.throws(() => {
       generator.state = state;
     }, /setGeneratorState: /);
   assert.equal(sha256(generator.state), good, 'a refused state changes nothing');
-  for (const device of ['cpx', '', 'meta', 'cuda:-1'])
-    assert.throws(() => Generator.default(device), /defaultGenerator: /);
+  for (const device of ['cpx', '', meta, 'cuda:-1'])
+    assert.throws(() => Generator.default(device as Device), /defaultGenerator: /);
   generator.dispose();
   assert.throws(
     () => generator.state,

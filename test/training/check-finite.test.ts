@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
 import * as ops from '#blip/torch/ops.js';
@@ -17,7 +17,7 @@ import { tinyArchitecture } from '../helpers/tiny-run.js';
 const { folder, remove } = temporaryFolder();
 after(remove);
 
-const state = ruleWeights(modelEntries(tinyArchitecture), { scale: 0.15 });
+const state = ruleWeights(stateDictEntries(tinyArchitecture), { scale: 0.15 });
 const model = new TrainingModel(state, tinyArchitecture, {
   negativeAllRank: false,
   checkpointedBlocks: 0,

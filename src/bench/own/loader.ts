@@ -10,7 +10,7 @@ import type { CommandOf, Epoch } from '../protocol.js';
 export async function loadEpoch(work: CommandOf<'epoch'>): Promise<Omit<Epoch, 'versions'>> {
   const { folder, image_size: size, batch: batchSize, workers } = work;
   const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
-  const sampler = new TrainingSampler({ length: set.images.length, world: 1, rank: 0, batchSize });
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
   const [start, cpu] = [performance.now(), process.cpuUsage()];
   const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
   for (let batch = loader.next(); batch !== null; batch = loader.next()) {

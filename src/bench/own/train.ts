@@ -4,23 +4,26 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { preCaption } from '../../data/caption.js';
 import { Tokenizer } from '../../data/tokenizer.js';
+import { noSync } from '../../distributed/data-parallel.js';
+import { oneRank } from '../../distributed/ranks.js';
 import { at } from '../../errors.js';
 import { architectureOf } from '../../model/architecture.js';
 import { normalizeImages } from '../../model/normalize-images.js';
 import { loadTrainingState } from '../../model/pretrained.js';
 import { TrainingModel } from '../../model/training-model.js';
 import { AdamW } from '../../torch/adamw.js';
+import { openTensorFile } from '../../torch/checkpoint/index.js';
 import { manualSeed } from '../../torch/generator.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
 import { scope } from '../../torch/tensor.js';
-import type { LoadedBatch } from '../../training/epoch-batches.js';
-import { startOfRun } from '../../training/run-state.js';
-import { onlyRank, trainEpoch } from '../../training/train.js';
+import { initialState } from '../../training/run-state.js';
+import { trainEpoch } from '../../training/train.js';
+import type { LoadedBatch } from '../../training/training-data.js';
 import { configOf } from '../drawn-weights.js';
-import { readImages } from '../matrices.js';
+import { scratchFolder } from '../harness.js';
 import type { CommandOf } from '../protocol.js';
-import { scratchFolder } from '../scratch.js';
+import { readImages } from '../workload.js';
 
 // configs/retrieval_coco.yaml
 const ALPHA = 0.4;
@@ -40,7 +43,8 @@ export async function loadTraining(command: CommandOf<'load_training'>): Promise
   const architecture = architectureOf(configOf(command));
   native().setTf32(precision === 'tf32');
   const tokenizer = Tokenizer.load();
-  const { state } = await loadTrainingState(checkpoint, architecture);
+  using file = await openTensorFile(checkpoint);
+  const { state } = loadTrainingState(file, architecture);
   const options = { device, precision, negativeAllRank: true, checkpointedBlocks, encToken: tokenizer.encTokenId };
   const model = new TrainingModel(state, architecture, options);
   for (const tensor of state.values()) tensor.dispose();
@@ -53,7 +57,7 @@ export async function loadTraining(command: CommandOf<'load_training'>): Promise
 export async function trainSteps({ model, optimizer, tokenizer }: OwnTraining, command: CommandOf<'train'>) {
   const { captions, batch } = command;
   const { count, pixels, size } = readImages(command.images);
-  const texts = captions.map((caption) => Int32Array.from(tokenizer.encode(preCaption(caption)).ids));
+  const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
   const batches = Array.from({ length: Math.floor(count / batch) }, (_, step): LoadedBatch => {
     const [first, end] = [step * batch, (step + 1) * batch];
     const bytes = pixels.subarray(first * size * size * 3, end * size * size * 3);
@@ -69,22 +73,18 @@ export async function trainSteps({ model, optimizer, tokenizer }: OwnTraining, c
 
   const outputDir = scratchFolder();
   const before = process.cpuUsage();
+  const training = { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined };
   await trainEpoch(
+    { ranks: oneRank, options: { outputDir, training }, logger: { quiet: true }, print: () => {} },
     {
       model,
       optimizer,
       settings: { alpha: ALPHA },
-      ranks: onlyRank,
-      stepsPerEpoch: batches.length,
-      openEpoch: () => ({ next, close: () => {} }),
-      outputDir,
-      accumulate: 1,
-      logEvery: 1,
-      logger: { quiet: true },
-      print: () => {},
-      stopping: () => false,
+      sync: noSync,
+      signals: { caught: undefined },
+      data: { stepsPerEpoch: batches.length, open: () => ({ next, close: () => {} }) },
     },
-    { ...startOfRun(), epoch: 1 },
+    { ...initialState(), epoch: 1 },
     LEARNING_RATE,
     async () => {},
   );

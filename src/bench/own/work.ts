@@ -9,19 +9,20 @@ import { evaluationTransform } from '../../data/images/decode.js';
 import { normalizePixels } from '../../data/images/normalization.js';
 import { Tokenizer } from '../../data/tokenizer.js';
 import { evaluateSplit } from '../../evaluation/evaluate.js';
-import type { ImageSource, LoopLog } from '../../evaluation/image-store.js';
-import { CPU_BATCH } from '../../evaluation/split-run.js';
+import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
+import type { ImageSource } from '../../evaluation/image-store.js';
+import type { LoopLog } from '../../logging/metric-logger.js';
 import { architectureOf } from '../../model/architecture.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
 import { loadPretrained } from '../../model/pretrained.js';
-import { byteOffset, openCheckpoint, stateDictOf } from '../../torch/checkpoint/index.js';
+import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
 import { mapFile } from '../../torch/mapped-file.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
 import { scope } from '../../torch/tensor.js';
 import { configOf } from '../drawn-weights.js';
-import { readImages, writeScores } from '../matrices.js';
 import type { CommandOf, PhaseSeconds } from '../protocol.js';
+import { readImages } from '../workload.js';
 
 const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 
@@ -51,9 +52,9 @@ export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>)
   };
   const start = cpuSeconds();
   const input = { images, texts, encToken: tokenizer.encTokenId };
-  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop, print: () => {} });
+  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
   const end = cpuSeconds();
-  if (path !== undefined) await writeScores(path, { i2t: scores.imageToText, t2i: scores.textToImage });
+  if (path !== undefined) await writeScores(path, scores);
   return { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
 }
 
@@ -102,10 +103,8 @@ export async function transform({ folder, image_size }: CommandOf<'transform'>):
 /** Every tensor of the checkpoint as a tensor over the mapped file, as torch.load(mmap=True) gives them. */
 export function open(path: string): void {
   scope(() => {
-    const refs = stateDictOf(openCheckpoint(path));
-    const file = mapFile(path);
-    for (const ref of refs.values()) file.tensor(byteOffset(ref), ref.dtype, ref.shape, ref.stride);
-    file.close();
+    using file = new TensorFile(openCheckpoint(path), mapFile(path));
+    for (const ref of stateDictOf(file.checkpoint).values()) file.tensor(ref);
   });
 }
 

@@ -1,4 +1,4 @@
-// Images to batches of pixels on worker threads, which need nothing of the main thread's event loop to go on.
+// Decodes images into batches of pixels on worker threads, which do not need the main thread's event loop.
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
@@ -6,20 +6,20 @@ import { UserError } from '../../errors.js';
 import { allocate, Cell, type LoaderDefect, LoaderMemory, type LoaderTransform, WorkerState } from './memory.js';
 
 export interface ImageLoaderOptions {
-  /** Files, in the order in which they are wanted; a path may come more than once. */
+  /** Files in the order of the batches; a path may come more than once. */
   paths: readonly string[];
-  /** Pixels of an edge of the square that each image becomes. */
+  /** Side of the square that each image becomes, in pixels. */
   size: number;
   batchSize: number;
-  /** Threads; as many as there are processors, at most 16, when left out. */
+  /** Threads; by default one for each processor, at most 16. */
   workers?: number;
-  /** Batches that may be ready or in hand at a time; 3 when left out. */
+  /** Batches that may be ready or not yet released at a time; 3 by default. */
   slots?: number;
-  /** Bad images become the mean colour and are listed, instead of ending the work. */
+  /** A bad image becomes the mean colour and is listed; by default it is an error. */
   skipBadImages?: boolean;
   /** Largest width times height of an image. */
   maxPixels?: number;
-  /** The evaluation's when left out. A training sample's pixels depend on its place alone, not on threads or batches. */
+  /** By default the evaluation's. A training sample's pixels depend only on its position, not on threads or batches. */
   transform?: LoaderTransform;
 }
 
@@ -29,20 +29,24 @@ export interface BadImage {
   message: string;
 }
 
-/** Images [start, start + count) of the paths. */
+/** Decoded images in order: what an evaluation takes, from this loader or from another source. */
 export interface ImageBatch {
-  start: number;
   count: number;
-  /** (count, size, size, 3) uint8 in memory shared with the workers: valid until `release`. */
+  /** (count, size, size, 3) uint8, exactly these bytes; valid until `release`. */
   data: Uint8Array;
-  /** Images of this batch that could not be read and are the mean colour. */
-  bad: BadImage[];
-  /** Gives the memory back to the workers; needed for the loader to go on. */
+  /** Gives the memory back. */
   release(): void;
 }
 
+/** Images [start, start + count) of the paths. `data` is shared with the workers, who wait for its release. */
+export interface LoaderBatch extends ImageBatch {
+  start: number;
+  /** Images of this batch that could not be read and are the mean colour. */
+  bad: BadImage[];
+}
+
 const MOST_WORKERS = 16;
-/** How long to wait before looking whether the workers are alive. */
+/** How long to wait before checking that the workers are alive. */
 const LOOK_MS = 200;
 /** How long a worker may take to load its modules. */
 const START_MS = 60_000;
@@ -52,9 +56,9 @@ interface Thread {
   port: MessagePort;
 }
 
-function checkPlaces({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform, { kind: 'train' }>): void {
-  const places = { epoch, first, 'stride - 1': stride - 1 };
-  for (const [name, value] of Object.entries(places)) {
+function checkPositions({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform, { kind: 'train' }>): void {
+  const positions = { epoch, first, 'stride - 1': stride - 1 };
+  for (const [name, value] of Object.entries(positions)) {
     if (!Number.isSafeInteger(value) || value < 0)
       throw new RangeError(`ImageLoader: ${name} must be a whole number, 0 or more`);
   }
@@ -62,9 +66,9 @@ function checkPlaces({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform
 }
 
 /**
- * Decodes and transforms images ahead of their use. Workers take the images in order from a plan that they are given at
- * the start, and write into a ring of slots; `next` waits for the slot of the next batch with Atomics, so both work
- * while this thread is inside native code.
+ * Decodes and transforms images ahead of their use. Workers take the images in order from a plan that they receive at
+ * the start, and write into a ring of slots. `next` waits for the slot of the next batch with Atomics, so the workers
+ * continue while this thread is inside native code.
  */
 export class ImageLoader {
   readonly #memory: LoaderMemory;
@@ -86,7 +90,7 @@ export class ImageLoader {
       if (!Number.isInteger(value) || value < 1)
         throw new RangeError(`ImageLoader: ${name} must be a whole number, 1 or more`);
     }
-    if (transform.kind === 'train') checkPlaces(transform);
+    if (transform.kind === 'train') checkPositions(transform);
     this.#skip = options.skipBadImages ?? false;
     const batches = Math.ceil(paths.length / batchSize);
     const plan = allocate(paths, {
@@ -104,10 +108,10 @@ export class ImageLoader {
         name: `image loader ${worker}`,
         workerData: { plan: { ...plan, worker }, port: port2 },
         transferList: [port2],
-        // Flags of the main thread, such as --eval, would keep a worker from starting.
+        // A worker does not start with some flags of the main thread, such as --eval.
         execArgv: [],
       });
-      // The threads must not keep a program alive that is done, nor end it by an error of their own.
+      // The threads must neither keep a finished program alive nor end it by an error in a worker.
       thread.unref();
       thread.on('error', (error) => {
         this.#failure ??= error.message;
@@ -116,24 +120,25 @@ export class ImageLoader {
     });
   }
 
-  /** Images that could not be read so far. */
+  /** Number of images so far that could not be read. */
   get badCount(): number {
     return this.#badCount;
   }
 
   /**
-   * The next batch, in order; null after the last. Blocks until it is ready.
+   * The next batch in order; null after the last. Blocks until it is ready.
    * @throws UserError for an image that cannot be read (unless skipBadImages), or when a worker has died; Error when
-   * every slot is still held
+   * every slot is held
    */
-  next(): ImageBatch | null {
-    if (this.#closed) throw new Error('ImageLoader: next() after close()');
+  next(): LoaderBatch | null {
+    if (this.#closed) throw new Error('ImageLoader: next() was called after close().');
     const { plan, control } = this.#memory;
     const batch = this.#batch;
     const start = batch * plan.batchSize;
     if (start >= plan.images) return null;
     const slot = batch % plan.slots;
-    if (this.#held.has(slot)) throw new Error('ImageLoader: next() while every slot is held; release() a batch first');
+    if (this.#held.has(slot))
+      throw new Error('ImageLoader: every slot is held. Call release() of a batch before next().');
     const count = this.#memory.batchCount(batch);
     for (;;) {
       const events = Atomics.load(control, Cell.events);
@@ -146,8 +151,8 @@ export class ImageLoader {
     const [first] = bad;
     if (first !== undefined && !this.#skip) {
       this.close();
-      const { message } = first;
-      throw new UserError(`${message.replace(/\.$/, '')}, or go on without it: --skip_bad_images.`);
+      const sentence = first.message.replace(/\.?$/, '.');
+      throw new UserError(`${sentence} Or set skipBadImages (--skip_bad_images) to use a grey image in its place.`);
     }
     this.#batch += 1;
     this.#held.add(slot);
@@ -163,7 +168,7 @@ export class ImageLoader {
     return { start, count, data: this.#memory.slotPixels(slot, count), bad, release };
   }
 
-  /** Ends the workers. Batches in hand stay readable. */
+  /** Ends the workers. Batches that are not released stay readable. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -180,7 +185,7 @@ export class ImageLoader {
     this.close();
   }
 
-  /** Takes what the workers have sent; works without a turn of the event loop. */
+  /** Reads the workers' messages, without a turn of the event loop. */
   #receive(): void {
     for (const { port } of this.#threads) {
       for (let received = receiveMessageOnPort(port); received !== undefined; received = receiveMessageOnPort(port)) {
@@ -210,7 +215,7 @@ export class ImageLoader {
     }
   }
 
-  /** A thread that was ended from outside says nothing: the kernel is asked whether it still runs. */
+  /** A thread that was ended from outside sends nothing: ask the kernel whether it still runs. */
   #lookForDead(): void {
     const { plan, control } = this.#memory;
     for (let worker = 0; worker < plan.workers; worker++) {
@@ -219,7 +224,7 @@ export class ImageLoader {
       const gone = state === WorkerState.running && thread > 0 && !existsSync(`/proc/self/task/${thread}`);
       const late = state === WorkerState.starting && performance.now() - this.#started > START_MS;
       if (late) this.#failure ??= `it did not start within ${START_MS / 1000} s`;
-      // It may have ended in good order between the two looks.
+      // It may have finished between the two loads of its state.
       if ((gone || late) && Atomics.load(control, this.#memory.stateCell(worker)) === state) this.#fail(worker);
     }
   }
@@ -228,8 +233,8 @@ export class ImageLoader {
     const image = Atomics.load(this.#memory.control, this.#memory.imageCell(worker)) - 1;
     this.#receive();
     const where = image < 0 ? '' : ` while it read ${this.#memory.path(image)}`;
-    const why = this.#failure === undefined ? 'memory may be short, try a smaller batch' : this.#failure;
+    const why = this.#failure?.replace(/\.?$/, '.') ?? 'memory may be short. Lower the batch size.';
     this.close();
-    throw new UserError(`An image loader thread ended before its work was done${where}: ${why}.`);
+    throw new UserError(`An image loader thread ended before its work was done${where}: ${why}`);
   }
 }

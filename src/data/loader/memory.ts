@@ -1,26 +1,25 @@
-// The memory that an image loader shares with its worker threads: what is where, and the few steps on it.
-
-import { UserError } from '../../errors.js';
+// The memory that an image loader shares with its worker threads: its layout, and the few operations on it.
+import { at, UserError } from '../../errors.js';
 
 /** Int32 cells that exist once. */
 export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
 
-/** What a worker last said of itself. */
+/** A worker's last reported state. */
 export const WorkerState = { starting: 0, running: 1, finished: 2, failed: 3 } as const;
 
 const CELLS_PER_SLOT = 2;
 const CELLS_PER_WORKER = 3;
 
-/** What is done to each image. Evaluation resizes alone; training draws from the place of the image in its epoch. */
+/** How images are transformed. Evaluation only resizes; training draws from the position of the image in its epoch. */
 export type LoaderTransform =
   | { kind: 'evaluation' }
   | {
       kind: 'train';
       seed: number;
       epoch: number;
-      /** Place of paths[0] in the epoch's order over all ranks: more than 0 after a resume. */
+      /** Position of paths[0] in the epoch's order over all ranks; more than 0 after a resume. */
       first: number;
-      /** Places from one path to the next, the number of ranks; 1 when left out. */
+      /** Positions from one path to the next, the number of ranks; 1 by default. */
       stride?: number;
     };
 
@@ -32,7 +31,7 @@ export interface LoaderPlan {
   slots: number;
   images: number;
   batchSize: number;
-  /** Pixels of an edge. */
+  /** Side of an image in pixels. */
   size: number;
   maxPixels: number | undefined;
   transform: LoaderTransform;
@@ -40,7 +39,7 @@ export interface LoaderPlan {
   control: SharedArrayBuffer;
   /** (slots, batchSize, size, size, 3) uint8. */
   pixels: SharedArrayBuffer;
-  /** Int32 [images + 1]: where the path of image i begins in pathBytes. */
+  /** Int32 [images + 1]: where the path of image i starts in pathBytes. */
   pathOffsets: SharedArrayBuffer;
   pathBytes: SharedArrayBuffer;
 }
@@ -51,7 +50,7 @@ export interface LoaderDefect {
   message: string;
 }
 
-/** The plan with typed views on its memory. */
+/** The plan with typed views of its memory. */
 export class LoaderMemory {
   readonly control: Int32Array;
   readonly #pixels: Uint8Array;
@@ -70,7 +69,7 @@ export class LoaderMemory {
     return Cell.count + slot * CELLS_PER_SLOT;
   }
 
-  /** Cell: how many images of that batch are done. */
+  /** Cell: number of finished images of that batch. */
   doneCell(slot: number): number {
     return Cell.count + slot * CELLS_PER_SLOT + 1;
   }
@@ -80,18 +79,18 @@ export class LoaderMemory {
     return Cell.count + this.plan.slots * CELLS_PER_SLOT + worker * CELLS_PER_WORKER;
   }
 
-  /** Cell: the worker's thread id in the kernel; 0 while it is unknown. */
+  /** Cell: the kernel's id of the worker thread; 0 while unknown. */
   threadCell(worker: number): number {
     return this.stateCell(worker) + 1;
   }
 
-  /** Cell: the image that the worker has in hand, plus 1. */
+  /** Cell: the image that the worker is reading, plus 1; 0 for none. */
   imageCell(worker: number): number {
     return this.stateCell(worker) + 2;
   }
 
   path(index: number): string {
-    return this.#paths.toString('utf8', this.#offsets[index], this.#offsets[index + 1]);
+    return this.#paths.toString('utf8', at(this.#offsets, index), at(this.#offsets, index + 1));
   }
 
   /** Number of images in a batch; the last may be short. */
@@ -107,7 +106,7 @@ export class LoaderMemory {
     return this.#pixels.subarray(start, start + count * bytes);
   }
 
-  /** Where image `index` goes: (size, size, 3) uint8. */
+  /** The memory for image `index`: (size, size, 3) uint8. */
   imagePixels(index: number): Uint8Array {
     const { batchSize, slots } = this.plan;
     const bytes = this.#imageBytes();
@@ -116,7 +115,7 @@ export class LoaderMemory {
     return this.#pixels.subarray(start, start + bytes);
   }
 
-  /** Wakes whoever waits for a worker. */
+  /** Wakes the thread that waits for a worker. */
   signal(): void {
     Atomics.add(this.control, Cell.events, 1);
     Atomics.notify(this.control, Cell.events);
@@ -127,30 +126,35 @@ export class LoaderMemory {
   }
 }
 
-/** @throws UserError when the machine does not have that much */
+/** @throws UserError when the machine does not have that much memory */
 function pixelMemory({ slots, batchSize, size }: Pick<LoaderPlan, 'slots' | 'batchSize' | 'size'>): SharedArrayBuffer {
   const bytes = slots * batchSize * size * size * 3;
   try {
     return new SharedArrayBuffer(bytes);
   } catch (error) {
     throw new UserError(
-      `memory is short: ${slots * batchSize} decoded images of ${size} x ${size} pixels at a time are ${bytes} bytes; lower the batch size`,
+      `Memory is short: ${slots * batchSize} decoded images of ${size} x ${size} pixels take ${bytes} bytes. Lower the batch size.`,
       { cause: error },
     );
   }
 }
 
-/** Memory of a new loader, all slots open for the first batches. */
+/** Memory of a new loader, with all slots open for the first batches. */
 export function allocate(
   paths: readonly string[],
   shape: Pick<LoaderPlan, 'workers' | 'slots' | 'batchSize' | 'size' | 'maxPixels' | 'transform'>,
 ): LoaderPlan {
   const pathOffsets = new SharedArrayBuffer(4 * (paths.length + 1));
   const offsets = new Int32Array(pathOffsets);
-  for (const [index, path] of paths.entries()) offsets[index + 1] = (offsets[index] ?? 0) + Buffer.byteLength(path);
-  const pathBytes = new SharedArrayBuffer(offsets[paths.length] ?? 0);
+  let end = 0;
+  for (const [index, path] of paths.entries()) {
+    end += Buffer.byteLength(path);
+    offsets[index + 1] = end;
+  }
+  const pathBytes = new SharedArrayBuffer(end);
   const target = Buffer.from(pathBytes);
-  for (const [index, path] of paths.entries()) target.write(path, offsets[index] ?? 0);
+  let start = 0;
+  for (const path of paths) start += target.write(path, start);
   const cells = Cell.count + shape.slots * CELLS_PER_SLOT + shape.workers * CELLS_PER_WORKER;
   const plan: LoaderPlan = {
     ...shape,

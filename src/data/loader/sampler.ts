@@ -1,5 +1,5 @@
-// Which rows of the training set a rank takes in an epoch, and in which order: PyTorch's DistributedSampler and a
-// DataLoader that drops its last short batch.
+// Draws which rows of the training set a rank trains on in an epoch, and in which order: PyTorch's DistributedSampler
+// and a DataLoader that drops its last short batch.
 import { UserError } from '../../errors.js';
 import { Generator } from '../../torch/generator.js';
 import { operator } from '../../torch/operator.js';
@@ -10,39 +10,39 @@ export interface TrainingSamplerOptions {
   /** Rows of the training set. */
   length: number;
   /** Number of ranks. */
-  world: number;
+  worldSize: number;
   rank: number;
-  /** Rows of a batch on one rank. */
+  /** Rows in a batch of one rank. */
   batchSize: number;
-  /** The reference keeps 0, whatever its --seed. */
+  /** 0 by default: the reference does not pass its --seed to the sampler. */
   seed?: number;
 }
 
-/** The shuffled order of an epoch; each rank takes every world-th row of it. */
+/** The shuffled order of an epoch; each rank takes every worldSize-th row of it. */
 export class TrainingSampler {
-  /** Rows that each rank takes in an epoch, the short last batch included. */
+  /** Rows of each rank in an epoch, the short last batch included. */
   readonly samples: number;
   readonly #options: Required<TrainingSamplerOptions>;
 
-  /** @throws UserError when the rows of a rank do not fill one batch */
+  /** @throws UserError when a rank has less than one batch */
   constructor(options: TrainingSamplerOptions) {
-    const { length, world, rank, batchSize, seed = 0 } = options;
+    const { length, worldSize, rank, batchSize, seed = 0 } = options;
     for (const [name, value, least] of [
       ['length', length, 0],
-      ['world', world, 1],
+      ['worldSize', worldSize, 1],
       ['rank', rank, 0],
       ['batchSize', batchSize, 1],
     ] as const) {
       if (!Number.isSafeInteger(value) || value < least)
-        throw new RangeError(`TrainingSampler: ${name} must be a whole number, ${least} or more`);
+        throw new RangeError(`TrainingSampler: ${name} must be a whole number, ${least} or more.`);
     }
-    if (rank >= world) throw new RangeError(`TrainingSampler: rank ${rank} is not below world ${world}`);
-    this.#options = { length, world, rank, batchSize, seed };
-    this.samples = Math.ceil(length / world);
+    if (rank >= worldSize) throw new RangeError(`TrainingSampler: rank ${rank} is not below worldSize ${worldSize}.`);
+    this.#options = { length, worldSize, rank, batchSize, seed };
+    this.samples = Math.ceil(length / worldSize);
     if (this.samples < batchSize) {
-      const share = world === 1 ? '' : `, which is ${this.samples} for each of ${world} ranks`;
+      const share = worldSize === 1 ? '' : `, which is ${this.samples} for each of ${worldSize} ranks`;
       throw new UserError(
-        `The training set has ${length} rows${share}: fewer than one batch of ${batchSize}; lower batch_size_train to ${Math.max(1, this.samples)} or less, or give more rows.`,
+        `The training set has ${length} rows${share}: fewer than one batch of ${batchSize}. Lower batch_size_train to ${Math.max(1, this.samples)} or less, or add rows.`,
       );
     }
   }
@@ -52,15 +52,14 @@ export class TrainingSampler {
     return Math.floor(this.samples / this.#options.batchSize);
   }
 
-  /** Place, in the order over all ranks, of the first row of a batch; the next of its rows is `world` places on. */
-  place(batch: number): number {
-    const { world, rank, batchSize } = this.#options;
-    return batch * batchSize * world + rank;
+  /** Position of a batch's first row in the order over all ranks; its next row comes `worldSize` positions later. */
+  position(batch: number): number {
+    const { worldSize, rank, batchSize } = this.#options;
+    return batch * batchSize * worldSize + rank;
   }
 
-  /** Places from one row of this rank to the next. */
-  get world(): number {
-    return this.#options.world;
+  get worldSize(): number {
+    return this.#options.worldSize;
   }
 
   get batchSize(): number {
@@ -68,13 +67,14 @@ export class TrainingSampler {
   }
 
   /**
-   * Rows of this rank's batches, batch after batch: (batches * batchSize). Where the ranks do not divide the set, rows from the order's beginning come once more.
+   * Rows of this rank's batches, batch after batch: (batches * batchSize). Where the set's length is not a multiple of
+   * worldSize, rows from the start of the order are repeated.
    */
   order(epoch: number): Int32Array {
-    const { length, world, rank, batchSize, seed } = this.#options;
+    const { length, worldSize, rank, batchSize, seed } = this.#options;
     const shuffled = permutation(length, seed + epoch);
     return Int32Array.from({ length: this.batches * batchSize }, (_, i) =>
-      Number(shuffled[(i * world + rank) % length]),
+      Number(shuffled[(i * worldSize + rank) % length]),
     );
   }
 }

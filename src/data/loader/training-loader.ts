@@ -1,5 +1,5 @@
-// The batches of one epoch of training, from its beginning or from where a run was resumed.
-
+// Loads the batches of one training epoch, from its start or from where a run is resumed.
+import { at } from '../../errors.js';
 import type { TrainingSet } from '../training-set.js';
 import { ImageLoader, type ImageLoaderOptions } from './loader.js';
 import type { TrainingSampler } from './sampler.js';
@@ -9,32 +9,32 @@ export interface TrainingLoaderOptions
   set: TrainingSet;
   sampler: TrainingSampler;
   epoch: number;
-  /** Of the crops and augmentations; the same on every rank, whose samples differ by their place. */
+  /** Of the crops and augmentations; the same on every rank, whose samples differ by their position. */
   seed: number;
-  /** Batches of the epoch that were trained before; 0 when left out. */
+  /** Number of the epoch's batches that are done already; 0 by default. */
   firstBatch?: number;
 }
 
 export interface TrainingEpoch {
-  /** Its batches count from `firstBatch`: batch.start is 0 in the first that it gives. */
+  /** Starts with `firstBatch`: batch.start is 0 in the first batch that it returns. */
   loader: ImageLoader;
-  /** Rows of the set whose images the loader gives, in its order. */
+  /** Rows of the set, in the order of the loader's images. */
   rows: Int32Array;
 }
 
 /**
- * Starts loading. A sample's pixels follow from seed, epoch and its place in the order over all ranks, so an epoch that
- * is taken up in the middle goes on as it would have.
+ * Starts loading. A sample's pixels depend only on seed, epoch and its position in the order over all ranks, so a resumed
+ * epoch continues exactly as it would have.
  */
 export function trainingEpoch(options: TrainingLoaderOptions): TrainingEpoch {
   const { set, sampler, epoch, seed, firstBatch = 0, ...rest } = options;
-  const { batchSize, world } = sampler;
+  const { batchSize, worldSize } = sampler;
   const rows = sampler.order(epoch).subarray(firstBatch * batchSize);
   const loader = new ImageLoader({
     ...rest,
-    paths: Array.from(rows, (row) => set.images[row] ?? ''),
+    paths: Array.from(rows, (row) => at(set.images, row)),
     batchSize,
-    transform: { kind: 'train', seed, epoch, first: sampler.place(firstBatch), stride: world },
+    transform: { kind: 'train', seed, epoch, first: sampler.position(firstBatch), stride: worldSize },
   });
   return { loader, rows };
 }

@@ -2,7 +2,9 @@
 export { type FlatCheckpoint, flattenCheckpoint, stateDictOf } from './inspect/flatten.js';
 export { tensorSums } from './inspect/sums.js';
 export { openCheckpoint, verifyStorages } from './read/open.js';
+export { openTensorFile, TensorFile } from './tensor-file.js';
 export {
+  byteOffset,
   type Checkpoint,
   isTensorRef,
   type PickleScalar,

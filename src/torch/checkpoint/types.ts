@@ -1,11 +1,11 @@
 // What a checkpoint file is made of once read: plain data, and references to tensor bytes that stay in the file.
-import type { DType } from '../dtype.js';
+import { DTYPES, type DType } from '../dtype.js';
 
 /** A run of bytes in the file that one or more tensors look into. Its bytes are not read when a checkpoint is opened. */
 export interface StorageRef {
   readonly kind: 'storage';
   readonly key: string;
-  /** Element type that torch.save noted for it (`uint8` for an untyped storage). */
+  /** Element type that torch.save recorded for it (`uint8` for an untyped storage). */
   readonly dtype: DType;
   /** Length in bytes. */
   readonly bytes: number;
@@ -22,7 +22,7 @@ export interface TensorRef {
   readonly shape: readonly number[];
   /** In elements, never negative; 0 for expanded dimensions. */
   readonly stride: readonly number[];
-  /** First element, counted in elements from the storage's begin. */
+  /** First element, in elements from the storage's start. */
   readonly storageOffset: number;
   /** Position of the storage (not of the first element) in the file, in bytes. */
   readonly fileOffset: number;
@@ -62,4 +62,9 @@ export interface Checkpoint {
 
 export function isTensorRef(value: PickleValue | undefined): value is TensorRef {
   return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'tensor';
+}
+
+/** Where a tensor's first element lies in the file, in bytes. */
+export function byteOffset({ fileOffset, storageOffset, dtype }: TensorRef): number {
+  return fileOffset + storageOffset * DTYPES[dtype].bytes;
 }

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { evaluationTransform } from '#blip/data/images/decode.js';
 import { MEAN_PIXEL } from '#blip/data/images/normalization.js';
-import { type ImageBatch, ImageLoader, type ImageLoaderOptions } from '#blip/data/loader/loader.js';
+import { ImageLoader, type ImageLoaderOptions, type LoaderBatch } from '#blip/data/loader/loader.js';
 import { UserError } from '#blip/errors.js';
 import { noise, png, temporaryFolder } from '../../helpers/files.js';
 import { projectRoot } from '../../helpers/fixtures.js';
@@ -126,7 +126,7 @@ test('skipped bad images are the mean colour, listed and counted', async () => {
   const list = [paths[0] ?? '', broken, paths[1] ?? '', absent];
   const loader = new ImageLoader({ paths: list, size: SIZE, batchSize: 3, workers: 2, skipBadImages: true });
   try {
-    const batches: ImageBatch[] = [];
+    const batches: LoaderBatch[] = [];
     for (let batch = loader.next(); batch !== null; batch = loader.next()) batches.push(batch);
     assert.deepEqual(
       batches.map(({ bad }) => bad.map(({ index, path }) => [index, path])),

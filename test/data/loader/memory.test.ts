@@ -22,7 +22,7 @@ test('more memory than any machine has is refused with what it was for', () => {
     (error) =>
       error instanceof UserError &&
       error.message ===
-        'memory is short: 20000 decoded images of 100000 x 100000 pixels at a time are 600000000000000 bytes; lower the batch size',
+        'Memory is short: 20000 decoded images of 100000 x 100000 pixels take 600000000000000 bytes. Lower the batch size.',
   );
 });
 
@@ -32,6 +32,6 @@ test('images that are not there are counted, each once', () => {
     () => requireImages([image, '/absent/b.jpg', '/absent/a.jpg', '/absent/b.jpg'], 'the train split'),
     (error) =>
       error instanceof UserError &&
-      /^2 of the 3 images of the train split do not exist, \/absent\/b\.jpg is the first: /.test(error.message),
+      /^2 of the 3 images of the train split do not exist; the first is \/absent\/b\.jpg\. /.test(error.message),
   );
 });

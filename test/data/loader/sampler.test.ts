@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { TrainingSampler } from '#blip/data/loader/sampler.js';
 import { UserError } from '#blip/errors.js';
 
-const order = (length: number, world: number, rank: number, epoch: number, batchSize = 1) => [
-  ...new TrainingSampler({ length, world, rank, batchSize }).order(epoch),
+const order = (length: number, worldSize: number, rank: number, epoch: number, batchSize = 1) => [
+  ...new TrainingSampler({ length, worldSize, rank, batchSize }).order(epoch),
 ];
 
 // list(DistributedSampler(range(n), num_replicas=world, rank=rank, shuffle=True)) after set_epoch, torch 2.11.
@@ -38,26 +38,30 @@ test('COCO’s number of rows has PyTorch’s order', () => {
 });
 
 test('the last short batch is dropped', () => {
-  const sampler = new TrainingSampler({ length: 10, world: 1, rank: 0, batchSize: 4 });
+  const sampler = new TrainingSampler({ length: 10, worldSize: 1, rank: 0, batchSize: 4 });
   assert.deepEqual([sampler.samples, sampler.batches], [10, 2]);
   assert.deepEqual([...sampler.order(0)], [4, 1, 7, 5, 3, 9, 0, 8]);
 });
 
-test('places count over all ranks', () => {
-  const sampler = new TrainingSampler({ length: 100, world: 4, rank: 3, batchSize: 5 });
-  assert.deepEqual([sampler.place(0), sampler.place(2), sampler.world], [3, 43, 4]);
+test('positions count over all ranks', () => {
+  const sampler = new TrainingSampler({ length: 100, worldSize: 4, rank: 3, batchSize: 5 });
+  assert.deepEqual([sampler.position(0), sampler.position(2), sampler.worldSize], [3, 43, 4]);
   const whole = order(100, 1, 0, 0);
   assert.deepEqual(
     [...sampler.order(0)].slice(10, 15),
-    [0, 1, 2, 3, 4].map((i) => whole[sampler.place(2) + i * sampler.world]),
+    [0, 1, 2, 3, 4].map((i) => whole[sampler.position(2) + i * sampler.worldSize]),
   );
 });
 
 test('a set smaller than a batch is refused with the numbers', () => {
-  const small = (length: number, world: number) => () => new TrainingSampler({ length, world, rank: 0, batchSize: 32 });
+  const small = (length: number, worldSize: number) => () =>
+    new TrainingSampler({ length, worldSize, rank: 0, batchSize: 32 });
   assert.throws(small(24, 1), (error) => {
     assert.ok(error instanceof UserError);
-    assert.match(error.message, /has 24 rows: fewer than one batch of 32; lower batch_size_train to 24 or less/);
+    assert.match(
+      error.message,
+      /has 24 rows: fewer than one batch of 32\. Lower batch_size_train to 24 or less, or add rows\.$/,
+    );
     return true;
   });
   assert.throws(small(61, 2), /has 61 rows, which is 31 for each of 2 ranks: fewer than one batch of 32/);
@@ -65,8 +69,15 @@ test('a set smaller than a batch is refused with the numbers', () => {
 });
 
 test('impossible options are refused', () => {
-  const good = { length: 8, world: 2, rank: 0, batchSize: 2 };
-  for (const bad of [{ world: 0 }, { rank: 2 }, { rank: -1 }, { batchSize: 0 }, { batchSize: 1.5 }, { length: -1 }]) {
+  const good = { length: 8, worldSize: 2, rank: 0, batchSize: 2 };
+  for (const bad of [
+    { worldSize: 0 },
+    { rank: 2 },
+    { rank: -1 },
+    { batchSize: 0 },
+    { batchSize: 1.5 },
+    { length: -1 },
+  ]) {
     assert.throws(() => new TrainingSampler({ ...good, ...bad }), RangeError);
   }
 });

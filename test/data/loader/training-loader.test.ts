@@ -1,4 +1,4 @@
-// Training batches: pixels that follow from seed, epoch and place alone, however many threads, ranks and restarts there are.
+// Training batches: pixels that depend only on seed, epoch and position, whatever the number of threads, ranks and restarts.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,11 +35,11 @@ const set = {
   imageCount: images.length,
 };
 
-type Choice = Partial<TrainingLoaderOptions> & { world?: number; rank?: number; batchSize?: number };
+type Choice = Partial<TrainingLoaderOptions> & { worldSize?: number; rank?: number; batchSize?: number };
 
 /** Rows and their pixels, batch after batch. */
-function epoch({ world = 1, rank = 0, batchSize = 4, ...options }: Choice): { row: number; pixels: Uint8Array }[] {
-  const sampler = new TrainingSampler({ length: images.length, world, rank, batchSize });
+function epoch({ worldSize = 1, rank = 0, batchSize = 4, ...options }: Choice): { row: number; pixels: Uint8Array }[] {
+  const sampler = new TrainingSampler({ length: images.length, worldSize, rank, batchSize });
   const { loader, rows } = trainingEpoch({ set, sampler, epoch: 1, seed: 42, size: SIZE, workers: 2, ...options });
   const samples: { row: number; pixels: Uint8Array }[] = [];
   try {
@@ -60,7 +60,7 @@ function epoch({ world = 1, rank = 0, batchSize = 4, ...options }: Choice): { ro
 
 const whole = epoch({});
 
-test('each sample is its row’s image, transformed as its place decides', async () => {
+test('each sample is its row’s image, transformed as its position decides', async () => {
   assert.equal(whole.length, 24);
   for (const [position, { row, pixels }] of whole.entries()) {
     const expected = new Uint8Array(BYTES);
@@ -95,15 +95,15 @@ test('threads and slots change nothing', () => {
   assert.deepEqual(epoch({ workers: 3, slots: 2 }), whole);
 });
 
-test('an epoch taken up in the middle goes on as it would have', () => {
+test('an epoch resumed in the middle continues as it would have', () => {
   assert.deepEqual(epoch({ firstBatch: 4 }), whole.slice(16));
   assert.deepEqual(epoch({ firstBatch: 6 }), []);
-  const rank = { world: 2, rank: 1, batchSize: 3 };
+  const rank = { worldSize: 2, rank: 1, batchSize: 3 };
   assert.deepEqual(epoch({ ...rank, firstBatch: 2 }), epoch(rank).slice(6));
 });
 
 test('the ranks together have the samples of one process', () => {
-  const ranks = [0, 1].map((rank) => epoch({ world: 2, rank, batchSize: 2 }));
+  const ranks = [0, 1].map((rank) => epoch({ worldSize: 2, rank, batchSize: 2 }));
   const together = ranks[0]?.flatMap((sample, i) => [sample, ranks[1]?.[i]]);
   assert.deepEqual(together, whole);
 });
@@ -127,7 +127,7 @@ test('another epoch and another seed give other pixels of the same image', () =>
 
 test('a bad image ends the epoch with its sentence, or is the mean colour', () => {
   const absent = join(folder, 'absent.png');
-  const sampler = new TrainingSampler({ length: 4, world: 1, rank: 0, batchSize: 4 });
+  const sampler = new TrainingSampler({ length: 4, worldSize: 1, rank: 0, batchSize: 4 });
   const options = { set: { ...set, images: [absent, ...images.slice(0, 3)] }, sampler, epoch: 0, seed: 1, size: SIZE };
   const strict = trainingEpoch({ ...options, workers: 1 });
   assert.throws(
@@ -136,17 +136,17 @@ test('a bad image ends the epoch with its sentence, or is the mean colour', () =
   );
   const lenient = trainingEpoch({ ...options, workers: 1, skipBadImages: true });
   const batch = lenient.loader.next();
-  const place = lenient.rows.indexOf(0);
+  const position = lenient.rows.indexOf(0);
   assert.deepEqual(
     batch?.bad.map(({ index, path }) => [index, path]),
-    [[place, absent]],
+    [[position, absent]],
   );
   const mean = Uint8Array.from({ length: BYTES }, (_, i) => MEAN_PIXEL[i % 3] ?? 0);
-  assert.deepEqual(Uint8Array.from(batch?.data.subarray(place * BYTES, (place + 1) * BYTES) ?? []), mean);
+  assert.deepEqual(Uint8Array.from(batch?.data.subarray(position * BYTES, (position + 1) * BYTES) ?? []), mean);
   lenient.loader.close();
 });
 
-test('places that cannot be are refused', () => {
+test('impossible positions are refused', () => {
   for (const wrong of [{ first: -1 }, { epoch: 0.5 }, { stride: 0 }, { seed: Number.NaN }]) {
     const transform = { kind: 'train', seed: 1, epoch: 0, first: 0, ...wrong } as const;
     assert.throws(() => new ImageLoader({ paths: images, size: SIZE, batchSize: 4, transform }), RangeError);

@@ -97,7 +97,7 @@ export async function runKillTrials(options: TrialOptions): Promise<Trial[]> {
       const last = start(true);
       const { code, stdout, stderr } = await last.ended;
       assert.equal(code, 0, stderr);
-      const position = /^Resuming .* in (epoch \d+ after step \d+)$/m.exec(stdout)?.[1] ?? 'the beginning';
+      const position = /^Resuming .* in (epoch \d+ after step \d+)\.$/m.exec(stdout)?.[1] ?? 'the beginning';
       await last.gone(0);
       assertSameResults(whole, output);
       rmSync(output, { recursive: true });

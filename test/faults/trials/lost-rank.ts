@@ -37,10 +37,10 @@ export async function runLostRankTrials(options: TrialOptions): Promise<Trial[]>
       assert.equal(code, 1, stderr);
       assert.ok(seconds < END_WITHIN_SECONDS + (stops ? COLLECTIVE_TIMEOUT : 0), `it took ${seconds} s to end`);
       const lines = stderr.trim().split('\n').slice(-2).join('\n');
-      const cause = stops ? 'was stopped' : 'was killed by SIGKILL';
-      assert.ok(lines.includes(`error: rank ${rank} (pid ${pid}) ${cause}`), `it does not name the cause: ${lines}`);
+      const cause = stops ? 'was suspended' : 'was killed by SIGKILL';
+      assert.ok(lines.includes(`error: Rank ${rank} (pid ${pid}) ${cause}`), `it does not name the cause: ${lines}`);
       if (stops)
-        assert.ok(lines.includes(`error: first cause, rank ${rank}: `), `it does not name the cause: ${lines}`);
+        assert.ok(lines.includes(`error: First cause, rank ${rank}: `), `it does not name the cause: ${lines}`);
       await command.gone(0);
       rmSync(output, { recursive: true });
       return `ended with 1 after ${seconds.toFixed(1)} s`;

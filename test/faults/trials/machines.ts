@@ -109,7 +109,7 @@ async function harmed(
       assert.ok(passed < seconds, `it took ${passed} s to end`);
       assert.match(
         stderr.trim().split('\n').at(-1) ?? '',
-        /^error: first cause, rank \d: Rank \d (lost the connection|waited)/,
+        /^error: First cause, rank \d: Rank \d (lost the connection|waited)/,
       );
       took.push(passed.toFixed(1));
     }

@@ -2,18 +2,19 @@
 // Arguments: folder, number of the first save, number of the last (none: goes on for ever). The epoch in a file is its number.
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { ruleWeights } from '#blip/model/rule-weights.js';
-import { modelEntries } from '#blip/model/state-dict.js';
+import { ruleWeights } from '#blip/bench/drawn-weights.js';
+import { oneRank } from '#blip/distributed/ranks.js';
+import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
 import * as ops from '#blip/torch/ops.js';
 import { keep } from '#blip/torch/tensor.js';
-import { captureRandom, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/checkpoint.js';
-import { emptyMeters, startOfRun } from '#blip/training/run-state.js';
+import { gatherRankStates, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/checkpoint.js';
+import { emptyMeters, initialState } from '#blip/training/run-state.js';
 import { tinyArchitecture } from '../../helpers/tiny-run.js';
 
 const [folder = '', first = '1', last = 'Infinity'] = process.argv.slice(2);
-const model = new TrainingModel(ruleWeights(modelEntries(tinyArchitecture), { scale: 0.15 }), tinyArchitecture, {
+const model = new TrainingModel(ruleWeights(stateDictEntries(tinyArchitecture), { scale: 0.15 }), tinyArchitecture, {
   negativeAllRank: true,
   checkpointedBlocks: 0,
   encToken: 30523,
@@ -35,9 +36,9 @@ writeSync(1, 'ready\n');
 for (let number = Number(first); number <= Number(last); number++) {
   const checkpoint = { model, optimizer, config: { vit: 'tiny' }, epoch: number, lr: 1e-5 };
   const identity = { worldSize: 1, batchSize: 4, rows: 48, seed: 42 };
-  const states = [{ random: captureRandom('cpu'), meters: emptyMeters() }];
+  const states = gatherRankStates(oneRank, 'cpu', emptyMeters());
   await say(`last ${number}`, () =>
-    writeLastCheckpoint(join(folder, 'checkpoint_last.pth'), checkpoint, startOfRun(), identity, states),
+    writeLastCheckpoint(join(folder, 'checkpoint_last.pth'), checkpoint, initialState(), identity, states),
   );
   await say(`best ${number}`, () => writeBestCheckpoint(join(folder, 'checkpoint_best.pth'), checkpoint));
 }

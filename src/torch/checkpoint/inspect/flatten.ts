@@ -1,7 +1,7 @@
 // Looks into an opened checkpoint: every tensor and value by its path, and the state dict of the model.
 import { UserError } from '../../../errors.js';
+import { Budget } from '../../file-source.js';
 import { scalarText } from '../read/globals.js';
-import { Budget } from '../read/source.js';
 import { type Checkpoint, isTensorRef, type PickleScalar, type PickleValue, type TensorRef } from '../types.js';
 
 /** Bounds for files whose lists contain themselves or each other: a checkpoint has some thousand paths, ten levels deep. */

@@ -1,6 +1,6 @@
 // Reads a tensor's elements out of its file, a window at a time: for statistics, without LibTorch.
 import { DTYPES, type DType } from '../../dtype.js';
-import { type FileSource, withSource } from '../read/source.js';
+import { type FileSource, withSource } from '../../file-source.js';
 import type { Checkpoint, TensorRef } from '../types.js';
 
 const WINDOW = 1024 * 1024;

@@ -1,7 +1,7 @@
 // What a checkpoint's pickle may ask for by name, and what each name builds. Nothing here imports, calls or evaluates.
 import { DTYPES, type DType } from '../../dtype.js';
+import type { Budget, FileSource } from '../../file-source.js';
 import type { OpaqueRef, PickleScalar, PickleValue, StorageRef, TensorRef } from '../types.js';
-import type { Budget, FileSource } from './source.js';
 import { quote } from './zip.js';
 
 /** What the container format (zip or legacy) and tensors.ts supply to the unpickler. */

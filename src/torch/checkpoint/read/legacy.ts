@@ -1,7 +1,7 @@
 // The format before torch 1.6: five pickles in a row (magic number, version, system, object, keys), then the storages.
 import { DTYPES } from '../../dtype.js';
+import { Budget, type FileSource, ForwardReader } from '../../file-source.js';
 import type { Checkpoint, PickleValue } from '../types.js';
-import { Budget, type FileSource, ForwardReader } from './source.js';
 import { TensorRebuild } from './tensors.js';
 import { unpickle } from './unpickler.js';
 import { quote } from './zip.js';

@@ -1,8 +1,8 @@
 // Turns the arguments of PyTorch's rebuild functions into TensorRefs, checking every number against the storage.
 import { DTYPES, type DType } from '../../dtype.js';
+import type { Budget, FileSource } from '../../file-source.js';
 import { isTensorRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
 import { COST, type Rebuild, storageDtype, type TensorArguments } from './globals.js';
-import type { Budget, FileSource } from './source.js';
 import { quote } from './zip.js';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

@@ -1,9 +1,9 @@
 // A restricted unpickler: builds plain data, calls nothing. What a pickle may ask for by name is decided in globals.ts.
 // It is one loop over opcodes with an explicit stack, so that nesting costs memory (budgeted), not call depth.
 
+import type { Budget, ForwardReader } from '../../file-source.js';
 import type { PickleScalar, PickleValue } from '../types.js';
 import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
-import type { Budget, ForwardReader } from './source.js';
 
 /** Longest integer in bytes; Python's own limits on text are similar. torch.save writes at most 10 (its magic number). */
 const LONGEST_INTEGER = 1024;

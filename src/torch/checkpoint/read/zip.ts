@@ -1,6 +1,6 @@
 // The zip container as torch.save writes it: stored entries under one folder. Everything else is refused by name.
 import { crc32 } from 'node:zlib';
-import type { Budget, FileSource } from './source.js';
+import type { Budget, FileSource } from '../../file-source.js';
 
 export interface ZipEntry {
   readonly name: string;

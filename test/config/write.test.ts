@@ -1,7 +1,11 @@
-// toPythonYaml: what it writes reads back equal, and with the forms that YAML 1.1 readers need.
+// config.yaml: what is written reads back equal, with the forms that YAML 1.1 readers need.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseMapping, toPythonYaml } from '#blip/config/yaml.js';
+import { toPythonYaml, writeConfig } from '#blip/config/write.js';
+import { parseMapping } from '#blip/config/yaml.js';
+import { temporaryFolder } from '../helpers/checkpoint-files.js';
 
 const awkward = {
   yes: 'yes',
@@ -35,4 +39,12 @@ test('keys are sorted, and floats have the point that YAML 1.1 asks for', () => 
     toPythonYaml({ vit: 'base', alpha: 0.4, init_lr: 1e-7, vit_grad_ckpt: true, med_config: { b: 1, a: 'on' } }),
     "alpha: 0.4\ninit_lr: 1.e-7\nmed_config:\n  a: 'on'\n  b: 1\nvit: base\nvit_grad_ckpt: true\n",
   );
+});
+
+test('config.yaml holds the mapping as it was given, in a folder that is made when absent', (t) => {
+  const folder = join(temporaryFolder(t), 'a', 'b');
+  const raw = { vit: 'base', init_lr: 1e-5, k_test: 256, negative_all_rank: true, med_config: { hidden_act: 'gelu' } };
+  writeConfig(folder, raw);
+  const text = readFileSync(join(folder, 'config.yaml'), 'utf8');
+  assert.deepEqual({ ...parseMapping(text, 'config.yaml').values }, raw);
 });

@@ -1,6 +1,6 @@
 // Bounded reading of a file that is not trusted: positioned reads, a forward reader with a small window, a memory budget.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { codeOf, messageOf, UserError } from '../../../errors.js';
+import { codeOf, messageOf, UserError } from '../errors.js';
 
 const WINDOW = 64 * 1024;
 const MiB = 1024 * 1024;

@@ -1,0 +1,18 @@
+// train_retrieval.py --evaluate: the recalls of the checkpoint that the config names.
+import { appendEvaluation } from '../evaluation/report.js';
+import { BlipRetrieval } from '../model/blip-retrieval.js';
+import { describeLoad, loadPretrained } from '../model/pretrained.js';
+import { isMain, type RetrievalResult, type Run } from '../training/run.js';
+import { pretrainedFile, runSplits } from './run.js';
+
+/** Evaluates on both splits, and adds the recalls to evaluate.txt. @throws UserError for whatever a user can mend */
+export async function evaluate(run: Run): Promise<RetrievalResult> {
+  const { options, config, architecture, device, print } = run;
+  print('Creating model');
+  const { state, report } = await loadPretrained(await pretrainedFile(config), architecture, options);
+  for (const line of describeLoad(report)) print(line);
+  using model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
+  const result = await runSplits(model, run);
+  if (isMain(run)) appendEvaluation(options.outputDir, result.val.metrics, result.test.metrics);
+  return result;
+}

@@ -1,0 +1,107 @@
+// Opening a run: config, device, data and ranks are made ready, so that mistakes are found before anything takes time.
+import type { RetrievalConfig } from '../config/load.js';
+import { writeConfig } from '../config/write.js';
+import { loadRetrievalSplit } from '../data/annotations.js';
+import { Tokenizer } from '../data/tokenizer.js';
+import { endWithLauncher } from '../distributed/parent.js';
+import { ProcessGroup } from '../distributed/process-group.js';
+import type { Rank } from '../distributed/rank.js';
+import { oneRank } from '../distributed/ranks.js';
+import { download, fetchPretrained } from '../download/download.js';
+import { evaluateRetrieval, saveScores } from '../evaluation/evaluate-retrieval.js';
+import type { SplitReport } from '../evaluation/report.js';
+import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
+import { pythonDict } from '../logging/python-format.js';
+import { architectureOf, loadConfig } from '../model/architecture.js';
+import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { cudaState, resolveDevice } from '../torch/cuda.js';
+import { manualSeed } from '../torch/generator.js';
+import { native } from '../torch/native.js';
+import type { Device } from '../torch/tensor.js';
+import { lockFolder } from '../training/folder-lock.js';
+import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
+import type { RetrievalOptions } from './options.js';
+
+/**
+ * Makes a run ready. `rank` is this process's among the ranks of the run, undefined for one process. `unlock` lets another
+ * run train into the output folder. @throws UserError for whatever a user can mend
+ */
+export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{ run: Run; unlock: () => void }> {
+  const main = rank === undefined || rank.rank === 0;
+  const print = options.quiet || !main ? () => {} : (line: string) => console.log(line);
+  for (const note of options.notes) print(note);
+  const config = loadConfig(options.config, options.set, { training: !options.evaluate });
+  const architecture = architectureOf(config);
+  const device = chooseDevice(options, rank, print);
+  if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
+  const unlock = main && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
+  if (main) writeConfig(options.outputDir, config.raw);
+  manualSeed(options.seed + (rank?.rank ?? 0));
+  print('Creating retrieval dataset');
+  const splits = { val: await loadSplit(config, 'val'), test: await loadSplit(config, 'test') };
+  for (const name of SPLITS) for (const note of splits[name].notes) print(note);
+  const gpu = gpuIndex(device);
+  const logger: MetricLoggerOptions = {
+    print,
+    quiet: options.quiet || !main,
+    stream: process.stdout,
+    ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
+  };
+  const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
+  const several = rank !== undefined && rank.worldSize > 1;
+  const ranks = several ? ProcessGroup.init({ ...rank, device, timeoutMs: options.collectiveTimeoutMs }) : oneRank;
+  return { run: { options, config, architecture, device, splits, tokenizer, ranks, logger, print }, unlock };
+}
+
+function loadSplit({ annRoot, imageRoot, dataset }: RetrievalConfig, split: SplitName) {
+  return loadRetrievalSplit({ annRoot, imageRoot, dataset, split, download });
+}
+
+/** The device's name for LibTorch; says so where the CPU was chosen because there is no GPU. Ranks take a GPU each. */
+function chooseDevice(options: RetrievalOptions, rank: Rank | undefined, print: (line: string) => void): Device {
+  if (options.device === 'cpu') {
+    native({ cuda: false });
+    return 'cpu';
+  }
+  const cuda = cudaState();
+  const own = rank === undefined || rank.worldSize === 1 ? undefined : rank.localRank % Math.max(1, cuda.count);
+  const { device, note } = resolveDevice(own === undefined || cuda.count === 0 ? options.device : `cuda:${own}`, cuda);
+  if (note !== undefined) print(note);
+  const gpu = gpuIndex(device);
+  if (gpu === undefined) return 'cpu';
+  native().setDevice(gpu);
+  native().setTf32(options.precision === 'tf32');
+  return device;
+}
+
+/** 1 of 'cuda:1'; undefined of 'cpu'. */
+function gpuIndex(device: Device): number | undefined {
+  return device === 'cpu' ? undefined : Number(device.split(':')[1] ?? 0);
+}
+
+/** The checkpoint that the config names, as a local file. */
+export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise<string> {
+  return fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
+}
+
+/** Evaluates `model` on both splits and prints the recalls as the reference does. */
+export async function runSplits(model: BlipRetrieval, run: Run): Promise<RetrievalResult> {
+  const { options, config, splits, tokenizer, ranks, logger, print } = run;
+  const evaluateSplitOf = async (name: SplitName): Promise<SplitReport> => {
+    const { report, scores } = evaluateRetrieval(model, tokenizer, name, splits[name], {
+      ranks,
+      kTest: config.kTest,
+      batchSize: config.batchSizeTest,
+      featureMemory: config.featureMemory,
+      skipBadImages: options.skipBadImages,
+      startLoop: (header, total) => new MetricLogger(logger).start(header, total),
+      print,
+    });
+    // Training would write the scores of every epoch over each other.
+    if (options.saveScores && options.evaluate && isMain(run)) await saveScores(options.outputDir, name, scores);
+    return report;
+  };
+  const result = { val: await evaluateSplitOf('val'), test: await evaluateSplitOf('test') };
+  for (const name of SPLITS) print(pythonDict({ ...result[name].metrics }));
+  return result;
+}

@@ -1,0 +1,90 @@
+// The log of one epoch: losses, read from the device one step late; meters, printed lines, metrics.jsonl, odd rows.
+import { UserError } from '../errors.js';
+import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
+import type { StepLosses } from '../model/training-model.js';
+import type { Run, RunOptions, TrainingOptions } from './run.js';
+import { addLine } from './run-logs.js';
+import { METERS, type MeterName, type RunState } from './run-state.js';
+
+/** The losses of a step that may still be on the device. */
+export type PendingLosses = Pick<StepLosses, 'ita' | 'itm' | 'withoutNegative'> & { step: number; rows: number[] };
+
+/** What the log needs of a run. */
+export type LoggedRun = Pick<Run, 'ranks' | 'logger' | 'print'> & {
+  options: Pick<RunOptions, 'outputDir'> & { training: Pick<TrainingOptions, 'logEvery'> };
+};
+
+export class EpochLog {
+  readonly #logger: MetricLogger;
+  readonly loop: LoopLog;
+  #pending: PendingLosses[] = [];
+  readonly #odd = { withoutNegative: 0, unread: [] as string[] };
+
+  constructor(
+    readonly run: LoggedRun,
+    readonly state: RunState,
+    readonly lr: number,
+    readonly stepsPerEpoch: number,
+  ) {
+    this.#logger = new MetricLogger(run.logger);
+    for (const name of METERS)
+      this.#logger.addMeter(name, new SmoothedValue({ windowSize: 1, format: lastValue(name === 'lr' ? 6 : 4) }));
+    const { epoch, step } = state;
+    this.loop = this.#logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, run.options.training.logEvery, step);
+  }
+
+  /** Whether `step` has a printed line and one in metrics.jsonl. */
+  isLogged(step: number): boolean {
+    return step % this.run.options.training.logEvery === 0 || step === this.stepsPerEpoch - 1;
+  }
+
+  addUnread(paths: readonly string[]): void {
+    this.#odd.unread.push(...paths);
+  }
+
+  add(losses: PendingLosses): void {
+    this.#pending.push(losses);
+  }
+
+  /** Reads the losses that were added and counts them in. Waits for the device where they are not computed yet. */
+  readLosses(): void {
+    for (const losses of this.#pending) this.#read(losses);
+    this.#pending = [];
+  }
+
+  #read({ step, rows, ita, itm, withoutNegative }: PendingLosses): void {
+    const { lr, state, run } = this;
+    const values: Record<MeterName, number> = { lr, loss_itm: itm.item(), loss_ita: ita.item() };
+    for (const tensor of [itm, ita]) tensor.dispose();
+    if (!Number.isFinite(values.loss_itm) || !Number.isFinite(values.loss_ita))
+      throw new UserError(
+        `The loss is not finite (ITM ${values.loss_itm}, ITA ${values.loss_ita}) in epoch ${state.epoch}, step ${step}, rank ${run.ranks.rank}, ` +
+          `rows ${rows.map((row) => row + 1).join(', ')} of the training file. Lower init_lr or set \`precision\` to fp32, then \`resume\` from the last save.`,
+      );
+    this.#odd.withoutNegative += withoutNegative;
+    for (const name of METERS) {
+      state.meters[name].total += values[name];
+      state.meters[name].count += 1;
+    }
+    this.#logger.update(values);
+    if (run.ranks.rank === 0 && this.isLogged(step))
+      addLine(run.options.outputDir, 'metrics.jsonl', JSON.stringify({ epoch: state.epoch, step, ...values }));
+  }
+
+  /** Ends the log of a complete epoch, and says which rows of all ranks were not as they should be. */
+  end(): void {
+    this.loop.end();
+    const { ranks, print } = this.run;
+    const odd = ranks.gatherValues(this.#odd);
+    const unread = odd.flatMap((own) => own.unread);
+    if (unread.length > 0)
+      print(
+        `${unread.length} rows of this epoch had an image that could not be read and was replaced by grey. The first is ${unread[0]}.`,
+      );
+    const withoutNegative = odd.reduce((sum, own) => sum + own.withoutNegative, 0);
+    if (withoutNegative > 0)
+      print(
+        `${withoutNegative} rows of this epoch had no negative: every other row of their batch shows the same image.`,
+      );
+  }
+}

@@ -1,0 +1,73 @@
+// The training set as the loop takes it: an epoch's batches, from any step on, as pixels on the device and token rows.
+
+import { TrainingSampler } from '../data/loader/sampler.js';
+import { type TrainingEpoch, trainingEpoch } from '../data/loader/training-loader.js';
+import type { TrainingSet } from '../data/training-set.js';
+import { at } from '../errors.js';
+import { normalizeImages } from '../model/normalize-images.js';
+import * as ops from '../torch/ops.js';
+import { scope, type Tensor } from '../torch/tensor.js';
+import type { Run } from './run.js';
+
+/** One batch as the loop gets it. */
+export interface LoadedBatch {
+  images: Tensor; // (B, 3, P, P) normalised, on the device; the loop disposes it
+  texts: Int32Array[];
+  /** Number of each row's image. */
+  idx: number[];
+  /** Rows of the training file. */
+  rows: number[];
+  /** Images that could not be read and are grey, as paths. */
+  unread: string[];
+}
+
+/** The batches of an epoch. `next` blocks until one is there; null at the end. */
+export interface EpochBatches {
+  next(): LoadedBatch | null;
+  close(): void | Promise<void>;
+}
+
+export interface TrainingData {
+  /** Rows of the training file. */
+  readonly rows: number;
+  /** Rows of a step on each rank. */
+  readonly batchSize: number;
+  readonly stepsPerEpoch: number;
+  /** Starts loading `epoch`, from step `firstStep` on. */
+  open(epoch: number, firstStep: number): EpochBatches;
+}
+
+/** The rows of `set` in batches of `batchSize`, this rank's share of them. */
+export function trainingData(run: Run, set: TrainingSet, batchSize: number): TrainingData {
+  const { ranks, tokenizer, device, architecture, options } = run;
+  const { rank, worldSize } = ranks;
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
+  const tokens = set.captions.map((caption) => tokenizer.encode(caption).ids);
+  const size = architecture.vision.imageSize;
+  const { seed, skipBadImages } = options;
+  const batchesOf = ({ loader, rows: order }: TrainingEpoch): EpochBatches => ({
+    next() {
+      const batch = loader.next();
+      if (batch === null) return null;
+      const { start, count, data, bad } = batch;
+      const images = scope(() => normalizeImages(ops.fromBytes(data, 'uint8', [count, size, size, 3]), device));
+      batch.release();
+      const rows = [...order.subarray(start, start + count)];
+      return {
+        images,
+        rows,
+        texts: rows.map((row) => at(tokens, row)),
+        idx: rows.map((row) => at(set.idx, row)),
+        unread: bad.map(({ path }) => path),
+      };
+    },
+    close: () => loader.close(),
+  });
+  return {
+    rows: set.images.length,
+    batchSize,
+    stepsPerEpoch: sampler.batches,
+    open: (epoch, firstBatch) =>
+      batchesOf(trainingEpoch({ set, sampler, size, seed, skipBadImages, epoch, firstBatch })),
+  };
+}
