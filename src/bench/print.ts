@@ -8,8 +8,10 @@ import type { SmallReport } from './small.js';
 import type { TrainReport } from './train.js';
 import { ROWS_PER_IMAGE, type TrainLoaderReport } from './train-loader.js';
 
+type Rows = readonly (readonly string[])[];
+
 /** Rows of cells as aligned lines: the first column to the left, the others to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
+export function table(rows: Rows): string {
   const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
   const line = (row: readonly string[]) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(width(i)) : cell.padStart(width(i)))).join('  ');
@@ -29,43 +31,30 @@ export function bytes(value: number): string {
   return mebibytes < 1024 ? `${short(mebibytes)} MiB` : `${short(mebibytes / 1024)} GiB`;
 }
 
-type Rows = readonly (readonly string[])[];
-
 /** A report: what was measured, the machine and the versions, tables, and lines below them. */
-function page(
-  what: string,
-  machine: Machine,
-  versions: Versions,
-  tables: readonly Rows[],
-  below: string[] = [],
-): string {
+function page(what: string, machine: Machine, versions: Versions, tables: Rows[], below: string[] = []): string {
   const { date, cpu, cores, load, node } = machine;
   const named = Object.entries(versions).map(
     ([name, version]) => `${name === 'torch' ? "the reference's torch" : name} ${version}`,
   );
   const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
-  const parts = [[what, head].filter(Boolean), ...tables.map((rows) => [table(rows)]), below];
-  return parts
-    .map((lines) => lines.join('\n'))
-    .filter(Boolean)
-    .join('\n\n');
+  const parts = [
+    what ? `${what}\n${head}` : head,
+    ...tables.map(table),
+    ...(below.length > 0 ? [below.join('\n')] : []),
+  ];
+  return parts.join('\n\n');
 }
 
 /** Figures of both programs, ours divided by the reference's, and their peak memory. */
 function comparison<T extends Memory>(
   { own, reference }: Both<T>,
-  figures: Readonly<Record<string, (program: T) => number>>,
+  figures: Record<string, (program: T) => number>,
 ): Rows {
-  const row = (name: string, ours: number, theirs: number, show: (value: number) => string) => [
-    name,
-    show(ours),
-    show(theirs),
-    short(ours / theirs),
-  ];
-  const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference), short));
+  const row = (name: string, a: number, b: number, show = short) => [name, show(a), show(b), short(a / b)];
+  const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference)));
   rows.push(row('peak memory', own.peak_bytes, reference.peak_bytes, bytes));
-  const { device_peak_bytes: ours } = own;
-  const { device_peak_bytes: theirs } = reference;
+  const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
   if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
   return [['', title.own, title.reference, 'ratio'], ...rows];
 }

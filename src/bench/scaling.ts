@@ -58,27 +58,27 @@ async function evaluate(worker: Worker, folder: string, options: ScalingOptions 
   };
 }
 
-type Axis = readonly [label: string, of: (point: ScalingPoint) => number];
-const IMAGES: Axis = ['images', (p) => p.images];
-const CPU_SECONDS: Axis = ['CPU seconds', (p) => p.cpu_seconds];
-const RERANK_SECONDS: Axis = ['seconds', (p) => p.rerank_seconds];
-const PEAK_MEMORY: Axis = ['GiB', (p) => p.peak_bytes / 2 ** 30];
-
 /** How time and memory grow, as panels of a picture. */
 export function scalingPanels({ by_images, by_k }: ScalingReport): Panel[] {
-  const panel = (title: string, points: readonly ScalingPoint[], [xLabel, x]: Axis, [yLabel, y]: Axis): Panel => ({
-    title,
-    xLabel,
-    yLabel,
-    points: points.map((p) => [x(p), y(p)]),
-  });
+  type Field = keyof ScalingPoint;
+  const panel = (
+    title: string,
+    points: ScalingPoint[],
+    x: Field,
+    y: Field,
+    xLabel: string,
+    yLabel = 'seconds',
+  ): Panel => {
+    const unit = y === 'peak_bytes' ? 2 ** 30 : 1;
+    return { title, xLabel, yLabel, points: points.map((point) => [point[x], point[y] / unit]) };
+  };
   return [
-    panel('Evaluation', by_images, IMAGES, CPU_SECONDS),
-    panel('Evaluation', by_k, ['pairs, k growing', (p) => p.pairs], CPU_SECONDS),
-    panel('Features', by_images, IMAGES, ['seconds', (p) => p.feature_seconds]),
-    panel('Re-ranking', by_images, ['pairs, images growing', (p) => p.pairs], RERANK_SECONDS),
-    panel('Re-ranking', by_k, ['pairs, k growing', (p) => p.pairs], RERANK_SECONDS),
-    panel('Peak memory', by_images, IMAGES, PEAK_MEMORY),
-    panel('Peak memory', by_k, ['k', (p) => p.k], PEAK_MEMORY),
+    panel('Evaluation', by_images, 'images', 'cpu_seconds', 'images', 'CPU seconds'),
+    panel('Evaluation', by_k, 'pairs', 'cpu_seconds', 'pairs, k growing', 'CPU seconds'),
+    panel('Features', by_images, 'images', 'feature_seconds', 'images'),
+    panel('Re-ranking', by_images, 'pairs', 'rerank_seconds', 'pairs, images growing'),
+    panel('Re-ranking', by_k, 'pairs', 'rerank_seconds', 'pairs, k growing'),
+    panel('Peak memory', by_images, 'images', 'peak_bytes', 'images', 'GiB'),
+    panel('Peak memory', by_k, 'k', 'peak_bytes', 'k', 'GiB'),
   ];
 }

@@ -28,7 +28,10 @@ export function drawCaptions(count: number, seed: number): string[] {
   const random = new Random(seed);
   return Array.from({ length: count }, () => {
     const share = random.next() * at(UP_TO, UP_TO.length - 1);
-    const length = LENGTHS[UP_TO.findIndex((sum) => share < sum)] ?? 10;
+    const length = at(
+      LENGTHS,
+      UP_TO.findIndex((sum) => share < sum),
+    );
     return Array.from({ length }, (_, word) => random.pick(at(PARTS, word % PARTS.length))).join(' ');
   });
 }
