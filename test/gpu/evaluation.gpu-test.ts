@@ -1,7 +1,6 @@
 // The evaluation on a GPU: every golden in fp32, the variable-length attention, TF32 and bf16 close to fp32.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';
 import { ImageLoader } from '#blip/data/loader/loader.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
@@ -22,6 +21,7 @@ import type { Precision } from '#blip/torch/precision.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
 import { fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { assertClose, goldenTensors, readJson, ruleTinyModel, unpadded } from '../helpers/tensors.js';
 
 const { count, problem } = cudaState();

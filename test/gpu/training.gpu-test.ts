@@ -1,11 +1,11 @@
 // Twelve training steps on a GPU against the reference's, with dropout 0.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
 
 const { count, problem } = cudaState();

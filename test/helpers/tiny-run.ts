@@ -1,11 +1,11 @@
 // A run of the tiny model with the weights of rule_tiny: its checkpoint and its config, for tests of the command line.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { fixture } from './fixtures.js';
+import { ruleWeights } from './rule-weights.js';
 
 /** Keys of a config with their values. */
 export type ConfigValues = Readonly<Record<string, string | number | boolean>>;

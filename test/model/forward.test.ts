@@ -1,7 +1,6 @@
 // Every intermediate of a forward pass against the reference's: image and text encoders, projections, ITM head.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { uniqueTexts } from '#blip/evaluation/unique-texts.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
@@ -13,6 +12,7 @@ import { manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
 import { absent, fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { assertClose, goldenTensors, ruleTinyModel, unpadded } from '../helpers/tensors.js';
 
 const ENC = 30523;

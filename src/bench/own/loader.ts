@@ -6,12 +6,13 @@ import { normalizeImages } from '../../model/normalize-images.js';
 import * as ops from '../../torch/ops.js';
 import { scope } from '../../torch/tensor.js';
 import type { CommandOf, Epoch } from '../protocol.js';
+import { cpuSeconds } from './work.js';
 
 export async function loadEpoch(work: CommandOf<'epoch'>): Promise<Omit<Epoch, 'versions'>> {
   const { folder, image_size: size, batch: batchSize, workers } = work;
   const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
   const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
-  const [start, cpu] = [performance.now(), process.cpuUsage()];
+  const [start, cpu] = [performance.now(), cpuSeconds()];
   const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
   for (let batch = loader.next(); batch !== null; batch = loader.next()) {
     const { data, count, release } = batch;
@@ -19,6 +20,5 @@ export async function loadEpoch(work: CommandOf<'epoch'>): Promise<Omit<Epoch, '
     release();
   }
   loader.close();
-  const { user, system } = process.cpuUsage(cpu);
-  return { seconds: (performance.now() - start) / 1e3, cpu_seconds: (user + system) / 1e6, images: rows.length };
+  return { seconds: (performance.now() - start) / 1e3, cpu_seconds: cpuSeconds() - cpu, images: rows.length };
 }

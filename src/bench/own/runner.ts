@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { messageOf, UserError } from '../../errors.js';
 import type { BlipRetrieval } from '../../model/blip-retrieval.js';
 import { native } from '../../torch/native.js';
-import { configOf, writeDrawnCheckpoint } from '../drawn-weights.js';
+import { writeDrawnCheckpoint } from '../drawn-weights.js';
 import type { Command, Memory } from '../protocol.js';
 import { loadEpoch } from './loader.js';
 import { loadTraining, type OwnTraining, trainSteps } from './train.js';
@@ -15,7 +15,7 @@ let training: OwnTraining | undefined;
 async function answerTo(command: Command): Promise<object> {
   switch (command.op) {
     case 'draw':
-      return await timed(() => writeDrawnCheckpoint(command.checkpoint, configOf(command)));
+      return await timed(() => writeDrawnCheckpoint(command.checkpoint, command));
     case 'load':
       return await timed(async () => {
         model = await loadModel(command);

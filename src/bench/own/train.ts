@@ -7,7 +7,6 @@ import { Tokenizer } from '../../data/tokenizer.js';
 import { noSync } from '../../distributed/data-parallel.js';
 import { oneRank } from '../../distributed/ranks.js';
 import { at } from '../../errors.js';
-import { architectureOf } from '../../model/architecture.js';
 import { normalizeImages } from '../../model/normalize-images.js';
 import { loadTrainingState } from '../../model/pretrained.js';
 import { TrainingModel } from '../../model/training-model.js';
@@ -20,10 +19,11 @@ import { scope } from '../../torch/tensor.js';
 import { initialState } from '../../training/run-state.js';
 import { trainEpoch } from '../../training/train.js';
 import type { LoadedBatch } from '../../training/training-data.js';
-import { configOf } from '../drawn-weights.js';
+import { architectureFor } from '../drawn-weights.js';
 import { scratchFolder } from '../harness.js';
 import type { CommandOf } from '../protocol.js';
 import { readImages } from '../workload.js';
+import { cpuSeconds } from './work.js';
 
 // configs/retrieval_coco.yaml
 const ALPHA = 0.4;
@@ -40,7 +40,7 @@ export interface OwnTraining {
 
 export async function loadTraining(command: CommandOf<'load_training'>): Promise<OwnTraining> {
   const { checkpoint, device, precision, vit_ckpt_layer: checkpointedBlocks } = command;
-  const architecture = architectureOf(configOf(command));
+  const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
   const tokenizer = Tokenizer.load();
   using file = await openTensorFile(checkpoint);
@@ -72,7 +72,7 @@ export async function trainSteps({ model, optimizer, tokenizer }: OwnTraining, c
   };
 
   const outputDir = scratchFolder();
-  const before = process.cpuUsage();
+  const start = cpuSeconds();
   const training = { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined };
   await trainEpoch(
     { ranks: oneRank, options: { outputDir, training }, logger: { quiet: true }, print: () => {} },
@@ -89,12 +89,12 @@ export async function trainSteps({ model, optimizer, tokenizer }: OwnTraining, c
     async () => {},
   );
   marks.push(performance.now());
-  const { user, system } = process.cpuUsage(before);
+  const cpu = cpuSeconds() - start;
   const lines = readFileSync(join(outputDir, 'metrics.jsonl'), 'utf8').trimEnd().split('\n');
   const losses = lines.map((line) => Losses.parse(JSON.parse(line)));
   return {
     seconds: marks.slice(1).map((mark, i) => (mark - at(marks, i)) / 1e3),
-    cpu: (user + system) / 1e6,
+    cpu,
     loss_itm: losses.map(({ loss_itm }) => loss_itm),
     loss_ita: losses.map(({ loss_ita }) => loss_ita),
   };

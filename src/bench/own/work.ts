@@ -12,7 +12,6 @@ import { evaluateSplit } from '../../evaluation/evaluate.js';
 import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '../../evaluation/image-store.js';
 import type { LoopLog } from '../../logging/metric-logger.js';
-import { architectureOf } from '../../model/architecture.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
 import { loadPretrained } from '../../model/pretrained.js';
 import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
@@ -20,7 +19,7 @@ import { mapFile } from '../../torch/mapped-file.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
 import { scope } from '../../torch/tensor.js';
-import { configOf } from '../drawn-weights.js';
+import { architectureFor } from '../drawn-weights.js';
 import type { CommandOf, PhaseSeconds } from '../protocol.js';
 import { readImages } from '../workload.js';
 
@@ -34,7 +33,7 @@ export async function timed(work: () => void | Promise<void>): Promise<{ seconds
 
 export async function loadModel(command: CommandOf<'load'>): Promise<BlipRetrieval> {
   const { checkpoint, device, precision } = command;
-  const architecture = architectureOf(configOf(command));
+  const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
   const { state } = await loadPretrained(checkpoint, architecture);
   return new BlipRetrieval(state, architecture, { device, precision });
@@ -59,7 +58,7 @@ export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>)
 }
 
 /** CPU seconds of all threads of this process so far. */
-function cpuSeconds(): number {
+export function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
 }

@@ -2,7 +2,6 @@
 // Arguments: folder, number of the first save, number of the last (none: goes on for ever). The epoch in a file is its number.
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { ruleWeights } from '#blip/bench/drawn-weights.js';
 import { oneRank } from '#blip/distributed/ranks.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
@@ -11,6 +10,7 @@ import * as ops from '#blip/torch/ops.js';
 import { keep } from '#blip/torch/tensor.js';
 import { gatherRankStates, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/checkpoint.js';
 import { emptyMeters, initialState } from '#blip/training/run-state.js';
+import { ruleWeights } from '../../helpers/rule-weights.js';
 import { tinyArchitecture } from '../../helpers/tiny-run.js';
 
 const [folder = '', first = '1', last = 'Infinity'] = process.argv.slice(2);
