@@ -2,10 +2,11 @@
 // The command line: declares the commands, and turns whatever is thrown into one sentence and an exit code.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
-import { addFlags, flag, flagValues, whole } from './commands/flags.js';
+import { addFlags, flagValues } from './commands/flags.js';
 import type { InspectOptions } from './commands/inspect.js';
-import { addRetrievalOptions, launchFlags, retrievalOptions } from './commands/options.js';
+import { addRetrievalOptions, asFlags, launchFlags, retrievalOptions } from './commands/options.js';
 import type { SetupOptions } from './commands/setup.js';
+import { flag, whole } from './config/flag.js';
 import { nearestName } from './config/nearest.js';
 import { cannotWrite } from './disk/atomic-file.js';
 import { rankFromEnvironment } from './distributed/rank.js';
@@ -145,7 +146,7 @@ function report(error: unknown, debug: boolean): number {
   if (codeOf(error) === 'EPIPE') return BROKEN_PIPE;
   const known = error instanceof UserError;
   const defect = `\nThis is a defect of ${NAME}. Please report it${debug ? '' : ', with what --debug prints'}.`;
-  console.error(`error: ${messageOf(error)}${known ? '' : defect}`);
+  console.error(`error: ${known ? asFlags(error.message) : messageOf(error) + defect}`);
   if (debug) console.error(error);
   return known ? error.exitCode : 1;
 }

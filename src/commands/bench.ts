@@ -10,10 +10,11 @@ import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
 import { benchTrainLoader } from '../bench/train-loader.js';
+import { type Flag, flag, whole } from '../config/flag.js';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';
 import { precisions } from '../torch/precision.js';
-import { addFlags, type Flag, flag, whole } from './flags.js';
+import { addFlags } from './flags.js';
 
 const WORKS = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof WORKS)[number];
