@@ -2,12 +2,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { type Command, startCommand } from './command.js';
 import { temporaryFolder } from './files.js';
 import { fixture } from './fixtures.js';
+
+import { ruleWeights } from './rule-weights.js';
+
 import { runCli } from './run-cli.js';
 import type { NodeResult } from './run-node.js';
 
