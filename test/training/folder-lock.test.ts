@@ -18,7 +18,7 @@ test('a folder is one run’s until it lets go, and the other is told whose', as
   await assert.rejects(lockFolder(output, { print, patienceMs: 1 }), {
     name: 'UserError',
     message: new RegExp(
-      `^Another run is training into ${holder}, .*\\. Choose another --output_dir, or stop that run\\.$`,
+      `^Another run is training into ${holder}, .*\\. Choose another .outputDir., or stop that run\\.$`,
     ),
   });
   assert.match(lines.join('\n'), new RegExp(`^Another run holds ${holder}: waiting up to 0\\.001 s for it to end$`));
