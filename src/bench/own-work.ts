@@ -5,7 +5,8 @@ import sharp from 'sharp';
 import { z } from 'zod';
 import { annotationFileName } from '../data/annotations.js';
 import { preCaption } from '../data/caption.js';
-import { evaluationTransform } from '../data/images/decode.js';
+import { decodeRgb } from '../data/images/decode.js';
+import { evaluationTransform } from '../data/images/evaluation-transform.js';
 import { normalizePixels } from '../data/images/normalization.js';
 import type { ImageBatch } from '../data/loader/loader.js';
 import { Tokenizer } from '../data/tokenizer.js';
@@ -150,7 +151,7 @@ async function transform({ image_root, ann_root, image_size }: TransformWork): P
   return await timed(async () => {
     const pixels = new Uint8Array(image_size * image_size * 3);
     for (const { image } of rows) {
-      await evaluationTransform(join(image_root, image), image_size, pixels);
+      evaluationTransform(await decodeRgb(join(image_root, image)), image_size, pixels);
       normalizePixels(pixels);
     }
   });

@@ -1,7 +1,14 @@
 // `setup`: finds or fetches LibTorch, builds the addon against it, and checks that it loads.
 import { bytesBelow, formatBytes } from '../disk/space.js';
 import { at, UserError } from '../errors.js';
-import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
+import {
+  addonFilesIn,
+  buildFolder,
+  findAddon,
+  packageRoot,
+  readBuildRecord,
+  requiredFiles,
+} from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
 import {
   areMissing,
@@ -116,7 +123,7 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
   if (!probe.ok) throw new UserError(`The addon was built but does not load: ${probe.error}`);
   const paths = addonFilesIn(buildFolder());
-  const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot) + bytesBelow(paths.nccl));
+  const size = formatBytes([...requiredFiles(paths), paths.nccl].reduce((sum, path) => sum + bytesBelow(path), 0));
   say(`The addon ${built ? 'was built' : 'was up to date'} and loads: ${paths.folder} (${size})`);
   const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {

@@ -14,6 +14,7 @@ import {
   findAddon,
   packageRoot,
   readBuildRecord,
+  requiredFiles,
 } from '../libtorch/addon-files.js';
 import { madeCacheFolder } from '../libtorch/cache.js';
 import { type Libtorch, readVersion, sameMinor } from '../libtorch/search.js';
@@ -115,7 +116,7 @@ async function compile(
 }
 
 /**
- * Builds build/Release/boot.node, torch.node and libblip_nccl.so (NCCL's part, omitted where it does not compile)
+ * Builds build/Release/image.node, boot.node, torch.node and libblip_nccl.so (NCCL's part, omitted where it does not compile)
  * unless they are up to date, and records what they were built from.
  * @returns whether a build was needed
  * @throws UserError naming the missing tool, the missing headers, or the compiler's first error
@@ -153,7 +154,7 @@ export async function buildAddon(
     // A libblip_nccl.so of an earlier build would not fit this one.
     for (const path of [paths.record, paths.nccl]) rmSync(path, { force: true });
     const ncclDefect = await compile(libtorch, root, env, join(cache, `build-${id}.log`));
-    const lacking = [paths.boot, paths.torch].filter((path) => !existsSync(path));
+    const lacking = requiredFiles(paths).filter((path) => !existsSync(path));
     if (lacking.length > 0)
       throw new UserError(`The build succeeded, but left no ${lacking.join(', ')}. Run setup --force.`);
     const record: BuildRecord = { root: libtorch.root, version: libtorch.build, stamp };

@@ -147,7 +147,9 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Rep
   const record = readBuildRecord(found);
   const { libtorch, looked } = searchLibtorch({ env, recorded: record?.root });
   const [addon, sharp] = await Promise.all([
-    found ? probeAddon(env) : ({ ok: false, error: `there is no ${paths.torch}` } as const),
+    found
+      ? probeAddon(env)
+      : ({ ok: false, error: `image.node, boot.node or torch.node is missing in ${paths.folder}` } as const),
     probeSharp(env),
   ]);
   const driver = nvidiaDriver();

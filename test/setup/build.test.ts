@@ -20,7 +20,7 @@ function libtorchIn(folder: string, version?: string): Libtorch {
   return found;
 }
 
-/** A package whose CMake project needs no compiler: it writes the two files, and counts its builds in build/count. */
+/** A package whose CMake project needs no compiler: it writes the three files, and counts its builds in build/count. */
 function fakePackage(folder: string, commands: string): string {
   const root = join(folder, 'package');
   put(join(root, 'package.json'), '{ "name": "fake", "version": "1.0.0", "binary": { "napi_versions": [8] } }\n');
@@ -34,6 +34,7 @@ function fakePackage(folder: string, commands: string): string {
 const writing = `
 message(STATUS "root \${LIBTORCH_ROOT}")
 file(APPEND "\${CMAKE_BINARY_DIR}/count" "configured\\n")
+file(WRITE "\${CMAKE_BINARY_DIR}/Release/image.node" "image")
 file(WRITE "\${CMAKE_BINARY_DIR}/Release/boot.node" "boot")
 file(WRITE "\${CMAKE_BINARY_DIR}/Release/torch.node" "torch of \${LIBTORCH_ROOT}")`;
 
@@ -70,10 +71,11 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
-    const { boot, torch, record: recordFile } = paths(root);
-    assert.equal(buildDefect(root, {}), 'the addon has not been built');
-    put(boot, '');
-    put(torch, '');
+    const { image, boot, torch, record: recordFile } = paths(root);
+    for (const path of [boot, torch, image]) {
+      assert.equal(buildDefect(root, {}), 'the addon has not been built');
+      put(path, '');
+    }
     assert.equal(buildDefect(root, {}), 'there is no record of what the addon was built from');
     put(recordFile, '{ "root": 1 }');
     assert.equal(buildDefect(root, {}), 'there is no record of what the addon was built from');
