@@ -34,7 +34,7 @@ function startedByPath() {
   const files = readdirSync('src', { recursive: true }).filter((path) => path.endsWith('.ts'));
   return files.flatMap((file) => {
     const text = readFileSync(join('src', file), 'utf8');
-    const names = [...text.matchAll(/new URL\('\.\/([\w-]+)\.js', import\.meta\.url\)/g)].map(([, name]) => name);
+    const names = [...text.matchAll(/new URL\('\.\/([\w/-]+)\.js', import\.meta\.url\)/g)].map(([, name]) => name);
     return names.map((name) => join(dirname(file), `${name}.ts`));
   });
 }

@@ -1,4 +1,4 @@
-"""The reference's side of `bench`: runs salesforce/BLIP's own evaluation() on command.
+"""The reference's side of `bench`: runs salesforce/BLIP's own evaluation(), train() and data loader on command.
 
 python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin, one JSON answer a line on stdout
 
@@ -8,14 +8,14 @@ python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin,
   {"op": "train", "images", "captions", "batch"}                                           train(), one epoch
   {"op": "open", "checkpoint"}                                                             torch.load(mmap=True)
   {"op": "overhead", "calls"}                                                              torch.add of small tensors
-  {"op": "transform", "image_root", "ann_root", "image_size"}                              dataset[i] of the val split
-  {"op": "memory"}                                                                         peak of this process
+  {"op": "transform", "folder", "image_size"}                                              dataset[i] of the val split
+  {"op": "epoch", "folder", "image_size", "batch", "workers"}                              its DataLoader, train split
 
-It ends when its input does.
+It ends when its input does. `folder` has images and annotations in COCO's layout.
 
 An answer is {"ok": true, …} or {"ok": false, "error": sentence}. Everything that the reference prints goes to stderr.
-evaluation() is called as it is. Where its features end and its re-ranking begins is seen from outside: there it calls
-MetricLogger.log_every.
+evaluation() is called as it is. The end of its features and the start of its re-ranking are seen from outside: there it
+calls MetricLogger.log_every.
 """
 import argparse
 import json
@@ -59,6 +59,11 @@ class Batches:
             self.asked()
             rows = slice(start, start + self.batch)
             yield self.images[rows], self.texts[rows], torch.arange(start, start + self.batch)
+
+
+def cpu_with_children():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 class Runner:
@@ -112,10 +117,10 @@ class Runner:
     def rerank(self, images, captions, k, batch=64, scores=None):
         from safetensors.torch import save_file
         loader = Loader(self.normalized(images), [self.pre_caption(c, 30) for c in captions], batch)
-        rerank_begins = []
+        rerank_starts = []
 
         def log_every(logger, *args):
-            rerank_begins.append((self.now(), time.process_time()))
+            rerank_starts.append((self.now(), time.process_time()))
             return self.log_every(logger, *args)
 
         self.utils.MetricLogger.log_every = log_every
@@ -128,9 +133,9 @@ class Runner:
             self.utils.MetricLogger.log_every = self.log_every
         if scores:
             save_file({name: self.torch.from_numpy(m).contiguous() for name, m in (("i2t", i2t), ("t2i", t2i))}, scores)
-        begin, cpu_begin = rerank_begins[0]
-        return {"seconds": {"features": begin - start, "rerank": end - begin, "cpu": cpu_end - cpu,
-                            "rerank_cpu": cpu_end - cpu_begin}}
+        rerank_start, rerank_cpu = rerank_starts[0]
+        return {"seconds": {"features": rerank_start - start, "rerank": end - rerank_start, "cpu": cpu_end - cpu,
+                            "rerank_cpu": cpu_end - rerank_cpu}, "memory": self.memory()}
 
     def load_training(self, vit_ckpt_layer, **setting):
         torch = self.torch
@@ -166,7 +171,8 @@ class Runner:
                 cpu = time.process_time() - cpu
         finally:
             self.utils.MetricLogger.update = update
-        return {"seconds": [b - a for a, b in zip(marks, marks[1:])], "cpu": cpu, **losses}
+        return {"seconds": [b - a for a, b in zip(marks, marks[1:])], "cpu": cpu, **losses,
+                "memory": self.memory()}
 
     def open(self, checkpoint):
         start = time.perf_counter()
@@ -181,14 +187,32 @@ class Runner:
                 add(a, b)
             return {"seconds": time.perf_counter() - start}
 
-    def transform(self, image_root, ann_root, image_size):
+    def datasets(self, folder, image_size):
         from data import create_dataset
-        config = {"image_root": image_root, "ann_root": ann_root, "image_size": image_size}
-        dataset = create_dataset("retrieval_coco", config)[1]
+        return create_dataset("retrieval_coco", {"image_root": folder, "ann_root": folder, "image_size": image_size})
+
+    def transform(self, folder, image_size):
+        dataset = self.datasets(folder, image_size)[1]
         start = time.perf_counter()
         for i in range(len(dataset)):
             dataset[i]
         return {"seconds": time.perf_counter() - start, "images": len(dataset)}
+
+    def epoch(self, folder, image_size, batch, workers):
+        import cv2
+        import PIL
+        from data import create_loader
+        if not hasattr(cv2, "__version__"):  # the empty module of reference_shims
+            raise Unusable(f"{sys.executable} lacks OpenCV, which the reference augments with; "
+                           f"run: {sys.executable} -m pip install opencv-python-headless")
+        train = self.datasets(folder, image_size)[0]
+        [loader] = create_loader([train], [None], [batch], [workers], [True], [None])
+        start, cpu, images = time.perf_counter(), cpu_with_children(), 0
+        for pixels, _captions, _indices in loader:  # at its end the workers have been joined, so that their time counts
+            images += len(pixels)
+        versions = {"torch": self.torch.__version__, "Pillow": PIL.__version__, "OpenCV": cv2.__version__}
+        return {"seconds": time.perf_counter() - start, "cpu_seconds": cpu_with_children() - cpu, "images": images,
+                "versions": versions}
 
     def memory(self):
         answer = {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

@@ -51,7 +51,7 @@ def check(checkout, vocab):
     """Names everything that is missing at once, before anything heavy is imported."""
     lost = [name for name in FILES if not os.path.isfile(os.path.join(checkout, name))]
     if lost:
-        raise Unusable(f"{checkout} is no complete checkout of salesforce/BLIP: {', '.join(lost)} missing; "
+        raise Unusable(f"{checkout} is not a complete checkout of salesforce/BLIP: {', '.join(lost)} missing; "
                        "clone https://github.com/salesforce/BLIP and give its folder to --reference")
     if not os.path.isfile(vocab):
         raise Unusable(f"the vocabulary file {vocab} of bert-base-uncased is missing")

@@ -2,17 +2,18 @@
 // The command line: declares the commands, and turns whatever is thrown into one sentence and an exit code.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
-import { addFlags, flag, flagValues, whole } from './commands/flags.js';
+import { addFlags, flagValues } from './commands/flags.js';
 import type { InspectOptions } from './commands/inspect.js';
-import { addRetrievalOptions, launchFlags, retrievalOptions } from './commands/options.js';
+import { addRetrievalOptions, asFlags, launchFlags, retrievalOptions } from './commands/options.js';
 import type { SetupOptions } from './commands/setup.js';
+import { flag, whole } from './config/flag.js';
 import { nearestName } from './config/nearest.js';
 import { cannotWrite } from './disk/atomic-file.js';
 import { rankFromEnvironment } from './distributed/rank.js';
 import { codeOf, messageOf, UserError } from './errors.js';
 
 const NAME = 'blip-retrieval';
-/** What a shell sees of a program that SIGPIPE ended. */
+/** Exit code of a program that SIGPIPE ended, as a shell gives it. */
 const BROKEN_PIPE = 141;
 
 const demoFlags = {
@@ -34,18 +35,16 @@ const checkDataFlags = {
   set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
 };
 
-/** The whole command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
+/** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 function program(): Command {
   const root = new Command(NAME)
-    .description(
-      'BLIP image-text retrieval: evaluation and fine-tuning in the place of the reference train_retrieval.py',
-    )
+    .description('BLIP image-text retrieval: evaluates and fine-tunes as the reference train_retrieval.py does')
     .version(version(), '--version', 'print the version')
     .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError(`(${NAME} --help lists the options)`)
     .helpOption('-h, --help', 'print this help')
-    .helpCommand('help [command]', 'the options of a command')
+    .helpCommand('help [command]', 'print the options of a command')
     .allowExcessArguments();
   addRetrievalOptions(root.addOption(debugOption()));
   root.action(async (_flags: unknown, command: Command) => {
@@ -77,7 +76,7 @@ function program(): Command {
     .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
     .option('--force', 'build even if nothing has changed')
     .action(async (flags: SetupOptions) => (await import('./commands/setup.js')).setupCommand(flags));
-  add('doctor', 'what is installed, what is missing, and what to do about it')
+  add('doctor', 'report what is installed, what is missing, and what to do about it')
     .option('--json', 'print JSON')
     .action(async (flags: { json?: boolean }) => {
       process.exitCode = await (await import('./commands/doctor.js')).doctorCommand(flags);
@@ -89,18 +88,18 @@ function program(): Command {
   addFlags(demo, demoFlags).action(async () =>
     (await import('./commands/demo.js')).demoCommand(flagValues(demo, demoFlags)),
   );
-  add('inspect', 'what is in a checkpoint, without running anything in it')
+  add('inspect', 'list what a checkpoint holds, without running anything in it')
     .argument('<file>', 'a .pth or .bin file of torch.save')
     .option('--json', 'print JSON')
-    .option('--stats', 'sums of the tensors too')
+    .option('--stats', 'print sums of the tensors too')
     .action(async (file: string, flags: InspectOptions) =>
       (await import('./commands/inspect.js')).inspectCommand(file, flags),
     );
-  const checkData = add('check-data', 'every defect of annotations and images, one line each');
+  const checkData = add('check-data', 'list every defect of annotations and images, one line each');
   addFlags(checkData, checkDataFlags).action(async () =>
     (await import('./commands/check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
   );
-  // Bench declares its own flags; whatever follows its name, --help too, is for it.
+  // Bench declares its flags itself: whatever follows its name, --help too, is passed on.
   add('bench', 'measure this program beside the Python reference')
     .argument('[args...]')
     .helpOption(false)
@@ -125,12 +124,10 @@ function version(): string {
 }
 
 function unknownCommand(name: string, root: Command): UserError {
-  const near = nearestName(
-    name,
-    root.commands.map((command) => command.name()),
-  );
-  const hint = near === undefined ? `\`${NAME} --help\` lists the commands` : `did you mean ${near}`;
-  return new UserError(`There is no command '${name}': ${hint}${near === undefined ? '.' : '?'}`, { exitCode: 2 });
+  const known = root.commands.map((command) => command.name());
+  const near = nearestName(name, known);
+  const hint = near === undefined ? `\`${NAME} --help\` lists the commands.` : `Did you mean ${near}?`;
+  return new UserError(`There is no command '${name}'. ${hint}`, { exitCode: 2 });
 }
 
 /** Flags with `_` for every `-`: both are accepted, and options are declared with `_`. What follows `--` stays. */
@@ -148,8 +145,8 @@ function report(error: unknown, debug: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (codeOf(error) === 'EPIPE') return BROKEN_PIPE;
   const known = error instanceof UserError;
-  const rest = debug ? '' : `; this is a defect of ${NAME}, please report it with what --debug prints`;
-  console.error(`error: ${messageOf(error)}${known ? '' : rest}`);
+  const defect = `\nThis is a defect of ${NAME}. Please report it${debug ? '' : ', with what --debug prints'}.`;
+  console.error(`error: ${known ? asFlags(error.message) : messageOf(error) + defect}`);
   if (debug) console.error(error);
   return known ? error.exitCode : 1;
 }
@@ -160,7 +157,7 @@ async function main(): Promise<void> {
   const end = (error: unknown) => process.exit(report(error, debug));
   process.on('uncaughtException', end);
   process.on('unhandledRejection', end);
-  // `… | head` closes the pipe: end quietly, like a program that SIGPIPE ends. A file may be on a disk that is full.
+  // `… | head` closes the pipe: end quietly, as SIGPIPE would. A file may be on a full disk.
   for (const [stream, name] of [
     [process.stdout, 'Standard output'],
     [process.stderr, 'Standard error'],
@@ -171,7 +168,7 @@ async function main(): Promise<void> {
   } catch (error) {
     end(error);
   }
-  // Left over handles (a worker, a socket) must not keep a finished command alive.
+  // Open handles (a worker, a socket) must not keep a finished command alive.
   process.exit();
 }
 

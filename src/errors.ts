@@ -48,7 +48,8 @@ export function kindOf(value: unknown): string {
     case 'string':
       return `the text '${printable(value)}'`;
     case 'number':
-      return `the number ${value}`;
+    case 'bigint':
+      return `the number ${printable(String(value))}`;
     case 'boolean':
       return value ? 'True' : 'False';
     default:

@@ -1,4 +1,5 @@
 // A few measured points and the straight line through them, as an SVG picture.
+import { at } from '../errors.js';
 import { escapeHtml } from '../logging/text.js';
 
 export interface Panel {
@@ -16,8 +17,7 @@ const margin = { left: 64, right: 16, top: 36, bottom: 44 };
 /** Least squares: y = intercept + slope · x, and the part of the variance of y that it explains. */
 export function fitLine(points: Panel['points']): { slope: number; intercept: number; r2: number } {
   const n = points.length;
-  const mean = (of: (point: readonly [number, number]) => number) => points.reduce((sum, p) => sum + of(p), 0) / n;
-  const [mx, my] = [mean((p) => p[0]), mean((p) => p[1])];
+  const [mx, my] = [points.reduce((sum, [x]) => sum + x, 0) / n, points.reduce((sum, [, y]) => sum + y, 0) / n];
   const sxx = points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
   const syy = points.reduce((sum, [, y]) => sum + (y - my) ** 2, 0);
   const sxy = points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0);
@@ -25,7 +25,7 @@ export function fitLine(points: Panel['points']): { slope: number; intercept: nu
   return { slope, intercept: my - slope * mx, r2: syy === 0 ? 1 : sxy ** 2 / (sxx * syy) };
 }
 
-/** Panels side by side, two to a row; both axes of each begin at 0. */
+/** Panels side by side, two to a row; both axes of each start at 0. */
 export function curveSvg(panels: readonly Panel[]): string {
   const columns = Math.min(2, panels.length);
   const rows = Math.ceil(panels.length / columns);
@@ -46,7 +46,7 @@ function panelSvg({ title, xLabel, yLabel, points }: Panel): string {
   const px = (x: number) => (margin.left + (x / xTop) * (right - margin.left)).toFixed(1);
   const py = (y: number) => (bottom - (y / yTop) * (bottom - margin.top)).toFixed(1);
   const { slope, intercept, r2 } = fitLine(points);
-  const last = points.at(-1)?.[0] ?? xTop;
+  const [last] = at(points, points.length - 1);
   const parts = [
     `<text x="${margin.left}" y="20" font-weight="bold">${escapeHtml(title)} (R² ${r2.toFixed(4)})</text>`,
     `<path d="M${margin.left} ${margin.top}V${bottom}H${right}" fill="none" stroke="#444"/>`,
@@ -55,10 +55,9 @@ function panelSvg({ title, xLabel, yLabel, points }: Panel): string {
     `<text transform="translate(14 ${(margin.top + bottom) / 2}) rotate(-90)" text-anchor="middle">${escapeHtml(yLabel)}</text>`,
   ];
   for (const part of [0, 0.25, 0.5, 0.75, 1]) {
-    parts.push(`<text x="${px(xTop * part)}" y="${bottom + 16}" text-anchor="middle">${label(xTop * part)}</text>`);
-    parts.push(
-      `<text x="${margin.left - 6}" y="${py(yTop * part)}" dy="4" text-anchor="end">${label(yTop * part)}</text>`,
-    );
+    const [x, y] = [xTop * part, yTop * part];
+    parts.push(`<text x="${px(x)}" y="${bottom + 16}" text-anchor="middle">${label(x)}</text>`);
+    parts.push(`<text x="${margin.left - 6}" y="${py(y)}" dy="4" text-anchor="end">${label(y)}</text>`);
   }
   for (const [x, y] of points) parts.push(`<circle cx="${px(x)}" cy="${py(y)}" r="4" fill="#c23b22"/>`);
   return parts.join('');

@@ -1,48 +1,40 @@
-// A checkpoint for a measurement without one: weights drawn by a rule, spread so that scores differ from pair to pair.
-import { type ArchitectureConfig, architectureOf } from '../model/architecture.js';
+// Weights drawn by a rule instead of read from a checkpoint: every LibTorch draws the same ones, so that measurements and
+// tests at the published sizes need no download. The rule is that of the reference fixtures (make_full_size.py).
+import { writeModel } from '../demo/checkpoint.js';
+import { type Architecture, architectureOf } from '../model/architecture.js';
 import { initialValue } from '../model/initialize.js';
 import { type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
-import { type WritableTensor, writeCheckpoint } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { DrawSetting } from './protocol.js';
+import type { ModelSizes } from './protocol.js';
 
-/** The architecture that a measurement's flags ask for. */
-export const configOf = ({ vit, image_size, queue_size }: Omit<DrawSetting, 'checkpoint'>): ArchitectureConfig => ({
-  vit,
-  imageSize: image_size,
-  queueSize: queue_size,
-  medConfig: {},
-});
-
-/** Entries that stay as they are at the start of training. */
-const CONSTANT = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|position_ids$/;
-const MOMENTUM = /^((?:visual|text)_encoder|(?:vision|text)_proj)_m\./;
-
-/**
- * Writes `{model: state dict}` with every entry of the published model, which the reference loads too. StateDictEntry n is drawn
- * after manualSeed(n); momentum copies equal their online twins and share their bytes.
- * @throws UserError when the file cannot be written
- */
-export async function writeDrawnCheckpoint(path: string, config: ArchitectureConfig): Promise<void> {
-  const architecture = architectureOf(config);
-  // A narrow model needs wider weights for the same spread of scores.
-  const scale = architecture.vision.width < 256 ? 0.15 : 0.04;
-  const model = new Map<string, WritableTensor>();
-  for (const [n, entry] of stateDictEntries(architecture).entries()) {
-    const [name, shape, dtype] = entry;
-    const twin = MOMENTUM.test(name) ? model.get(name.replace(MOMENTUM, '$1.')) : undefined;
-    manualSeed(n);
-    const data =
-      twin?.data ?? scope(() => (CONSTANT.test(name) ? initialValue(entry, 1) : drawn(entry, scale)).bytes());
-    model.set(name, { dtype, shape, data });
-  }
-  await writeCheckpoint(path, { model });
+export function architectureFor({ vit, image_size, queue_size }: ModelSizes): Architecture {
+  return architectureOf({ vit, imageSize: image_size, queueSize: queue_size, medConfig: {} });
 }
 
-function drawn([name, shape]: StateDictEntry, scale: number): Tensor {
-  const noise = ops.randn(shape);
-  if (/norm\d?\.weight$/i.test(name)) return ops.add(ops.mul(noise, 0.1), 1);
-  return ops.mul(noise, name.endsWith('.bias') ? 0.02 : scale);
+/** Entries with their initial values, as a new model has them. */
+const INITIAL = /^(temp|image_queue|text_queue|idx_queue|ptr_queue)$|position_ids$/;
+
+/** Entry n of a state dict: normalisation weights 1 + 0.1·randn, biases 0.02·randn, everything else `scale`·randn. */
+export function drawnValue(entry: StateDictEntry, n: number, scale: number): Tensor {
+  const [name, shape] = entry;
+  manualSeed(n);
+  if (INITIAL.test(name)) return initialValue(entry, 1);
+  return scope(() => {
+    const noise = ops.randn(shape);
+    if (/norm\d?\.weight$/i.test(name)) return ops.add(ops.mul(noise, 0.1), 1);
+    return ops.mul(noise, name.endsWith('.bias') ? 0.02 : scale);
+  });
+}
+
+/**
+ * Writes `{model: state dict}` with every entry of the published model, which the reference loads too.
+ * @throws UserError when the file cannot be written
+ */
+export async function writeDrawnCheckpoint(path: string, sizes: ModelSizes): Promise<void> {
+  const architecture = architectureFor(sizes);
+  // A narrow model needs wider weights for the same spread of scores.
+  const scale = architecture.vision.width < 256 ? 0.15 : 0.04;
+  await writeModel(path, stateDictEntries(architecture), (entry, n) => drawnValue(entry, n, scale));
 }

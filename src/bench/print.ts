@@ -1,141 +1,160 @@
 // The reports of `bench` as tables for the terminal.
-import { type Machine, machineLine } from './machine.js';
-import { title } from './programs.js';
-import type { ProgramReport, RerankReport } from './rerank.js';
+import { at } from '../errors.js';
+import { type Both, type Machine, title } from './harness.js';
+import type { Memory, Versions } from './protocol.js';
+import type { RerankReport } from './rerank.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
 import type { SmallReport } from './small.js';
-import { bytes, short, table } from './table.js';
-import type { TrainProgramReport, TrainReport } from './train.js';
+import type { TrainReport } from './train.js';
+import { ROWS_PER_IMAGE, type TrainLoaderReport } from './train-loader.js';
 
-const heading = ['', title.own, title.reference, 'ratio'];
+type Rows = readonly (readonly string[])[];
 
-/** A row of both programs' figure and our part of the reference's. */
-const rowOf =
-  <T>(own: T, reference: T) =>
-  (name: string, of: (program: T) => number, show: (value: number) => string) => [
-    name,
-    show(of(own)),
-    show(of(reference)),
-    short(of(own) / of(reference)),
+/** Rows of cells as aligned lines: the first column to the left, the others to the right. */
+export function table(rows: Rows): string {
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
+  const line = (row: readonly string[]) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(width(i)) : cell.padStart(width(i)))).join('  ');
+  return rows.map((row) => line(row).trimEnd()).join('\n');
+}
+
+/** Three significant digits: `0.0123`, `1.23`, `123`, `12300`. */
+export function short(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
+  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
+
+/** Bytes in MiB or GiB. */
+export function bytes(value: number): string {
+  const mebibytes = value / 2 ** 20;
+  return mebibytes < 1024 ? `${short(mebibytes)} MiB` : `${short(mebibytes / 1024)} GiB`;
+}
+
+/** A report: what was measured, the machine and the versions, tables, and lines below them. */
+function page(what: string, machine: Machine, versions: Versions, tables: Rows[], below: string[] = []): string {
+  const { date, cpu, cores, load, node } = machine;
+  const named = Object.entries(versions).map(
+    ([name, version]) => `${name === 'torch' ? "the reference's torch" : name} ${version}`,
+  );
+  const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
+  const parts = [
+    what ? `${what}\n${head}` : head,
+    ...tables.map(table),
+    ...(below.length > 0 ? [below.join('\n')] : []),
   ];
+  return parts.join('\n\n');
+}
+
+/** Figures of both programs, ours divided by the reference's, and their peak memory. */
+function comparison<T extends Memory>(
+  { own, reference }: Both<T>,
+  figures: Record<string, (program: T) => number>,
+): Rows {
+  const row = (name: string, a: number, b: number, show = short) => [name, show(a), show(b), short(a / b)];
+  const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference)));
+  rows.push(row('peak memory', own.peak_bytes, reference.peak_bytes, bytes));
+  const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
+  if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
+  return [['', title.own, title.reference, 'ratio'], ...rows];
+}
+
+const setting = ({ precision, device, threads, rounds }: RerankReport['options'] | TrainReport['options']) =>
+  `${precision}, ${device}, ${threads} threads each, ${rounds} alternating rounds`;
 
 export function printRerank(report: RerankReport): string {
-  const { options: o, own, reference, scores } = report;
-  const row = rowOf(own, reference);
-  const rows = [
-    heading,
-    row('pairs a second, best', (p) => p.pairs_per_second.best, short),
-    row('pairs a second, median', (p) => p.pairs_per_second.median, short),
-    row('pairs a CPU second, best', (p) => p.pairs_per_cpu_second.best, short),
-    row('features, seconds, best', (p) => p.feature_seconds.min, short),
-    row('whole evaluation, seconds, best', (p) => p.total_seconds.min, short),
-    row('whole evaluation, CPU seconds', (p) => p.cpu_seconds.min, short),
-    row('peak memory', (p) => p.peak_bytes, bytes),
-  ];
-  if (own.device_peak_bytes !== undefined && reference.device_peak_bytes !== undefined) {
-    rows.push(row('peak memory of the GPU', (p) => p.device_peak_bytes ?? 0, bytes));
-  }
-  return [
-    `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${o.precision}, ${o.device}, ` +
-      `${o.threads} threads each, ${o.rounds} rounds by turns`,
-    head(report.machine, own.versions, reference.versions),
-    '',
-    table(rows),
-    '',
-    `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
-    `recalls ${report.recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${report.recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
-  ].join('\n');
+  const { options: o, own, reference, scores, recalls_equal } = report;
+  const rows = comparison(report, {
+    'pairs a second, best': (p) => p.pairs_per_second.best,
+    'pairs a second, median': (p) => p.pairs_per_second.median,
+    'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
+    'features, seconds, best': (p) => p.feature_seconds.min,
+    'complete evaluation, seconds, best': (p) => p.total_seconds.min,
+    'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
+  });
+  const percent = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
+  const recalls = ({ recalls: r }: typeof own) =>
+    `TR ${percent([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${percent([r.img_r1, r.img_r5, r.img_r10])}`;
+  return page(
+    `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${setting(o)}`,
+    report.machine,
+    { ...own.versions, ...reference.versions },
+    [rows],
+    [
+      `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
+      `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
+    ],
+  );
 }
 
 export function printTrain(report: TrainReport): string {
-  const { options: o, own, reference } = report;
-  const row = rowOf(own, reference);
+  const { options: o, own, reference, ratio } = report;
+  const rows = comparison(report, {
+    'seconds a step, best': (p) => p.step_seconds.min,
+    'seconds a step, median': (p) => p.step_seconds.median,
+    'CPU seconds a step': (p) => p.cpu_seconds.min,
+  });
+  const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
+    loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
+  return page(
+    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${setting(o)} of ${o.steps} steps`,
+    report.machine,
+    { ...own.versions, ...reference.versions },
+    [rows],
+    [
+      `steps in the time of one of the reference's: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
+      `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,
+      `  ${title.reference} ${losses(reference)}`,
+    ],
+  );
+}
+
+export function printSmall({ machine, versions, unit, own, reference, ratio }: SmallReport): string {
   const rows = [
-    heading,
-    row('seconds a step, best', (p) => p.step_seconds.min, short),
-    row('seconds a step, median', (p) => p.step_seconds.median, short),
-    row('CPU seconds a step', (p) => p.cpu_seconds.min, short),
-    row('peak memory', (p) => p.peak_bytes, bytes),
+    [unit, 'best', 'median'],
+    [title.own, short(own.min), short(own.median)],
+    ['Python', short(reference.min), short(reference.median)],
+    ["Python's best time in ours", short(ratio)],
   ];
-  if (own.device_peak_bytes !== undefined && reference.device_peak_bytes !== undefined) {
-    rows.push(row('peak memory of the GPU', (p) => p.device_peak_bytes ?? 0, bytes));
-  }
-  const losses = ({ losses: l }: TrainProgramReport) =>
-    l.loss_itm.map((itm, step) => `${itm.toFixed(4)} ${(l.loss_ita[step] ?? Number.NaN).toFixed(4)}`).join(', ');
-  return [
-    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${o.precision}, ${o.device}, ` +
-      `${o.threads} threads each, ${o.rounds} rounds of ${o.steps} steps by turns`,
-    head(report.machine, own.versions, reference.versions),
-    '',
-    table(rows),
-    '',
-    `steps in the time of one of the reference's: ${short(report.ratio.best)} by the best, ${short(report.ratio.median)} by the median`,
-    `ITM and ITA losses by step, own random numbers: ${title.own} ${losses(own)}`,
-    `  ${title.reference} ${losses(reference)}`,
-  ].join('\n');
+  return page('', machine, { ...versions.own, ...versions.reference }, [rows]);
 }
 
-export function printSmall(report: SmallReport): string {
-  return [
-    head(report.machine, report.versions.own, report.versions.reference),
-    '',
-    table([
-      [report.unit, 'best', 'median'],
-      [title.own, short(report.own.min), short(report.own.median)],
-      [
-        title.reference.replace('salesforce/BLIP', 'Python'),
-        short(report.reference.min),
-        short(report.reference.median),
-      ],
-      ["Python's best time in ours", short(report.ratio)],
-    ]),
-  ].join('\n');
-}
-
-export function printScaling(report: ScalingReport): string {
-  const { options: o } = report;
-  const rows = (points: readonly ScalingPoint[]) =>
-    points.map((p) => [
-      String(p.images),
-      String(p.texts),
-      String(p.k),
-      String(p.pairs),
-      short(p.feature_seconds),
-      short((1e3 * p.feature_seconds) / p.images),
-      short(p.rerank_seconds),
-      short((1e3 * p.rerank_seconds) / p.pairs),
-      short(p.cpu_seconds),
-      bytes(p.peak_bytes),
-    ]);
-  const names = [
-    'images',
-    'texts',
-    'k',
-    'pairs',
-    'features s',
-    'ms an image',
-    're-ranking s',
-    'ms a pair',
-    'CPU s',
-    'peak memory',
+export function printTrainLoader({ machine, versions, options: o, own, reference, ratio }: TrainLoaderReport): string {
+  const row = (name: string, of: (times: typeof own) => number, quotient: number) => [
+    name,
+    ...[of(own), of(reference), quotient].map(short),
   ];
-  return [
-    `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`,
-    head(report.machine, report.versions, {}),
-    '',
-    table([names, ...rows(report.by_images)]),
-    '',
-    table([names, ...rows(report.by_k)]),
-  ].join('\n');
+  const rows = [
+    ['', title.own, title.reference, 'ratio'],
+    row('images a second and core, best', (t) => 1e3 / t.cpu.min, ratio.cpu),
+    row('CPU ms an image, best', (t) => t.cpu.min, ratio.cpu),
+    row('CPU ms an image, median', (t) => t.cpu.median, reference.cpu.median / own.cpu.median),
+    row('ms an image, best', (t) => t.elapsed.min, ratio.elapsed),
+    row('ms an image, median', (t) => t.elapsed.median, reference.elapsed.median / own.elapsed.median),
+  ];
+  const load = `batches of ${o.batch}, ${o.workers} workers each, ${o.images * ROWS_PER_IMAGE} rows`;
+  const what = `training transforms at ${o.image_size} px, ${load}, ${o.rounds} alternating rounds`;
+  return page(what, machine, versions, [rows]);
 }
 
-function head(at: Machine, own: Readonly<Record<string, string>>, reference: Readonly<Record<string, string>>): string {
-  const named = Object.entries(reference).map(([name, version]): [string, string] => [
-    name === 'torch' ? "the reference's torch" : name,
-    version,
-  ]);
-  return machineLine(at, { ...own, ...Object.fromEntries(named) });
-}
+const SCALING_COLUMNS: Readonly<Record<string, (point: ScalingPoint) => string>> = {
+  images: (p) => String(p.images),
+  texts: (p) => String(p.texts),
+  k: (p) => String(p.k),
+  pairs: (p) => String(p.pairs),
+  'features s': (p) => short(p.feature_seconds),
+  'ms an image': (p) => short((1e3 * p.feature_seconds) / p.images),
+  're-ranking s': (p) => short(p.rerank_seconds),
+  'ms a pair': (p) => short((1e3 * p.rerank_seconds) / p.pairs),
+  'CPU s': (p) => short(p.cpu_seconds),
+  'peak memory': (p) => bytes(p.peak_bytes),
+};
 
-const recalls = ({ recalls: r }: ProgramReport) =>
-  `TR ${[r.txt_r1, r.txt_r5, r.txt_r10].map((v) => v.toFixed(2)).join('/')} IR ${[r.img_r1, r.img_r5, r.img_r10].map((v) => v.toFixed(2)).join('/')}`;
+export function printScaling({ machine, versions, options: o, by_images, by_k }: ScalingReport): string {
+  const rows = (points: readonly ScalingPoint[]) => [
+    Object.keys(SCALING_COLUMNS),
+    ...points.map((point) => Object.values(SCALING_COLUMNS).map((cell) => cell(point))),
+  ];
+  const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
+  return page(what, machine, versions, [rows(by_images), rows(by_k)]);
+}

@@ -1,91 +1,78 @@
-// What `bench` says to the two programs it measures, and what they answer: one JSON object a line.
+// What `bench` sends to the two programs that it measures, and what they answer: one JSON object a line.
 import { z } from 'zod';
 import type { Precision } from '../torch/precision.js';
 
 export const devices = ['cpu', 'cuda'] as const;
 export const sizes = ['tiny', 'base', 'large'] as const;
 
-/** The model and the arithmetic that both programs are given. */
-export interface ModelSetting {
-  checkpoint: string;
+export interface ModelSizes {
   vit: (typeof sizes)[number];
   image_size: number;
   queue_size: number;
+}
+
+/** The model and the arithmetic that both programs are given. */
+export interface ModelSetting extends ModelSizes {
   device: (typeof devices)[number];
   precision: Precision;
 }
 
-/** A checkpoint to be drawn by this program, at the path `checkpoint`. */
-export type DrawSetting = Pick<ModelSetting, 'checkpoint' | 'vit' | 'image_size' | 'queue_size'>;
-
-/** One evaluation. */
-export interface RerankWork {
+/** Images, their captions, and how many images go through the vision encoder or a training step at a time. */
+export interface Inputs {
   /** .safetensors file whose `images` are decoded pixels, uint8 (N, S, S, 3). */
   images: string;
   captions: string[];
-  k: number;
-  /** Images that go through the vision encoder at a time. */
   batch: number;
-  /** Where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
-  scores?: string;
-}
-
-/** A model to be trained, as train_retrieval.py sets it up. */
-export interface TrainingSetting extends ModelSetting {
-  /** Blocks at the vision encoder's end that recompute their activations; 0 for none. */
-  vit_ckpt_layer: number;
-}
-
-/** Some steps of training, as many as there are full batches. */
-export interface TrainWork {
-  /** As RerankWork has them, one caption each; every image is another. */
-  images: string;
-  captions: string[];
-  batch: number;
-}
-
-/** The images of the val split in COCO's layout, through the evaluation transform. */
-export interface TransformWork {
-  image_root: string;
-  ann_root: string;
-  image_size: number;
 }
 
 export type Command =
-  | ({ op: 'draw' } & DrawSetting)
-  | ({ op: 'load' } & ModelSetting)
-  | ({ op: 'rerank' } & RerankWork)
-  | ({ op: 'load_training' } & TrainingSetting)
-  | ({ op: 'train' } & TrainWork)
+  | ({ op: 'draw'; checkpoint: string } & ModelSizes)
+  | ({ op: 'load'; checkpoint: string } & ModelSetting)
+  /** `scores` is where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
+  | ({ op: 'rerank'; k: number; scores?: string } & Inputs)
+  /** `vit_ckpt_layer` blocks at the vision encoder's end recompute their activations. */
+  | ({ op: 'load_training'; checkpoint: string; vit_ckpt_layer: number } & ModelSetting)
+  /** As many steps as there are full batches; caption i belongs to image i. */
+  | ({ op: 'train' } & Inputs)
   | { op: 'open'; checkpoint: string }
   | { op: 'overhead'; calls: number }
-  | ({ op: 'transform' } & TransformWork)
-  | { op: 'memory' };
+  /** The images of the val split, one after the other; `folder` has images and annotations in COCO's layout. */
+  | { op: 'transform'; folder: string; image_size: number }
+  /** One epoch of the train split through the program's own loader. */
+  | { op: 'epoch'; folder: string; image_size: number; batch: number; workers: number };
+export type CommandOf<Op extends Command['op']> = Extract<Command, { op: Op }>;
 
 const seconds = z.number().nonnegative();
+/** Of packages, by name. */
+const versions = z.record(z.string(), z.string());
+export type Versions = z.infer<typeof versions>;
+const losses = z.array(z.number());
 
-/** The first line a program writes: ready, and of which versions. */
-export const Hello = z.object({ versions: z.record(z.string(), z.string()), threads: z.number().int() });
+/** The first line a program writes: that it is ready, and of which versions. */
+export const Hello = z.object({ versions, threads: z.number().int() });
 export type Hello = z.infer<typeof Hello>;
-/** What is answered to everything but an evaluation, training and the question for memory. */
+/** Peaks of the process so far. */
+const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });
+export type Memory = z.infer<typeof Memory>;
+/** The answer to everything but `rerank`, `train` and `epoch`. */
 export const Timed = z.object({ seconds });
-/**
- * Seconds of the features of texts and images, and of the re-ranking; and the seconds that all threads together
- * computed in both, and in the re-ranking, which say something even where other programs share the machine.
- */
+/** Seconds of the features and of the re-ranking; CPU seconds of all threads in both together and in the re-ranking. */
 const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds, rerank_cpu: seconds });
 export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
-export const Reranked = z.object({ seconds: PhaseSeconds });
-/** Of each step: seconds from batch to batch and both losses; and the seconds that all threads computed in all of them. */
+export const Reranked = z.object({ seconds: PhaseSeconds, memory: Memory });
+export type Reranked = z.infer<typeof Reranked>;
+/** Of each step: seconds from batch to batch and both losses; CPU seconds of all threads in all steps together. */
 export const Trained = z.object({
   seconds: z.array(seconds),
   cpu: seconds,
-  loss_itm: z.array(z.number()),
-  loss_ita: z.array(z.number()),
+  loss_itm: losses,
+  loss_ita: losses,
+  memory: Memory,
 });
 export type Trained = z.infer<typeof Trained>;
-export const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });
-export type Memory = z.infer<typeof Memory>;
+/** CPU seconds are of the program and its workers together; `versions` are of what decodes and transforms. */
+export const Epoch = z.object({ seconds, cpu_seconds: seconds, images: z.number().int().positive(), versions });
+export type Epoch = z.infer<typeof Epoch>;
 
 /** Every answer: the fields of the work done, or a sentence. */
 export const Answer = z.union([

@@ -1,6 +1,9 @@
-// Figures made of measurements: the best and the middle of several times, and how far two programs' scores lie apart.
+// Figures made of measurements: best and median of several times, peak memory, and how far two programs' scores differ.
+import { at } from '../errors.js';
+import { NOT_RERANKED } from '../evaluation/scores.js';
+import type { Memory } from './protocol.js';
 
-/** The best and the middle of several measurements of the same thing. */
+/** Several measurements of the same thing. */
 export interface Summary {
   min: number;
   median: number;
@@ -10,43 +13,42 @@ export interface Summary {
 export function summary(values: readonly number[]): Summary {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
-  const [low, high] = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]];
-  const min = sorted[0];
-  if (min === undefined || low === undefined || high === undefined) throw new RangeError('no measurement');
-  return { min, median: (low + high) / 2 };
+  return { min: at(sorted, 0), median: (at(sorted, Math.floor(middle)) + at(sorted, Math.ceil(middle))) / 2 };
 }
 
-/** Score of a pair that was not re-ranked. */
-const notRanked = -100;
-
-export interface ScoreComparison {
-  /** Largest difference over the pairs that both programs re-ranked. */
-  maxDifference: number;
-  /** Number of those pairs. */
-  both: number;
-  /** Pairs that only one of them re-ranked: two similarities at the edge of the best k differ by rounding alone. */
-  one: number;
+/** The largest peaks; of the device only if one was used. */
+export function peakMemory(peaks: readonly Memory[]): Memory {
+  const ofDevice = peaks.flatMap((peak) => peak.device_peak_bytes ?? []);
+  return {
+    peak_bytes: Math.max(...peaks.map((peak) => peak.peak_bytes)),
+    ...(ofDevice.length > 0 && { device_peak_bytes: Math.max(...ofDevice) }),
+  };
 }
 
-/** Compares two score matrices of the same shape, in which -100 stands where a pair was not re-ranked. */
-export function compareScores(own: Float32Array, reference: Float32Array): ScoreComparison {
-  if (own.length !== reference.length) {
-    throw new RangeError(`Expected ${reference.length} scores but received ${own.length}`);
-  }
-  const result: ScoreComparison = { maxDifference: 0, both: 0, one: 0 };
-  for (const [i, a] of own.entries()) {
-    const b = reference[i] ?? Number.NaN;
-    if (a === notRanked && b === notRanked) continue;
-    if (a === notRanked || b === notRanked) {
-      result.one++;
-      continue;
+/** Score matrices of this program and of the reference, of one shape. */
+type MatrixPair = readonly [own: Float32Array, reference: Float32Array];
+
+/**
+ * The largest difference over the `both` scores that both programs gave. Where only `one` of them re-ranked the pair,
+ * two similarities at the edge of the best k differ by rounding alone.
+ */
+export function compareScores(...pairs: readonly MatrixPair[]): { maxDifference: number; both: number; one: number } {
+  const result = { maxDifference: 0, both: 0, one: 0 };
+  for (const [own, reference] of pairs) {
+    if (own.length !== reference.length)
+      throw new RangeError(`Expected ${reference.length} scores but received ${own.length}.`);
+    for (const [i, a] of own.entries()) {
+      const b = reference[i] as number;
+      if (a === NOT_RERANKED && b === NOT_RERANKED) continue;
+      if (a === NOT_RERANKED || b === NOT_RERANKED) {
+        result.one++;
+        continue;
+      }
+      result.both++;
+      const difference = Math.abs(a - b);
+      // NaN must not vanish in a comparison: it is the largest difference there is.
+      result.maxDifference = Math.max(result.maxDifference, Number.isNaN(difference) ? Infinity : difference);
     }
-    result.both++;
-    const difference = Math.abs(a - b);
-    // NaN must not vanish in a comparison: it is the largest difference there is.
-    result.maxDifference = Number.isNaN(difference)
-      ? Number.POSITIVE_INFINITY
-      : Math.max(result.maxDifference, difference);
   }
   return result;
 }

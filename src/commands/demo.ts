@@ -1,5 +1,5 @@
-// `demo`: draws a data set, trains a small model on it from random weights, and evaluates it before and after, all through
-// the ordinary command. Nothing is downloaded.
+// `demo`: draws a data set, trains a small model on it from random weights, and evaluates it before and after, all with
+// the main command. Nothing is downloaded.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,16 +16,16 @@ export interface DemoOptions {
   trainImages: number;
   /** Images of the test split; val has three fifths as many. */
   images: number;
-  /** Epochs of training; undefined takes the config's, 0 only evaluates. */
+  /** Epochs of training; the config's when undefined. 0 only evaluates. */
   epochs: number | undefined;
   seed: number;
-  /** Go on from checkpoint_last.pth of an earlier, interrupted demo. */
+  /** Continue from checkpoint_last.pth of an earlier, interrupted demo. */
   resume: boolean;
 }
 
 const CONFIG = fileURLToPath(new URL('../../configs/demo.yaml', import.meta.url));
 
-/** Runs the demo. @throws UserError when a file cannot be written, and for whatever training or evaluation refuses */
+/** Runs the demo. @throws UserError when a file cannot be written, or training or evaluation fails */
 export async function demoCommand(demo: DemoOptions): Promise<void> {
   const { outputDir, trainImages, images, seed, resume } = demo;
   const started = performance.now();
@@ -39,10 +39,10 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   if (!resume || !existsSync(pretrained)) {
     const val = Math.ceil((images * 3) / 5);
     console.log(
-      `Drawing ${trainImages} train, ${val} val and ${images} test images with five captions each in ${data}`,
+      `Drawing ${trainImages} train, ${val} val and ${images} test images with five captions each in ${data}.`,
     );
     await drawDataSet(data, { train: trainImages, val, test: images, seed });
-    console.log(`Making a small model with random weights: ${pretrained}`);
+    console.log(`Making a small model with random weights: ${pretrained}.`);
     await writeInitialCheckpoint(pretrained, loadConfig(CONFIG, set), seed);
   }
 
@@ -52,7 +52,7 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   console.log('\nBefore training');
   const before = await runRetrieval(options);
   if (demo.epochs === 0) return;
-  console.log('\nTraining; Ctrl-C saves and stops, "demo --resume" goes on');
+  console.log('\nTraining. Ctrl-C saves and stops; "demo --resume" continues.');
   const after = await runRetrieval({ ...options, evaluate: false });
   if (process.exitCode !== undefined || before === undefined || after === undefined) return;
   const minutes = (performance.now() - started) / 60000;
@@ -61,7 +61,7 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   console.log(
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
-  console.log(`The report is ${report}`);
+  console.log(`The report is in ${report}.`);
 }
 
 const percent = (value: number) => `${value.toFixed(1)} %`;

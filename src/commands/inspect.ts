@@ -1,5 +1,5 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
-import { printable } from '../errors.js';
+import { at, printable } from '../errors.js';
 import {
   type Checkpoint,
   flattenCheckpoint,
@@ -9,13 +9,11 @@ import {
   tensorSums,
   verifyStorages,
 } from '../torch/checkpoint/index.js';
-
-/** Names are printed in full. */
-const UNCUT = Number.POSITIVE_INFINITY;
+import { numelOf } from '../torch/dtype.js';
 
 export interface InspectOptions {
   json?: boolean;
-  /** Sums of the tensors too: reads every byte, and compares the checksums first. */
+  /** Print sums of the tensors too: reads every byte, after comparing the checksums. */
   stats?: boolean;
 }
 
@@ -41,6 +39,9 @@ export async function inspectCommand(
   if (options.json === true) printJson(checkpoint, tensors, values, sums, out);
   else printTable(checkpoint, tensors, values, sums, out);
 }
+
+/** A name from the file in full, without control characters that would move the terminal's cursor. */
+const shown = (text: string) => printable(text, Number.POSITIVE_INFINITY);
 
 type Sums = ReadonlyMap<string, number | undefined>;
 
@@ -81,30 +82,30 @@ function printTable(
 ): void {
   const header = ['tensor', 'shape', 'dtype', ...(sums === undefined ? [] : ['sum'])];
   const rows = [...tensors].map(([path, { shape, dtype }]) => [
-    printable(path, UNCUT),
+    shown(path),
     `[${shape.join(', ')}]`,
     dtype,
     ...(sums === undefined ? [] : [String(sums.get(path) ?? '-')]),
   ]);
   const widths = header.map((title, column) =>
-    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), title.length),
+    rows.reduce((width, row) => Math.max(width, at(row, column).length), title.length),
   );
   const line = (cells: string[]) =>
     `${cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .map((cell, i) => cell.padEnd(at(widths, i)))
       .join('  ')
       .trimEnd()}\n`;
-  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0);
-  out.write(`${printable(checkpoint.path, UNCUT)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
+  const elements = [...tensors.values()].reduce((sum, { shape }) => sum + numelOf(shape), 0);
+  out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
   if (rows.length > 0) out.write([header, ...rows].map(line).join(''));
   out.write(`${rows.length} tensors, ${elements} elements\n`);
   if (values.size === 0) return;
-  out.write(`\n${[...values].map(([path, value]) => `${printable(path, UNCUT)} = ${shownValue(value)}\n`).join('')}`);
+  out.write(`\n${[...values].map(([path, value]) => `${shown(path)} = ${shownValue(value)}\n`).join('')}`);
 }
 
-/** Text quoted and cut; a value may be a whole file's worth. */
+/** Text quoted and cut: a value may be as long as the file. */
 function shownValue(value: PickleScalar): string {
   if (typeof value !== 'string') return String(value);
   const long = value.length > 200;
-  return printable(JSON.stringify(long ? value.slice(0, 200) : value), UNCUT) + (long ? '…' : '');
+  return shown(JSON.stringify(long ? value.slice(0, 200) : value)) + (long ? '…' : '');
 }

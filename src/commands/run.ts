@@ -21,7 +21,7 @@ import { native } from '../torch/native.js';
 import type { Device } from '../torch/tensor.js';
 import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
-import type { RetrievalOptions } from './options.js';
+import { asFlags, type RetrievalOptions } from './options.js';
 
 /**
  * Makes a run ready. `rank` is this process's among the ranks of the run, undefined for one process. `unlock` lets another
@@ -29,7 +29,7 @@ import type { RetrievalOptions } from './options.js';
  */
 export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{ run: Run; unlock: () => void }> {
   const main = rank === undefined || rank.rank === 0;
-  const print = options.quiet || !main ? () => {} : (line: string) => console.log(line);
+  const print = options.quiet || !main ? () => {} : (line: string) => console.log(asFlags(line));
   for (const note of options.notes) print(note);
   const config = loadConfig(options.config, options.set, { training: !options.evaluate });
   const architecture = architectureOf(config);

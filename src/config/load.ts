@@ -68,14 +68,18 @@ export function readConfig(
   const problems: Problem[] = [];
   for (const override of overrides) problems.push(...applyOverride(values, places, override));
 
-  // A key without a value counts as left out, as its author means it.
+  // A key without a value counts as absent, as its author means it.
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
   const raw = Object.fromEntries(given);
   const checked = checkFields(raw, configFields, '', places, problems);
   const required = { ...evaluationFields, ...(options.training ? trainingFields : {}) };
   for (const [key, schema] of Object.entries(required)) {
     if (!Object.hasOwn(raw, key) && !problems.some((problem) => problem.meant === key)) {
-      problems.push({ place: places.get(key) ?? 'missing', text: `${key}, ${schema.description}, is not given` });
+      const place = places.get(key);
+      const text = `${key}, ${schema.description}`;
+      problems.push(
+        place === undefined ? { place: 'missing', text } : { place, text: `there is no value for ${text}` },
+      );
     }
   }
   const med = isRecord(raw.med_config) ? raw.med_config : {};
@@ -100,7 +104,7 @@ export function readConfig(
   };
 }
 
-/** A file that is no config at all would fill the screen. */
+/** A file that is not a config would fill the screen. */
 const MAX_LISTED = 40;
 
 interface Problem {
@@ -175,9 +179,8 @@ function configError(path: string, problems: readonly Problem[]): UserError {
   if (problems.length > MAX_LISTED) lines.push(`and ${problems.length - MAX_LISTED} more`);
   // Overrides are the command line's: alone at fault, they make it wrong usage.
   const exitCode = problems.every(({ place }) => place.startsWith('--set')) ? 2 : 1;
+  const [one, ...more] = lines;
   const message =
-    lines.length === 1
-      ? `The config ${path} cannot be used, ${lines[0]}.`
-      : `The config ${path} cannot be used, ${problems.length} mistakes:\n  ${lines.join('\n  ')}`;
-  return new UserError(message, { exitCode });
+    more.length === 0 ? ` cannot be used: ${one}.` : ` has ${problems.length} mistakes:\n  ${lines.join('\n  ')}`;
+  return new UserError(`The config ${path}${message}`, { exitCode });
 }

@@ -11,12 +11,12 @@ import {
 } from 'js-yaml';
 import { at, codeOf, isRecord, kindOf, messageOf, printable, UserError } from '../errors.js';
 
-/** A config is a page of text; whatever is larger is another file given by mistake. */
+/** A config is a page of text; a larger file was given by mistake. */
 const MAX_BYTES = 1 << 20;
 const MAX_DEPTH = 16;
 const MAX_ALIASES = 32;
 
-/** A YAML mapping and where its keys stand. */
+/** A YAML mapping and the places of its keys. */
 export interface YamlMapping {
   values: Record<string, unknown>;
   /** Line, from 1, of each key: `k_test`, `med_config.hidden_size`. */
@@ -25,8 +25,8 @@ export interface YamlMapping {
 
 /**
  * Reads a YAML file whose top level is a mapping.
- * @throws UserError when it is absent, too large, not UTF-8, not YAML, or not a mapping; tags, duplicate keys and
- *   masses of aliases are refused
+ * @throws UserError when it is absent, too large, not UTF-8, not YAML, or not a mapping, or has tags, duplicate keys or
+ *   more than 32 aliases
  */
 export function readYamlFile(path: string): YamlMapping {
   let text: string;
@@ -34,7 +34,7 @@ export function readYamlFile(path: string): YamlMapping {
     text = new TextDecoder('utf-8', { fatal: true }).decode(readAtMost(path, MAX_BYTES));
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`Cannot read the config ${path}: ${readProblem(error)}.`, { cause: error });
+    throw new UserError(`The config ${path} cannot be read: ${readProblem(error)}.`, { cause: error });
   }
   return parseMapping(text, path);
 }
@@ -62,7 +62,7 @@ function parse(text: string, where: string): { events: Event[]; value: unknown }
       if (!('tagStart' in event) || event.tagStart < 0) continue;
       const tag = printable(text.slice(event.tagStart, event.tagEnd));
       throw new UserError(
-        `The YAML tag ${tag} in ${where}, line ${lineFinder(text)(event.tagStart)}, is refused: tags have no use here, remove it.`,
+        `The YAML tag ${tag} in ${where}, line ${lineFinder(text)(event.tagStart)}, is not allowed. Remove it.`,
       );
     }
     const documents = constructFromEvents(events, { source: text, schema: CORE_SCHEMA, maxAliases: MAX_ALIASES });
@@ -83,7 +83,7 @@ function parse(text: string, where: string): { events: Event[]; value: unknown }
 function keyLines(text: string, events: readonly Event[]): Map<string, number> {
   const lines = new Map<string, number>();
   const lineAt = lineFinder(text);
-  // One entry a collection that is open: the path to it, and for a mapping the key that waits for its value.
+  // One entry per open collection: its path and, of a mapping, the key whose value comes next.
   const open: { path: string; mapping: boolean; key: string | undefined }[] = [];
   for (const event of events) {
     if (event.type === EVENT_ID.POP) {
@@ -137,7 +137,7 @@ function readAtMost(path: string, limit: number): Buffer {
       length += read;
     }
     throw new UserError(
-      `${path} is larger than 1 MiB, so it is no config: give a YAML file such as configs/retrieval_coco.yaml.`,
+      `${path} is larger than 1 MiB, so it is not a config. Name a YAML file such as configs/retrieval_coco.yaml.`,
     );
   } finally {
     closeSync(file);
@@ -148,14 +148,14 @@ function readProblem(error: unknown): string {
   switch (codeOf(error)) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return 'there is no such file; give another with --config';
+      return 'it does not exist. Check the path';
     case 'EISDIR':
-      return 'it is a folder; give a YAML file with --config';
+      return 'it is a folder. Name a YAML file';
     case 'EACCES':
     case 'EPERM':
-      return 'permission is denied';
+      return 'permission is denied. Change its permissions';
     case 'ERR_ENCODING_INVALID_ENCODED_DATA':
-      return 'it is not UTF-8 text; save it as UTF-8';
+      return 'it is not UTF-8 text. Save it as UTF-8';
     default:
       return messageOf(error);
   }

@@ -8,6 +8,6 @@ export function requireImages(paths: readonly string[], what: string): void {
   const absent = [...different].filter((path) => !existsSync(path));
   if (absent.length === 0) return;
   throw new UserError(
-    `${absent.length} of the ${different.size} images of ${what} do not exist; the first is ${absent[0]}. Correct image_root or the annotation, or pass --skip_bad_images to use grey images instead.`,
+    `${absent.length} of the ${different.size} images of ${what} do not exist; the first is ${absent[0]}. Correct image_root or the annotation, or set \`skipBadImages\` to use grey images instead.`,
   );
 }

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
-import { UserError } from '../errors.js';
+import { at, UserError } from '../errors.js';
 import { Random } from './random.js';
 import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from './scene.js';
 
 export interface DataSetOptions {
-  /** Number of images of each split; a split of none gets no annotation file. */
+  /** Number of images of each split; an empty split gets no annotation file. */
   train: number;
   val: number;
   test: number;
@@ -33,12 +33,10 @@ const JPEG_QUALITY = 92;
 export async function drawDataSet(folder: string, options: DataSetOptions): Promise<DataSetFolders> {
   const total = options.train + options.val + options.test;
   if (total > SCENE_COUNT) {
-    throw new UserError(
-      `Expected at most ${SCENE_COUNT} images in all but received ${total}: there are no more different scenes.`,
-      {
-        exitCode: 2,
-      },
-    );
+    const why = 'There are no more different scenes';
+    throw new UserError(`Expected at most ${SCENE_COUNT} images in all but received ${total}. ${why}.`, {
+      exitCode: 2,
+    });
   }
   const random = new Random(options.seed);
   const indices = shuffledIndices(total, random);
@@ -71,7 +69,7 @@ function shuffledIndices(count: number, random: Random): number[] {
   const indices = Array.from({ length: SCENE_COUNT }, (_, i) => i);
   for (let i = 0; i < count; i++) {
     const j = i + random.below(SCENE_COUNT - i);
-    [indices[i], indices[j]] = [indices[j] ?? 0, indices[i] ?? 0];
+    [indices[i], indices[j]] = [at(indices, j), at(indices, i)];
   }
   return indices.slice(0, count);
 }

@@ -1,4 +1,5 @@
-// A small random stream that gives the same numbers everywhere: data sets and weights of the demo come from a seed.
+// A small random stream that gives the same numbers on every machine, for data sets drawn from a seed.
+import { at } from '../errors.js';
 
 /** Random numbers from a 32-bit seed (mulberry32, public domain, by Tommy Ettinger). */
 export class Random {
@@ -27,13 +28,8 @@ export class Random {
     return Math.floor(this.next() * count);
   }
 
-  /** One entry of a list that has one. */
-  pick<T>(list: readonly [T, ...T[]]): T {
-    return list[this.below(list.length)] ?? list[0];
-  }
-
-  /** Standard normal (Box and Muller, 1958). */
-  normal(): number {
-    return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
+  /** One entry of a list. @throws RangeError for an empty list */
+  pick<T>(list: readonly T[]): T {
+    return at(list, this.below(list.length));
   }
 }

@@ -1,4 +1,4 @@
-// report.html of the demo: recalls before and after training, the losses on the way, and what was done.
+// report.html of the demo: recalls before and after training, the losses by step, and the command.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../disk/atomic-file.js';
@@ -16,7 +16,7 @@ interface LoggedStep {
 export interface DemoReport {
   before: SplitReport;
   after: SplitReport;
-  /** Minutes the whole demo took. */
+  /** Minutes that the demo took. */
   minutes: number;
   command: string;
 }
@@ -68,7 +68,7 @@ function recallRows({ before, after }: DemoReport): string {
   ].join('\n');
 }
 
-/** Writes report.html into the output folder; it needs nothing beside itself. */
+/** Writes report.html into the output folder, a page that needs no other file; gives its path. */
 export async function writeDemoReport(outputDir: string, report: DemoReport): Promise<string> {
   const { after, minutes, command } = report;
   const html = `<!doctype html>
@@ -84,7 +84,7 @@ ${after.images} new pictures and ${after.texts} captions, the caption of a pictu
 ${recallRows(report)}</table>
 <h2>Losses</h2>
 ${lossCurve(loggedSteps(outputDir))}
-<p>Do it again: <code>${escapeHtml(command)}</code>. The checkpoint is <code>checkpoint_best.pth</code>, which Python's torch.load reads as well.</p></html>
+<p>To repeat this: <code>${escapeHtml(command)}</code>. The checkpoint is <code>checkpoint_best.pth</code>, which Python's torch.load reads as well.</p></html>
 `;
   const path = join(outputDir, 'report.html');
   await writeFileAtomically(path, (file) => file.write(new TextEncoder().encode(html)));

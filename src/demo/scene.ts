@@ -1,4 +1,5 @@
-// Scenes of two coloured shapes on a coloured background: which there are, their captions, and their pixels.
+// Scenes of two coloured shapes on a coloured background: all of them by number, their captions, and their pixels.
+import { at } from '../errors.js';
 import type { Random } from './random.js';
 
 const COLORS = {
@@ -45,8 +46,8 @@ export function sceneAt(index: number): Scene {
     return value;
   };
   const colors: Color[] = [...colorNames];
-  const color = () => colors.splice(digit(colors.length), 1)[0] ?? 'black';
-  const shape = () => SHAPES[digit(S)] ?? 'circle';
+  const color = () => at(colors.splice(digit(colors.length), 1), 0);
+  const shape = () => at(SHAPES, digit(S));
   const beside = digit(2) === 0;
   const first = { shape: shape(), color: color() };
   const second = { shape: shape(), color: color() };
@@ -75,7 +76,7 @@ export interface Size {
   height: number;
 }
 
-const SIZES: readonly [Size, ...Size[]] = [
+const SIZES: readonly Size[] = [
   { width: 160, height: 120 },
   { width: 120, height: 160 },
   { width: 192, height: 128 },
@@ -87,7 +88,7 @@ const SIZES: readonly [Size, ...Size[]] = [
 const SAMPLES = 3;
 const NOISE = 10;
 
-/** The scene as pixels, (height, width, 3) uint8; size of picture, places and sizes of the shapes, and noise vary. */
+/** The scene as pixels, (height, width, 3) uint8; the picture's size, the shapes' positions and sizes, and noise vary. */
 export function drawScene(scene: Scene, random: Random): Size & { pixels: Uint8Array } {
   const { width, height } = random.pick(SIZES);
   const along = scene.beside ? width : height;

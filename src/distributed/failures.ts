@@ -18,18 +18,18 @@ export function meetingFailure(error: unknown, self: Rank, joinTimeoutMs: number
   const fail = (sentence: string) => new UserError(sentence, { cause: error });
   if (/EADDRINUSE|address already in use/i.test(said))
     return fail(
-      `Port ${masterPort} of ${masterAddr} is in use. Choose another with --master_port (MASTER_PORT), or end the run that uses it.`,
+      `Port ${masterPort} of ${masterAddr} is in use. Choose another \`masterPort\` (MASTER_PORT), or end the run that uses it.`,
     );
   if (/gai error|is not known/i.test(said))
-    return fail(`Rank ${rank} cannot find the host ${masterAddr}. Correct --master_addr (MASTER_ADDR).`);
+    return fail(`Rank ${rank} cannot find the host ${masterAddr}. Correct \`masterAddr\` (MASTER_ADDR).`);
   const joined = /(\d+)\/(\d+) clients joined/.exec(said)?.[1];
   if (joined !== undefined)
     return fail(
-      `Only ${joined} of ${worldSize} ranks met at ${address} within ${seconds(joinTimeoutMs)}. Start the others with the same --master_addr and --master_port, and see what they printed.`,
+      `Only ${joined} of ${worldSize} ranks met at ${address} within ${seconds(joinTimeoutMs)}. Start the others with the same \`masterAddr\` and \`masterPort\`, and see what they printed.`,
     );
   if (/client socket has (timed out|failed)|failed to connect/i.test(said))
     return fail(
-      `Rank ${rank} of ${worldSize} found no rank 0 at ${address} within ${seconds(joinTimeoutMs)}. Start rank 0 there, or correct --master_addr and --master_port (MASTER_ADDR, MASTER_PORT).`,
+      `Rank ${rank} of ${worldSize} found no rank 0 at ${address} within ${seconds(joinTimeoutMs)}. Start rank 0 there, or correct \`masterAddr\` and \`masterPort\` (MASTER_ADDR, MASTER_PORT).`,
     );
   if (/time(d)? ?out/i.test(said))
     return fail(

@@ -32,7 +32,7 @@ function isLoopback(host: string): boolean {
 export function ncclLibrary({ nccl: path } = findAddon() ?? addonFilesIn(buildFolder())): string {
   if (existsSync(path)) return path;
   throw new UserError(
-    `Several processes on GPUs need NCCL's part of the addon, and ${path} does not exist. Run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process or --device cpu.`,
+    `Several processes on GPUs need NCCL's part of the addon, and ${path} does not exist. Run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process, or set \`device\` to cpu.`,
   );
 }
 

@@ -67,8 +67,13 @@ export function evaluateRetrieval(
   return { report, scores };
 }
 
-/** Writes scores_<name>.safetensors: i2t [images, texts] and t2i [texts, images], -100 where not re-ranked. */
+/** Writes scores_<name>.safetensors into `outputDir`. */
 export async function saveScores(outputDir: string, name: string, scores: SplitScores): Promise<void> {
+  await writeScores(join(outputDir, `scores_${name}.safetensors`), scores);
+}
+
+/** Writes a .safetensors file of i2t [images, texts] and t2i [texts, images], -100 where not re-ranked. */
+export async function writeScores(path: string, scores: SplitScores): Promise<void> {
   const matrix = (rows: ScoreRows) => {
     const { buffer, byteOffset, byteLength } = denseScores(rows);
     const data = new Uint8Array(buffer, byteOffset, byteLength);
@@ -78,5 +83,5 @@ export async function saveScores(outputDir: string, name: string, scores: SplitS
     ['i2t', matrix(scores.imageToText)],
     ['t2i', matrix(scores.textToImage)],
   ]);
-  await writeSafetensors(join(outputDir, `scores_${name}.safetensors`), tensors);
+  await writeSafetensors(path, tensors);
 }

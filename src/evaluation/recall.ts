@@ -113,7 +113,7 @@ function checkNumbers(direction: string, row: Float32Array, index: number): void
   const column = row.findIndex((score) => Number.isNaN(score));
   if (column < 0) return;
   throw new UserError(
-    `The ${direction} score in row ${index}, column ${column} is not a number (NaN): the checkpoint holds non-finite weights, or the precision overflowed; look at it with \`inspect --stats\` and try --precision fp32.`,
+    `The ${direction} score in row ${index}, column ${column} is not a number (NaN): the checkpoint holds non-finite weights, or the precision overflowed. Look at it with \`inspect --stats\`, or set \`precision\` to fp32.`,
   );
 }
 

@@ -6,13 +6,13 @@ import { searchLibtorch } from '../libtorch/search.js';
 import { native } from './native.js';
 import type { Device } from './tensor.js';
 
-/** GPUs that LibTorch can use, or the reason why there is none, as a clause. */
+/** How many GPUs LibTorch can use; where none, `problem` says why, as a clause: `this machine has no NVIDIA driver`. */
 export interface CudaState {
   count: number;
   problem?: string;
 }
 
-/** Loads the addon where it was not, and asks it for GPUs. */
+/** Loads the addon if necessary, and asks it for GPUs. */
 export function cudaState(): CudaState {
   const count = native().deviceCount();
   if (count > 0) return { count };
@@ -21,10 +21,10 @@ export function cudaState(): CudaState {
   if (libtorch && !libtorch.hasCuda)
     return {
       count,
-      problem: `LibTorch in ${libtorch.root} is a build for the CPU ("setup --cuda" fetches one with CUDA)`,
+      problem: `LibTorch in ${libtorch.root} is a CPU build ("setup --cuda" fetches one with CUDA)`,
     };
   if (libtorch && libtorch.missingForCuda.length > 0)
-    return { count, problem: `LibTorch's CUDA part needs ${libtorch.missingForCuda.join(', ')}, not found` };
+    return { count, problem: `${libtorch.missingForCuda.join(', ')}, which LibTorch's CUDA part needs, was not found` };
   return { count, problem: 'there is an NVIDIA driver, but LibTorch sees no GPU (is CUDA_VISIBLE_DEVICES empty?)' };
 }
 

@@ -5,7 +5,7 @@ import { codeOf, messageOf, UserError } from '../errors.js';
 const WINDOW = 64 * 1024;
 const MiB = 1024 * 1024;
 
-/** Opens `path` for the time of `use`. Throws a UserError when it cannot be opened or is no regular file. */
+/** Opens `path` for the duration of `use`. Throws a UserError when it cannot be opened or is not a regular file. */
 export function withSource<T>(path: string, use: (source: FileSource) => T): T {
   let fd: number;
   try {
@@ -16,7 +16,9 @@ export function withSource<T>(path: string, use: (source: FileSource) => T): T {
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) {
-      throw new UserError(`${path} is ${stat.isDirectory() ? 'a folder' : 'no regular file'}: name the file itself`);
+      throw new UserError(
+        `${path} is ${stat.isDirectory() ? 'a folder' : 'not a regular file'}. Name the file itself.`,
+      );
     }
     return use(new FileSource(path, fd, stat.size));
   } finally {
@@ -27,11 +29,11 @@ export function withSource<T>(path: string, use: (source: FileSource) => T): T {
 /** The sentence for a file that could not be opened. */
 export function cannotOpen(path: string, error: unknown): UserError {
   const code = codeOf(error);
-  if (code === 'ENOENT' || code === 'ENOTDIR') return new UserError(`${path} does not exist: check the path`);
+  if (code === 'ENOENT' || code === 'ENOTDIR') return new UserError(`${path} does not exist. Check the path.`);
   if (code === 'EACCES' || code === 'EPERM') {
-    return new UserError(`${path} may not be read by this user: change its permissions`);
+    return new UserError(`${path} may not be read by this user. Change its permissions.`);
   }
-  return new UserError(`${path} cannot be opened: ${messageOf(error)}`, { cause: error });
+  return new UserError(`${path} cannot be opened: ${messageOf(error)}.`, { cause: error });
 }
 
 /** An open file; every complaint about its content goes through `fail`, so that it names the file. */
@@ -42,29 +44,38 @@ export class FileSource {
     readonly size: number,
   ) {}
 
-  fail(what: string): never {
-    throw new UserError(`${this.path}: ${what}`);
+  fail(problem: string, remedy: string): never {
+    throw new UserError(`${this.path}: ${problem}. ${remedy}`);
   }
 
-  /** Fills `target` from byte `position` on; fails when the file ends before. */
+  damaged(problem: string): never {
+    this.fail(problem, 'The file is damaged. Get it again.');
+  }
+
+  /** Of what a harmless file has no need of. */
+  refuse(problem: string): never {
+    this.fail(problem, 'The file was refused; nothing in it was run.');
+  }
+
+  /** Fills `target` with the bytes from `position` on; fails when the file ends before. */
   readInto(target: Uint8Array, position: number): void {
     for (let done = 0; done < target.length; ) {
       let got: number;
       try {
         got = readSync(this.fd, target, done, target.length - done, position + done);
       } catch (error) {
-        throw new UserError(`${this.path}: reading failed at byte ${position + done}: ${messageOf(error)}`, {
+        throw new UserError(`${this.path}: reading failed at byte ${position + done}: ${messageOf(error)}.`, {
           cause: error,
         });
       }
-      if (got === 0) this.fail(`the file ends at byte ${position + done}, in the middle of its data: get it again`);
+      if (got === 0) this.damaged(`it ends at byte ${position + done}, in the middle of its data`);
       done += got;
     }
   }
 
   read(position: number, length: number): Buffer {
     if (position < 0 || length < 0 || position + length > this.size) {
-      this.fail(`${length} bytes are said to lie at byte ${position}, past its end (${this.size}): get it again`);
+      this.damaged(`it declares ${length} bytes at byte ${position}, past its end at ${this.size}`);
     }
     const bytes = Buffer.allocUnsafe(length);
     this.readInto(bytes, position);
@@ -94,26 +105,26 @@ export class ForwardReader {
 
   /** The next `length` bytes, valid until the next call. */
   take(length: number): Buffer {
-    const begin = this.#advance(length);
-    return this.#window.subarray(begin, begin + length);
+    const start = this.#advance(length);
+    return this.#window.subarray(start, start + length);
   }
 
   text(length: number): string {
-    const begin = this.#advance(length);
-    return this.#window.toString('utf8', begin, begin + length);
+    const start = this.#advance(length);
+    return this.#window.toString('utf8', start, start + length);
   }
 
   byte(): number {
-    const begin = this.#advance(1);
-    return this.#window[begin] ?? 0;
+    const start = this.#advance(1);
+    return this.#window.readUInt8(start);
   }
 
   uint32(): number {
-    const begin = this.#advance(4);
-    return this.#window.readUInt32LE(begin);
+    const start = this.#advance(4);
+    return this.#window.readUInt32LE(start);
   }
 
-  /** Moves on by `length` bytes; gives where in the window they begin. */
+  /** Moves on by `length` bytes; gives where in the window they start. */
   #advance(length: number): number {
     if (this.#at + length > this.#window.length) this.#refill(length);
     this.#at += length;
@@ -123,9 +134,8 @@ export class ForwardReader {
   #refill(length: number): void {
     const position = this.position;
     if (length > this.end - position) {
-      this.source.fail(
-        `${this.what} ends at byte ${this.end - this.start} where ${length} more bytes are needed from byte ` +
-          `${position - this.start} on: the file is cut or damaged, get it again`,
+      this.source.damaged(
+        `${this.what} ends at byte ${this.end - this.start}, but ${length} bytes are needed from byte ${position - this.start} on`,
       );
     }
     this.#window = this.source.read(position, Math.min(Math.max(WINDOW, length), this.end - position));
@@ -137,7 +147,7 @@ export class ForwardReader {
   line(limit: number): string {
     let text = '';
     for (let byte = this.byte(); byte !== 0x0a; byte = this.byte()) {
-      if (text.length === limit) this.source.fail(`${this.what} has a name of over ${limit} bytes: refused`);
+      if (text.length === limit) this.source.refuse(`${this.what} has a name of over ${limit} bytes`);
       text += String.fromCharCode(byte);
     }
     return text;
@@ -145,9 +155,9 @@ export class ForwardReader {
 }
 
 /**
- * Estimated memory of everything built from one file. Hostile files can ask for many objects in few bytes; what is
- * granted is half the file's own size (128 MiB at most) and 20 MiB, so that the process, which may build a second structure
- * of that size (flatten.ts) and has its garbage, stays below size + 64 MiB.
+ * Estimated memory of everything built from one file. Hostile files can ask for many objects in few bytes. The limit is
+ * half the file's size (at most 128 MiB) plus 20 MiB: with a second structure of that size (flatten.ts) and garbage, the
+ * process stays below the file's size plus 64 MiB.
  */
 export class Budget {
   #left: number;
@@ -159,8 +169,8 @@ export class Budget {
   }
 
   static of(source: FileSource): Budget {
-    const what = 'its description of the tensors would take far more memory than a checkpoint needs: refused';
-    return new Budget(source.size, () => source.fail(what));
+    const problem = 'describing its tensors takes far more memory than any checkpoint needs';
+    return new Budget(source.size, () => source.refuse(problem));
   }
 
   spend(bytes: number): void {

@@ -1,4 +1,4 @@
-// Random generators: the streams behind dropout, randn and multinomial, with a state that can be kept and restored.
+// Random generators: the streams behind dropout, randn and multinomial, with a state that can be saved and restored.
 import { native } from './native.js';
 import type { Handle } from './native-exports.js';
 import { type Device, Tensor } from './tensor.js';
@@ -14,7 +14,7 @@ export class Generator {
     forgotten.register(this, handle);
   }
 
-  /** A CPU generator of its own. Seeds here and below: integers below 2^52, or bigints of 64 bits, signed. */
+  /** A new CPU generator. Seeds here and below: integers below 2^52, or signed bigints of 64 bits. */
   static create(seed: number | bigint): Generator {
     return new Generator(native().createGenerator(seed));
   }

@@ -1,4 +1,4 @@
-// A file mapped into memory, and tensors that lie in it without a copy.
+// A file mapped into memory, and tensors over its bytes without a copy.
 import { messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { native } from './native.js';
@@ -12,7 +12,7 @@ const viewAs = operator('aten::view.dtype');
 
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
 
-/** A file that tensors look into. It must be replaced, never truncated or overwritten, while any of them lives. */
+/** A file whose bytes tensors share. It must be replaced, never truncated or overwritten, while any of them lives. */
 export class MappedFile {
   readonly #handle: Handle;
 
@@ -32,7 +32,8 @@ export class MappedFile {
   tensor(offset: number, dtype: DType, shape: readonly number[], stride: readonly number[]): Tensor {
     const { code, bytes } = DTYPES[dtype];
     if (offset % bytes === 0) return new Tensor(native().fromMapping(this.#handle, offset, code, shape, stride));
-    const last = shape.reduce((reach, size, d) => reach + (size - 1) * (stride[d] ?? 0), 0);
+    // NaN where there are fewer strides than sizes: the addon refuses it.
+    const last = shape.reduce((reach, size, d) => reach + (size - 1) * Number(stride[d]), 0);
     const count = shape.includes(0) ? 0 : last + 1;
     return scope(() => {
       const raw = new Tensor(native().fromMapping(this.#handle, offset, DTYPES.uint8.code, [count * bytes], [1]));
@@ -46,13 +47,13 @@ export class MappedFile {
   }
 }
 
-/** Maps a file privately: writing to its tensors changes no file. Throws a UserError when it cannot be had or is empty. */
+/** Maps a file privately: writing to its tensors changes no file. Throws a UserError when it cannot be opened or is empty. */
 export function mapFile(path: string): MappedFile {
   try {
     const { handle, size } = native().mapFile(path);
     return new MappedFile(path, handle, size);
   } catch (error) {
-    const reason = messageOf(error).replace(/^mapFile: /, '');
-    throw new UserError(`${reason}: name a file that is there, has content and may be read`, { cause: error });
+    const reason = messageOf(error).replace(/^mapFile: (cannot)?/, (_, cannot) => (cannot ? 'Cannot' : ''));
+    throw new UserError(`${reason}. Name a readable file that is not empty.`, { cause: error });
   }
 }

@@ -1,4 +1,5 @@
-// The few neural network modules that the models need, as functions over named weights.
+// The few neural network modules that the models need, made from named weights.
+import { get } from '../errors.js';
 import * as ops from './ops.js';
 import type { Tensor } from './tensor.js';
 
@@ -7,9 +8,7 @@ export type StateDict = ReadonlyMap<string, Tensor>;
 
 /** The weight called `name`. A missing one is a defect of the program: loading has checked the names before. */
 export function weight(state: StateDict, name: string): Tensor {
-  const tensor = state.get(name);
-  if (tensor === undefined) throw new Error(`the state dict has no ${name}`);
-  return tensor;
+  return get(state, name);
 }
 
 /** x·Wᵀ + b: (…, in) → (…, out). */

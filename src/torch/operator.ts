@@ -1,5 +1,5 @@
 // Calling any ATen operator by its schema name, with tensors and plain values as arguments.
-import { codeOf, messageOf, UserError } from '../errors.js';
+import { at, codeOf, messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { Generator } from './generator.js';
 import { native } from './native.js';
@@ -24,21 +24,21 @@ export function dtypeCode(dtype: DType): number {
 }
 
 /**
- * Throws a native failure on. Memory is the one that a user can mend, so it becomes a sentence here; which setting
- * lowers what is needed is for the caller to add (isMemoryShort).
+ * Rethrows a native failure. Lack of memory is the one that a user can mend, so it becomes a UserError here; the caller
+ * adds which setting needs less (isMemoryShort).
  */
 export function rethrow(error: unknown): never {
   if (codeOf(error) === 'ERR_TORCH_MEMORY')
-    throw new UserError(`memory is short: ${messageOf(error)}`, { cause: error });
+    throw new UserError(`Memory is short: ${messageOf(error)}.`, { cause: error });
   throw error;
 }
 
-/** Overwrites tensors in `values`, an array that nobody else holds, with their handles. */
+/** Replaces the tensors in `values`, which the caller must not use again, by their handles. */
 type Operator = (values: unknown[]) => NativeResult;
 
 /**
- * The operator's native call, looked up when it is first used; `fits` tells whether the results that its schema hands
- * back are those `expected`, so that no call need check them.
+ * The operator's native call, looked up at the first call; `fits` checks the schema's return types once, then, so calls
+ * need not.
  */
 function lookUp(fullName: string, expected: string, fits: (returns: readonly string[]) => boolean): Operator {
   const dot = fullName.indexOf('.');
@@ -48,7 +48,7 @@ function lookUp(fullName: string, expected: string, fits: (returns: readonly str
   const resolve = () => {
     const found = native().resolve(name, overload);
     if (!fits(found.returns))
-      throw new TypeError(`Expected an operator of ${expected} but ${fullName} returns (${found.returns.join(', ')})`);
+      throw new TypeError(`Expected an operator of ${expected} but ${fullName} returns (${found.returns.join(', ')}).`);
     id = found.id;
     return id;
   };
@@ -93,7 +93,7 @@ export function operatorOfMany(name: string): (...values: Value[]) => Tensor[] {
   return (...values) => (call(values) as NativeResult[]).map(tensorOf);
 }
 
-/** An operator of several results of which only the first, a tensor, is wanted. */
+/** An operator of several results of which only the first, a tensor, is used. */
 export function operatorOfFirst(name: string): (...values: Value[]) => Tensor {
   let returns: readonly string[] = [];
   const call = lookUp(name, 'a tensor and more', (types) => {
@@ -101,11 +101,11 @@ export function operatorOfFirst(name: string): (...values: Value[]) => Tensor {
     return types.length > 1 && types[0] === 'Tensor';
   });
   return (...values) => {
-    const [first, ...others] = call(values) as NativeResult[];
-    others.forEach((result, i) => {
-      if (returns[i + 1] === 'Tensor' && typeof result === 'number') native().dispose(result);
+    const results = call(values) as NativeResult[];
+    results.forEach((result, i) => {
+      if (i > 0 && returns[i] === 'Tensor' && typeof result === 'number') native().dispose(result);
     });
-    return tensorOf(first ?? null);
+    return tensorOf(at(results, 0));
   };
 }
 

@@ -56,8 +56,7 @@ export function int64(values: ArrayLike<number>, shape: readonly number[] = [val
 const toOp = operator('aten::to.dtype_layout');
 
 /** The tensor with another dtype or on another device; the same tensor under a new handle when nothing changes. */
-export const to = (x: Tensor, options: TensorOptions) =>
-  toOp(x, options.dtype === undefined ? null : dtypeCode(options.dtype), null, options.device ?? null, null);
+export const to = (x: Tensor, { dtype, device }: TensorOptions) => toOp(x, dtype && dtypeCode(dtype), null, device);
 export const contiguous = operator('aten::contiguous');
 export const clone = operator('aten::clone');
 export const detach = operator('aten::detach');
@@ -87,10 +86,6 @@ export const sum = operator('aten::sum');
 export const abs = operator('aten::abs');
 const maxAllOp = operator('aten::max');
 export const maxAll = (x: Tensor) => maxAllOp(x);
-export const isfinite = operator('aten::isfinite');
-const allOp = operator('aten::all');
-/** Whether every element is finite. Waits for the device. */
-export const allFinite = (x: Tensor) => allOp(isfinite(x)).item() === 1;
 
 // ---- shape
 
@@ -123,7 +118,6 @@ export const unbind = (x: Tensor, dim = 0) => chunkOp(x, dim);
 const expandOp = operator('aten::expand');
 export const expand = (x: Tensor, shape: readonly number[]) => expandOp(x, shape);
 export const copyInPlace = operatorInPlace('aten::copy_');
-export const indexCopyInPlace = operatorInPlace('aten::index_copy_');
 
 // ---- neural network
 
@@ -172,8 +166,6 @@ export const asStrided = (x: Tensor, shape: readonly number[], stride: readonly 
 
 // ---- training
 
-/** x += value */
-export const addScalarInPlace = operatorInPlace('aten::add_.Scalar');
 export const clampInPlace = operatorInPlace('aten::clamp_');
 export const logSoftmax = operator('aten::log_softmax.int');
 /** a == b, element by element, with broadcasting. */

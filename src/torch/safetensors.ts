@@ -1,8 +1,8 @@
 // safetensors files: a JSON header of names, types and ranges, then the bytes. https://github.com/huggingface/safetensors
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
-import { isRecord, UserError } from '../errors.js';
-import { DTYPES, type DType } from './dtype.js';
+import { isRecord } from '../errors.js';
+import { DTYPES, type DType, numelOf } from './dtype.js';
 import { cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
@@ -21,10 +21,13 @@ const TYPE_NAMES: Record<DType, string> = {
 };
 const dtypesByName = new Map((Object.entries(TYPE_NAMES) as [DType, string][]).map(([dtype, name]) => [name, dtype]));
 
-/** The format's own limit. */
+const NOT = 'it is not a safetensors file';
+const ANOTHER = 'Name another file.';
+
+/** The format's limit. */
 const LONGEST_HEADER = 100_000_000;
 
-/** One tensor of a file; its bytes are read when `data` is asked for, and kept by nobody but the caller. */
+/** One tensor of a file; its bytes are read each time `data` is accessed. */
 export interface SafeTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -34,18 +37,18 @@ export interface SafeTensor {
 
 /**
  * Reads the header of a safetensors file and checks it: every range inside the file, of the size that its shape needs, no
- * overlap, no gap. Tensors in order of the header. Throws a UserError naming the file for anything else.
+ * overlap, no gap. Tensors are in the header's order. Throws a UserError that names the file for anything else.
  */
 export function readSafetensors(path: string): Map<string, SafeTensor> {
   return withSource(path, (source) => {
     const { header, dataStart } = readHeader(source);
     const tensors = new Map<string, SafeTensor>();
-    const ranges: [begin: number, end: number][] = [];
+    const ranges: [start: number, end: number][] = [];
     for (const [name, entry] of Object.entries(header)) {
       if (name === '__metadata__') continue;
-      const { dtype, shape, begin, end } = parseEntry(source, name, entry);
-      ranges.push([begin, end]);
-      tensors.set(name, new LazyTensor(path, dtype, shape, dataStart + begin, end - begin));
+      const { dtype, shape, start, end } = parseEntry(source, name, entry);
+      ranges.push([start, end]);
+      tensors.set(name, new LazyTensor(path, dtype, shape, dataStart + start, end - start));
     }
     checkRanges(source, ranges, source.size - dataStart);
     return tensors;
@@ -56,15 +59,15 @@ export function readSafetensors(path: string): Map<string, SafeTensor> {
 export function readSafetensorsMetadata(path: string): Map<string, string> {
   return withSource(path, (source) => {
     const metadata = readHeader(source).header.__metadata__ ?? {};
-    if (!isRecord(metadata)) return source.fail('its __metadata__ is no object: the file is damaged, get it again');
+    if (!isRecord(metadata)) return source.damaged('its __metadata__ is not an object');
     return new Map(Object.entries(metadata).map(([key, value]) => [key, String(value)]));
   });
 }
 
 /**
- * Writes a safetensors file, wholly or not at all. Types of larger elements come first, within one type the map's order
- * holds; the header is padded so that the bytes begin at a multiple of 8: every tensor is aligned to its element. Throws a TypeError for data that contradicts its shape, a UserError when the file
- * system refuses.
+ * Writes a safetensors file atomically. Types of larger elements come first, in the map's order within one type, and the
+ * header is padded so that the bytes start at a multiple of 8: every tensor is aligned to its element. Throws a TypeError
+ * for data that contradicts its shape, a UserError when the file cannot be written.
  */
 export async function writeSafetensors(
   path: string,
@@ -77,7 +80,7 @@ export async function writeSafetensors(
   const ordered = [...tensors].sort(([, a], [, b]) => DTYPES[b.dtype].bytes - DTYPES[a.dtype].bytes);
   let at = 0;
   for (const [name, { dtype, shape }] of ordered) {
-    const bytes = shape.reduce((product, size) => product * size, DTYPES[dtype].bytes);
+    const bytes = numelOf(shape) * DTYPES[dtype].bytes;
     header[name] = { dtype: TYPE_NAMES[dtype], shape, data_offsets: [at, at + bytes] };
     at += bytes;
   }
@@ -88,9 +91,9 @@ export async function writeSafetensors(
   await writeFileAtomically(path, async (file) => {
     await file.write(padded);
     for (const [name, { dtype, shape, data }] of ordered) {
-      const bytes = shape.reduce((product, size) => product * size, DTYPES[dtype].bytes);
+      const bytes = numelOf(shape) * DTYPES[dtype].bytes;
       if (data.length !== bytes) {
-        throw new TypeError(`Tensor ${name}, ${dtype} [${shape.join(', ')}], has ${bytes} bytes, not ${data.length}`);
+        throw new TypeError(`Tensor ${name}, ${dtype} [${shape.join(', ')}], has ${bytes} bytes, not ${data.length}.`);
       }
       await file.write(data);
     }
@@ -132,53 +135,49 @@ class LazyTensor implements SafeTensor {
 }
 
 function readHeader(source: FileSource): { header: Record<string, unknown>; dataStart: number } {
-  if (source.size < 8) source.fail('it is too short for a safetensors file: get it again');
+  if (source.size < 8) source.damaged('it is too short for a safetensors file');
   const length = source.read(0, 8).readBigUInt64LE(0);
-  if (length > LONGEST_HEADER) source.fail('it is no safetensors file: its first eight bytes give no header length');
+  if (length > LONGEST_HEADER) source.fail(`${NOT}: its first eight bytes are not the length of a header`, ANOTHER);
   const dataStart = 8 + Number(length);
-  if (dataStart > source.size) source.fail('its safetensors header is cut short: get the file again');
+  if (dataStart > source.size) source.damaged('its safetensors header is cut short');
   const text = source.read(8, Number(length)).toString('utf8');
   let header: unknown;
   try {
     header = text.startsWith('{') ? JSON.parse(text) : undefined;
-  } catch (error) {
-    throw new UserError(`${source.path}: its safetensors header is no JSON: the file is damaged, get it again`, {
-      cause: error,
-    });
+  } catch {
+    source.damaged('its safetensors header is not JSON');
   }
-  if (!isRecord(header)) return source.fail('it is no safetensors file: its header is no JSON object');
+  if (!isRecord(header)) return source.fail(`${NOT}: its header is not a JSON object`, ANOTHER);
   return { header, dataStart };
 }
 
 function parseEntry(source: FileSource, name: string, entry: unknown) {
   const shown = JSON.stringify(name.slice(0, 120));
-  const damaged = (what: string): never =>
-    source.fail(`its tensor ${shown} has ${what}: the file is damaged, get it again`);
+  const damaged = (what: string): never => source.damaged(`its tensor ${shown} has ${what}`);
   if (!isRecord(entry)) return damaged('no description');
   const dtype = typeof entry.dtype === 'string' ? dtypesByName.get(entry.dtype) : undefined;
   if (dtype === undefined) {
     const given = JSON.stringify(entry.dtype)?.slice(0, 40) ?? 'missing';
-    return source.fail(`its tensor ${shown} is of type ${given}, which this program does not handle: convert the file`);
+    return source.fail(`its tensor ${shown} has the unsupported type ${given}`, 'Convert the file.');
   }
   const shape = sizes(entry.shape, 64);
-  const [begin, end, ...rest] = sizes(entry.data_offsets, 2) ?? [];
+  const [start, end, ...rest] = sizes(entry.data_offsets, 2) ?? [];
   if (shape === undefined) return damaged('an impossible shape');
-  if (begin === undefined || end === undefined || rest.length > 0 || begin > end) return damaged('impossible offsets');
+  if (start === undefined || end === undefined || rest.length > 0 || start > end) return damaged('impossible offsets');
   const bytes = shape.reduce((product, size) => product * BigInt(size), BigInt(DTYPES[dtype].bytes));
-  if (bytes !== BigInt(end - begin)) return damaged(`${end - begin} bytes where its shape needs ${bytes}`);
-  return { dtype, shape, begin, end };
+  if (bytes !== BigInt(end - start)) return damaged(`${end - start} bytes where its shape needs ${bytes}`);
+  return { dtype, shape, start, end };
 }
 
 /** Sorted, the ranges must tile the bytes after the header. */
 function checkRanges(source: FileSource, ranges: [number, number][], available: number): void {
   let at = 0;
-  for (const [begin, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
-    if (begin !== at) source.fail('its tensors overlap or leave gaps: the file is damaged, get it again');
+  for (const [start, end] of ranges.sort((a, b) => a[0] - b[0] || a[1] - b[1])) {
+    if (start !== at) source.damaged('its tensors overlap or leave gaps');
     at = end;
   }
-  if (at > available) source.fail(`it ends ${at - available} bytes before its last tensor does: get it again`);
-  if (at < available)
-    source.fail(`it has ${available - at} bytes after its last tensor: the file is damaged, get it again`);
+  if (at > available) source.damaged(`it ends ${at - available} bytes before its last tensor does`);
+  if (at < available) source.damaged(`it has ${available - at} bytes after its last tensor`);
 }
 
 function sizes(value: unknown, most: number): number[] | undefined {

@@ -1,5 +1,5 @@
 // A tensor of LibTorch, and who owns it: scopes dispose what was made in them; the garbage collector is the net.
-import { DTYPES, type DType, dtypeOfCode } from './dtype.js';
+import { DTYPES, type DType, dtypeOfCode, numelOf } from './dtype.js';
 import { native } from './native.js';
 import type { Handle, NativeResult } from './native-exports.js';
 
@@ -7,8 +7,8 @@ import type { Handle, NativeResult } from './native-exports.js';
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
 // Outside any scope a forgotten tensor is freed some time after the garbage collector has noticed, and not before the
-// event loop turns: a loop that never waits needs scopes. A disposed handle is never valid again, so disposing one a
-// second time is harmless and nothing need be unregistered.
+// event loop turns: a loop that never waits needs scopes. A disposed handle never becomes valid again, so disposing it
+// twice is harmless and nothing is unregistered.
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
 
 /** Leaves a tensor to the garbage collector, which runs the sooner the more memory is reported to it. */
@@ -25,14 +25,14 @@ interface Scope {
 
 let current: Scope | undefined;
 
-/** Makes the innermost scope the tensor's owner or, outside all scopes, the garbage collector. */
+/** Makes the innermost scope the tensor's owner; outside all scopes, the garbage collector. */
 function own(tensor: Tensor): void {
   if (current === undefined) trackExternal(tensor);
   else current.made.push(tensor);
 }
 
 /**
- * A tensor: a handle of the addon with what a program asks most. Operators are functions of `ops.ts`.
+ * A tensor: a handle of the addon and its properties. Operators are functions of `ops.ts`.
  * Its memory is freed by `dispose()`, at the end of the `scope` it was made in, or some time after it became unreachable.
  */
 export class Tensor {
@@ -54,13 +54,13 @@ export class Tensor {
   /** Size of dimension `dim`; negative counts from the end. Throws RangeError when there is no such dimension. */
   size(dim: number): number {
     const size = this.shape.at(dim);
-    if (size === undefined) throw new RangeError(`Expected a dimension of [${this.shape}] but received ${dim}`);
+    if (size === undefined) throw new RangeError(`Expected a dimension of [${this.shape}] but received ${dim}.`);
     return size;
   }
 
   /** Number of elements. */
   get numel(): number {
-    return this.shape.reduce((product, size) => product * size, 1);
+    return numelOf(this.shape);
   }
 
   get strides(): readonly number[] {
@@ -71,7 +71,7 @@ export class Tensor {
     const code = native().dtype(this.handle);
     const dtype = dtypeOfCode(code);
     if (dtype === undefined)
-      throw new TypeError(`Expected a tensor of a plain dtype but its ScalarType code is ${code}`);
+      throw new TypeError(`Expected a tensor of a plain dtype but its ScalarType code is ${code}.`);
     return dtype;
   }
 
@@ -104,7 +104,7 @@ export class Tensor {
   /** The only element as a number. Waits for the device. Throws when there is not exactly one, or it exceeds 2^52. */
   item(): number {
     const value = native().item(this.handle);
-    if (typeof value === 'bigint') throw new RangeError(`Expected an integer below 2^52 but received ${value}`);
+    if (typeof value === 'bigint') throw new RangeError(`Expected an integer below 2^52 but received ${value}.`);
     return Number(value);
   }
 
@@ -126,18 +126,23 @@ export class Tensor {
     this.#expect('int64');
     return Array.from(new BigInt64Array(this.bytes().buffer), (value) => {
       const number = Number(value);
-      if (!Number.isSafeInteger(number)) throw new RangeError(`Expected an integer below 2^53 but received ${value}`);
+      if (!Number.isSafeInteger(number)) throw new RangeError(`Expected an integer below 2^53 but received ${value}.`);
       return number;
     });
   }
 
   #expect(dtype: DType): void {
-    if (this.dtype !== dtype) throw new TypeError(`Expected a ${dtype} tensor but received one of ${this.dtype}`);
+    if (this.dtype !== dtype) throw new TypeError(`Expected a ${dtype} tensor but received one of ${this.dtype}.`);
   }
 
-  /** Frees the tensor now. Views and the autograd graph keep what they need. Harmless when it was done before. */
+  /** Frees the tensor now. Views and the autograd graph keep what they need. A second call does nothing. */
   dispose(): void {
     native().dispose(this.handle);
+  }
+
+  /** Of `using`: frees the tensor at the end of the block. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   get disposed(): boolean {
@@ -166,17 +171,17 @@ function collect(value: object, found: Set<Tensor>, seen: Set<object>): void {
   for (const element of elements) if (typeof element === 'object' && element !== null) collect(element, found, seen);
 }
 
-/** `result`, unless it is a promise: what it waits for would run when the state that `name` set up is gone. */
+/** `result`, unless it is a promise: its continuation would run after the state that `name` set up is gone. */
 function synchronous<T>(name: string, result: T): T {
   if (!(result instanceof Promise)) return result;
-  result.catch(() => undefined); // refused already; what becomes of it is nobody's concern
-  throw new TypeError(`Expected a synchronous function for ${name} but received one that returns a promise`);
+  result.catch(() => undefined); // refused already: its own failure would only distract
+  throw new TypeError(`Expected a synchronous function for ${name} but received one that returns a promise.`);
 }
 
 /**
- * Runs `body` and disposes every tensor made in it, but for those it returns (directly or in arrays, maps, sets and
- * plain objects; not inside instances of classes) and those given to `keep`: they pass to the scope around this one.
- * `body` must be synchronous: a promise would outlive its tensors, so it is refused.
+ * Runs `body` and disposes every tensor made in it, except those it returns (directly or in arrays, maps, sets and plain
+ * objects; not inside instances of classes), which pass to the scope around this one, and those given to `keep`. `body`
+ * must be synchronous: a promise would outlive its tensors, so it is refused.
  */
 export function scope<T>(body: () => T): T {
   const here: Scope = { made: [], outer: current };
@@ -199,8 +204,8 @@ export function scope<T>(body: () => T): T {
 }
 
 /**
- * Runs `body` and tells which tensors it made that are still alive. They belong to the scope around it, as if it were not
- * there: a model that lists its weights so can dispose them.
+ * Runs `body`, and lists the tensors it made that are still alive. They belong to the scope around this one: a model that
+ * lists its weights this way can dispose them.
  */
 export function recordMade<T>(body: () => T): { result: T; made: readonly Tensor[] } {
   const here: Scope = { made: [], outer: current };
@@ -213,7 +218,7 @@ export function recordMade<T>(body: () => T): { result: T; made: readonly Tensor
   }
 }
 
-/** Takes a tensor out of every scope: its owner disposes it, or the garbage collector in the end. */
+/** Takes a tensor out of every scope: the caller disposes it, or finally the garbage collector. */
 export function keep<T extends Tensor>(tensor: T): T {
   for (let owner = current; owner !== undefined; owner = owner.outer) {
     const index = owner.made.lastIndexOf(tensor);
@@ -245,13 +250,13 @@ export function autocast<T>(device: Device, dtype: 'bfloat16' | 'float16', body:
   }
 }
 
-/** Tensors that are alive in the whole process, generators and mappings included: for tests of leaks. */
+/** Tensors, generators and mappings that are alive in this process: for tests of leaks. */
 export function liveHandles(): number {
   return native().liveHandles();
 }
 
 /** The tensor of a result that the schema calls `Tensor`. */
 export function tensorOf(result: NativeResult): Tensor {
-  if (typeof result !== 'number') throw new TypeError('Expected a tensor but the operator returned none');
+  if (typeof result !== 'number') throw new TypeError('Expected a tensor but the operator returned none.');
   return new Tensor(result);
 }

@@ -2,7 +2,8 @@
 import { UserError } from '../errors.js';
 import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
 import type { StepLosses } from '../model/training-model.js';
-import type { Run, RunOptions, TrainingOptions } from './run.js';
+import type { RunOptions, TrainingOptions } from './options.js';
+import type { Run } from './run.js';
 import { addLine } from './run-logs.js';
 import { METERS, type MeterName, type RunState } from './run-state.js';
 

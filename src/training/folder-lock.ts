@@ -52,7 +52,7 @@ export async function lockFolder(
       }
       closeSync(descriptor);
       throw new UserError(
-        `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints. Choose another --output_dir, or stop that run.`,
+        `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints. Choose another \`outputDir\`, or stop that run.`,
       );
     }
     if (!isTold)

@@ -8,7 +8,8 @@ import { at } from '../errors.js';
 import { normalizeImages } from '../model/normalize-images.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Run, RunOptions } from './run.js';
+import type { RunOptions } from './options.js';
+import type { Run } from './run.js';
 
 /** One batch as the loop gets it. */
 export interface LoadedBatch {

@@ -13,14 +13,14 @@ function run(...args: string[]): Promise<unknown> {
 const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['rerank'], /needs --reference DIR/],
   [['train'], /bench train needs --reference DIR/],
-  [['train', '--reference', '.', '--image_size', '40'], /--image_size 40 is no multiple of 16/],
+  [['train', '--reference', '.', '--image_size', '40'], /--image_size 40 is not a multiple of 16/],
   [['open'], /bench open needs --reference DIR/],
   [['train-loader'], /bench train-loader needs --reference DIR/],
-  [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is no multiple of 16/],
+  [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is not a multiple of 16/],
   [['rerank', '--reference', '.', '--texts', '3'], /--texts 3 is fewer than --images 8/],
   [['rerank', '--reference', '.', '--k', '9'], /--k 9 is above the number of images, 8/],
-  [['scaling', '--images', '4'], /at least 8/],
-  [['--scaling', '--images', '16', '--k', '16'], /--k 16 needs --images of at least four times that/],
+  [['scaling', '--images', '4'], /at least 8 of each/],
+  [['--scaling', '--images', '16', '--k', '16'], /--k 16 is too large for --images 16\. Give --images 64 or more/],
 ];
 for (const [args, message] of wrongUse) {
   test(`bench ${args.join(' ')}`, async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { curveSvg, fitLine } from '#blip/bench/curve.js';
-import { bytes, short, table } from '#blip/bench/table.js';
+import { bytes, short, table } from '#blip/bench/print.js';
 
 test('points on a line give the line', () => {
   const { slope, intercept, r2 } = fitLine([

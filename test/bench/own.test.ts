@@ -4,22 +4,22 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { readScores, writeImages } from '#blip/bench/matrices.js';
-import { drawCheckpoint, startOwn } from '#blip/bench/programs.js';
-import { Memory, Reranked, Timed, Trained } from '#blip/bench/protocol.js';
-import type { Worker } from '#blip/bench/worker.js';
-import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { checkpointOf, startOwn, type Worker } from '#blip/bench/harness.js';
+import type { Inputs } from '#blip/bench/protocol.js';
+import { Reranked, Timed, Trained } from '#blip/bench/protocol.js';
+import { readScores } from '#blip/bench/rerank.js';
+import { drawCaptions, drawInputs } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-test-own-'));
 const model = { vit: 'tiny', image_size: 96, queue_size: 64, checkpoint: join(folder, 'drawn.pth') } as const;
-const images = join(folder, 'images.safetensors');
+let inputs: Inputs;
 let worker: Worker;
 
 before(async () => {
-  await drawCheckpoint(model);
-  await writeImages(images, drawImages(6, 96, 3), 6, 96);
-  ({ worker } = await startOwn(1));
+  assert.equal(await checkpointOf({ vit: 'tiny', image_size: 96, queue_size: 64 }, folder), model.checkpoint);
+  inputs = await drawInputs(folder, { image_size: 96, batch: 1, seed: 3 }, 6, 18);
+  worker = await startOwn(1);
 });
 after(async () => {
   await worker.close();
@@ -27,9 +27,8 @@ after(async () => {
 });
 
 const work = (name: string, batch: number) => ({
+  ...inputs,
   op: 'rerank' as const,
-  images,
-  captions: drawCaptions(18, 3),
   k: 4,
   batch,
   scores: join(folder, name),
@@ -49,7 +48,8 @@ test('re-ranking without a model, and with a checkpoint that is not there', asyn
 
 test('scores of the k best in both directions, whatever the batch', async () => {
   await worker.ask({ op: 'load', ...model, device: 'cpu', precision: 'fp32' }, Timed);
-  await worker.ask(work('two', 2), Reranked);
+  const { memory } = await worker.ask(work('two', 2), Reranked);
+  assert.ok(memory.peak_bytes > 2 ** 25 && memory.device_peak_bytes === undefined);
   await worker.ask(work('five', 5), Reranked);
   const [two, five] = [readScores(join(folder, 'two')), readScores(join(folder, 'five'))];
   assert.equal(two.i2t.filter((score) => score > -100).length, 6 * 4);
@@ -61,7 +61,7 @@ test('scores of the k best in both directions, whatever the batch', async () => 
 
 test('training without a model for it', async () => {
   await assert.rejects(
-    worker.ask({ op: 'train', images, captions: drawCaptions(6, 3), batch: 2 }, Trained),
+    worker.ask({ op: 'train', ...inputs }, Trained),
     (error) => error instanceof UserError && /Load a model for training/.test(error.message),
   );
 });
@@ -70,7 +70,7 @@ test('steps of training: as many as there are full batches, from the same weight
   const setting = { op: 'load_training', ...model, device: 'cpu', precision: 'fp32', vit_ckpt_layer: 1 } as const;
   const turn = async () => {
     await worker.ask(setting, Timed);
-    return await worker.ask({ op: 'train', images, captions: drawCaptions(6, 3), batch: 4 }, Trained);
+    return await worker.ask({ op: 'train', ...inputs, captions: drawCaptions(6, 3), batch: 4 }, Trained);
   };
   const [first, again] = [await turn(), await turn()];
   assert.equal(first.seconds.length, 1);
@@ -78,9 +78,7 @@ test('steps of training: as many as there are full batches, from the same weight
   assert.ok(first.loss_itm.every((loss) => loss > 0.1 && loss < 3) && first.loss_ita.every((loss) => loss > 1));
 });
 
-test('opening, one operator, memory', async () => {
+test('opening, one operator', async () => {
   assert.ok((await worker.ask({ op: 'open', checkpoint: model.checkpoint }, Timed)).seconds > 0);
   assert.ok((await worker.ask({ op: 'overhead', calls: 100 }, Timed)).seconds > 0);
-  const memory = await worker.ask({ op: 'memory' }, Memory);
-  assert.ok(memory.peak_bytes > 2 ** 25 && memory.device_peak_bytes === undefined);
 });

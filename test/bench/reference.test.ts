@@ -5,11 +5,10 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { readScores, writeImages } from '#blip/bench/matrices.js';
-import { drawCheckpoint, startReference } from '#blip/bench/programs.js';
-import { Memory, Reranked, Timed, Trained } from '#blip/bench/protocol.js';
-
-import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { checkpointOf, startReference } from '#blip/bench/harness.js';
+import { Reranked, Timed, Trained } from '#blip/bench/protocol.js';
+import { readScores } from '#blip/bench/rerank.js';
+import { drawCaptions, drawInputs } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
@@ -17,7 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), 'blip-test-reference-'));
 after(() => rmSync(folder, { recursive: true }));
 
 const { BLIP_REFERENCE: checkout, BLIP_PYTHON: python = 'python3' } = process.env;
-const setting = { reference: join(projectRoot, 'bench'), python, threads: 1, folder };
+const setting = { reference: join(projectRoot, 'bench'), python, threads: 1 };
 const failsWith = (pattern: RegExp) => (error: unknown) => {
   assert.ok(error instanceof UserError, String(error));
   assert.match(error.message, pattern);
@@ -26,21 +25,24 @@ const failsWith = (pattern: RegExp) => (error: unknown) => {
 
 test('a folder that does not exist', async () => {
   const reference = join(folder, 'absent');
-  await assert.rejects(startReference({ ...setting, reference }), failsWith(/--reference does not exist: clone https/));
+  await assert.rejects(
+    startReference({ ...setting, reference }, folder),
+    failsWith(/--reference does not exist\. Clone https/),
+  );
 });
 
 test('a Python that does not exist', async () => {
   await assert.rejects(
-    startReference({ ...setting, python: join(folder, 'python9') }),
-    failsWith(/cannot be started .*ENOENT/),
+    startReference({ ...setting, python: join(folder, 'python9') }, folder),
+    failsWith(/cannot be started: .*ENOENT/),
   );
 });
 
-test('a folder that is no checkout of BLIP', async (t) => {
+test('a folder that is not a checkout of BLIP', async (t) => {
   if (spawnSync(python, ['--version']).status !== 0) return t.skip(`there is no ${python}`);
   await assert.rejects(
-    startReference(setting),
-    failsWith(/is no complete checkout of salesforce\/BLIP: train_retrieval\.py, .* missing/),
+    startReference(setting, folder),
+    failsWith(/is not a complete checkout of salesforce\/BLIP: train_retrieval\.py, .* missing/),
   );
 });
 
@@ -50,27 +52,24 @@ test('features, scores, times and memory of a tiny model, and the checkout stays
   const before = readdirSync(checkout, { recursive: true }).sort();
   const reference = { ...setting, reference: checkout, threads: 2 };
   const model = { vit: 'tiny', image_size: 96, queue_size: 64, checkpoint: join(folder, 'drawn.pth') } as const;
-  await drawCheckpoint(model);
-  const { worker, hello } = await startReference(reference);
+  await checkpointOf({ vit: 'tiny', image_size: 96, queue_size: 64 }, folder);
+  const worker = await startReference(reference, folder);
   try {
-    assert.equal(hello.threads, 2);
+    assert.equal(worker.hello.threads, 2);
     await worker.ask({ op: 'load', ...model, device: 'cpu', precision: 'fp32' }, Timed);
-    const images = join(folder, 'images.safetensors');
-    await writeImages(images, drawImages(5, 96, 3), 5, 96);
+    const inputs = await drawInputs(folder, { image_size: 96, batch: 2, seed: 3 }, 5, 12);
     const scores = join(folder, 'scores.safetensors');
-    const work = { op: 'rerank', images, captions: drawCaptions(12, 3), batch: 2 } as const;
-    const { seconds } = await worker.ask({ ...work, k: 4, scores }, Reranked);
-    assert.ok(seconds.features > 0 && seconds.rerank > 0);
+    const { seconds, memory } = await worker.ask({ op: 'rerank', ...inputs, k: 4, scores }, Reranked);
+    assert.ok(seconds.features > 0 && seconds.rerank > 0 && memory.peak_bytes > 2 ** 26);
     const { i2t, t2i } = readScores(scores);
     assert.deepEqual([i2t.length, t2i.length], [60, 60]);
     assert.equal(i2t.filter((score) => score > -100).length, 5 * 4);
     assert.equal(t2i.filter((score) => score > -100).length, 12 * 4);
     await worker.ask({ op: 'load_training', ...model, device: 'cpu', precision: 'fp32', vit_ckpt_layer: 1 }, Timed);
-    const trained = await worker.ask({ op: 'train', images, captions: drawCaptions(5, 3), batch: 2 }, Trained);
+    const trained = await worker.ask({ op: 'train', ...inputs, captions: drawCaptions(5, 3) }, Trained);
     assert.deepEqual([trained.seconds.length, trained.loss_itm.length, trained.loss_ita.length], [2, 2, 2]);
     assert.ok((await worker.ask({ op: 'open', checkpoint: model.checkpoint }, Timed)).seconds > 0);
     assert.ok((await worker.ask({ op: 'overhead', calls: 10 }, Timed)).seconds > 0);
-    assert.ok((await worker.ask({ op: 'memory' }, Memory)).peak_bytes > 2 ** 26);
     await assert.rejects(
       worker.ask(
         { op: 'load', ...model, checkpoint: join(folder, 'absent.pth'), device: 'cpu', precision: 'fp32' },

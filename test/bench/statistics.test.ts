@@ -14,16 +14,16 @@ test('the median of an even number of times is the mean of the middle two', () =
 });
 
 test('matrices of different sizes are not compared', () => {
-  assert.throws(() => compareScores(new Float32Array(3), new Float32Array(4)), /Expected 4 scores but received 3/);
+  assert.throws(() => compareScores([new Float32Array(3), new Float32Array(4)]), /Expected 4 scores but received 3/);
 });
 
 test('pairs that one program alone re-ranked are counted, not compared', () => {
   const own = Float32Array.of(-100, 1, 2, -100);
   const reference = Float32Array.of(-100, 1.5, -100, 3);
-  assert.deepEqual(compareScores(own, reference), { maxDifference: 0.5, both: 1, one: 2 });
+  assert.deepEqual(compareScores([own, reference]), { maxDifference: 0.5, both: 1, one: 2 });
 });
 
 test('a score that is no number is an infinite difference and stays one', () => {
-  const result = compareScores(Float32Array.of(Number.NaN, 1), Float32Array.of(0, 1));
+  const result = compareScores([Float32Array.of(Number.NaN, 1), Float32Array.of(0, 1)]);
   assert.equal(result.maxDifference, Number.POSITIVE_INFINITY);
 });

@@ -1,12 +1,7 @@
 // The drawn captions and images: the same each time, and like COCO's in what costs time.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { drawCaptions, drawImages, spreadTexts, uniform } from '#blip/bench/workload.js';
-
-test('the generator gives the known sequence of mulberry32', () => {
-  const random = uniform(0);
-  assert.deepEqual([random(), random(), random()], [0.26642920868471265, 0.0003297457005828619, 0.2232720274478197]);
-});
+import { drawCaptions, drawImages, spreadTexts } from '#blip/bench/workload.js';
 
 test('captions are the same for a seed and have the lengths of COCO', () => {
   const captions = drawCaptions(5000, 1);

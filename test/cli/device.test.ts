@@ -1,9 +1,9 @@
 // --device: what is chosen when nothing is said, and why an explicit GPU is refused.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseDevice } from '#blip/commands/options.js';
 import { UserError } from '#blip/errors.js';
 import { resolveDevice } from '#blip/torch/cuda.js';
+import { parseDevice } from '#blip/training/options.js';
 
 const none = { count: 0, problem: 'this machine has no NVIDIA driver' };
 

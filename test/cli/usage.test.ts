@@ -16,7 +16,7 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and no stack', async () => {
   for (const [args, message] of [
     [['evaluate'], /^error: There is no command 'evaluate'/],
-    [['--evaluate', 'chek-data'], /did you mean check-data\?/],
+    [['--evaluate', 'chek-data'], /Did you mean check-data\?/],
     [['--evalute'], /unknown option '--evalute'\n\(Did you mean --evaluate\?\)/],
     [['--seed'], /'--seed <number>' argument missing/],
     [['--seed', '-1'], /argument '-1' is invalid\. Expected a whole number, 0 or more/],
@@ -55,7 +55,7 @@ test('- and _ are the same in names of options, = and a space before values', as
 test('a config that cannot be used ends with code 1, and with 2 when --set is at fault', async () => {
   const absent = await runCli(['--evaluate', '--config', join(folder, 'absent.yaml'), '--output_dir', folder]);
   assert.equal(absent.code, 1);
-  assert.match(absent.stderr, /^error: Cannot read the config .*absent\.yaml: there is no such file/);
+  assert.match(absent.stderr, /^error: The config .*absent\.yaml cannot be read: it does not exist\. Check the path\./);
   const set = await runCli([
     '--evaluate',
     '--config',
@@ -100,7 +100,7 @@ test('the ranks of torchrun and Slurm are read from the environment, and refused
 test('a config that no rank could use is said once, before any rank is started', async () => {
   const { code, stderr } = await runCli(['--nproc_per_node=2', '--evaluate', '--config', join(folder, 'absent.yaml')]);
   assert.equal(code, 1);
-  assert.equal(stderr.match(/Cannot read the config/g)?.length, 1);
+  assert.equal(stderr.match(/cannot be read/g)?.length, 1);
 });
 
 test('a reader that goes away ends the program quietly', async () => {

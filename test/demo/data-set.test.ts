@@ -110,3 +110,10 @@ test('what cannot be drawn or written is refused with a sentence', async () => {
   writeFileSync(file, '');
   await assert.rejects(drawDataSet(file, none), refuses(/a part of this path is a file/));
 });
+
+test('the random numbers are the known sequence of mulberry32', () => {
+  const random = new Random(0);
+  const sequence = [random.next(), random.next(), random.next()];
+  assert.deepEqual(sequence, [0.26642920868471265, 0.0003297457005828619, 0.2232720274478197]);
+  assert.throws(() => random.pick([]), RangeError);
+});

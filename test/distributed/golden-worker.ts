@@ -47,7 +47,8 @@ function recordedRun(rank: number): RecordedRun {
 async function initialState(rank: number): Promise<Map<string, Tensor>> {
   using file = await openTensorFile(fixture('tiny.pth') as string);
   const { state } = loadTrainingState(file, trainingArchitecture, { seed: 0 });
-  if (rank === 1) for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addScalarInPlace(tensor, 1);
+  if (rank === 1)
+    for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addInPlace(tensor, ops.float32([1], []));
   return state;
 }
 

@@ -12,7 +12,6 @@ import { architectureOf } from '#blip/model/architecture.js';
 import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
 import { attendByLength, attendVariableLength } from '#blip/model/packed-attention.js';
 import { packingOf, packTexts } from '#blip/model/packed-texts.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { manualSeed } from '#blip/torch/generator.js';
@@ -22,6 +21,7 @@ import type { Precision } from '#blip/torch/precision.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
 import { fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { assertClose, goldenTensors, readJson, ruleTinyModel, unpadded } from '../helpers/tensors.js';
 
 const { count, problem } = cudaState();

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { cudaState } from '#blip/torch/cuda.js';
 import { fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
 
 const { count, problem } = cudaState();

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { architectureOf } from '#blip/model/architecture.js';
 import { BlipRetrieval, type ModelOptions } from '#blip/model/blip-retrieval.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
+import { ruleWeights } from './rule-weights.js';
 
 /** The tensors of a .safetensors file by name. */
 export function goldenTensors(path: string): (name: string) => Tensor {

@@ -3,11 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { type Command, startCommand } from './command.js';
 import { fixture } from './fixtures.js';
+
+import { ruleWeights } from './rule-weights.js';
+
 import { runCli } from './run-cli.js';
 import type { NodeResult } from './run-node.js';
 

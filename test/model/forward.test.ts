@@ -7,12 +7,12 @@ import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
 import { offsetsOf } from '#blip/model/offsets.js';
 import { packTexts } from '#blip/model/packed-texts.js';
 import { loadPretrained } from '#blip/model/pretrained.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import { manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
 import { absent, fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { assertClose, goldenTensors, ruleTinyModel, unpadded } from '../helpers/tensors.js';
 
 const ENC = 30523;

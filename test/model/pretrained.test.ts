@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { architectureOf } from '#blip/model/architecture.js';
 import { compareEntries, describeLoad, interpolatePositions, loadPretrained } from '#blip/model/pretrained.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { isEvaluated, stateDictEntries } from '#blip/model/state-dict.js';
 import * as ops from '#blip/torch/ops.js';
 import { absent, fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { assertClose, goldenTensors, readJson } from '../helpers/tensors.js';
 
 const at = (imageSize: number, queueSize = 64) => architectureOf({ vit: 'tiny', imageSize, queueSize, medConfig: {} });

@@ -1,10 +1,10 @@
 // Twelve training steps against the reference's, with dropout 0.
 import { test } from 'node:test';
 import { loadTrainingState } from '#blip/model/pretrained.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { openTensorFile } from '#blip/torch/checkpoint/index.js';
 import { absent, fixture } from '../helpers/fixtures.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { checkTraining, trainingArchitecture } from '../helpers/training-golden.js';
 
 for (const checkpointedBlocks of [0, 2])

@@ -180,8 +180,8 @@ test('files that cannot be mapped', () => {
   writeFileSync(empty, '');
   const absent = join(folder, 'absent');
   const sentences: [path: string, sentence: RegExp][] = [
-    [absent, /cannot open .*absent: No such file or directory: name a file/],
-    [folder, /is not a regular file with content: name a file/],
+    [absent, /Cannot open .*absent: No such file or directory\. Name a readable file/],
+    [folder, /file with content\. Name a readable file/],
     [empty, /empty is not a regular file with content/],
     [join(empty, 'below'), /Not a directory/],
     [`${absent}\0`, /without a null character/],

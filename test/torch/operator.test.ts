@@ -230,7 +230,7 @@ inScope('operators of the first result dispose the others', () => {
 inScope('memory that cannot be had is a sentence for the user', () => {
   assert.throws(
     () => ops.zeros([2 ** 45]),
-    (error) => error instanceof UserError && /memory is short/.test(error.message),
+    (error) => error instanceof UserError && /^Memory is short: /.test(error.message),
   );
 });
 

@@ -66,11 +66,11 @@ test('headers that lie are refused', (t) => {
   assert.equal(readSafetensors(writeFile(folder, 'x', one(entry('[2]', '[0,8]')))).size, 1);
   const cases: [Buffer, RegExp][] = [
     [Buffer.alloc(5), /too short/],
-    [Buffer.alloc(100, 0xff), /no safetensors file/],
+    [Buffer.alloc(100, 0xff), /not a safetensors file/],
     [file('{}', 0, 50), /cut short/],
-    [file('[]', 0), /no JSON object/],
-    [file('{"a":', 0), /no JSON/],
-    [file('"text"', 0), /no JSON object/],
+    [file('[]', 0), /not a JSON object/],
+    [file('{"a":', 0), /not JSON/],
+    [file('"text"', 0), /not a JSON object/],
     [file('{"__metadata__":{}}', 8), /8 bytes after/],
     [one('5'), /no description/],
     [one(entry('[2]', '[0,8]', '"F8_E4M3"')), /F8_E4M3/],

@@ -205,3 +205,13 @@ test('a hundred thousand tensors in one scope', () => {
   });
   assert.equal(made(), 0);
 });
+
+test('`using` frees a tensor at the end of its block', () => {
+  const before = liveHandles();
+  {
+    using x = ops.zeros([2]);
+    assert.deepEqual([...x.float32()], [0, 0]);
+    assert.equal(liveHandles(), before + 1);
+  }
+  assert.equal(liveHandles(), before);
+});

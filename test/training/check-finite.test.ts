@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
@@ -12,6 +11,7 @@ import { liveHandles, noGrad, scope } from '#blip/torch/tensor.js';
 import { firstNotFinite } from '#blip/training/check-finite.js';
 import { checkpointBytes, roomWarning } from '#blip/training/disk-space.js';
 import { temporaryFolder } from '../helpers/files.js';
+import { ruleWeights } from '../helpers/rule-weights.js';
 import { tinyArchitecture } from '../helpers/tiny-run.js';
 
 const { folder, remove } = temporaryFolder();

@@ -4,11 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { readScores, writeImages } from '#blip/bench/matrices.js';
-import { startOwn, startReference } from '#blip/bench/programs.js';
+import { startOwn, startReference } from '#blip/bench/harness.js';
 import { Reranked, Timed } from '#blip/bench/protocol.js';
+import { readScores } from '#blip/bench/rerank.js';
 import { compareScores } from '#blip/bench/statistics.js';
-import { drawCaptions, drawImages } from '#blip/bench/workload.js';
+import { drawInputs } from '#blip/bench/workload.js';
 import { runCli } from '../helpers/run-cli.js';
 import { tinyRun } from '../helpers/tiny-run.js';
 
@@ -26,29 +26,27 @@ test('the reference evaluates a checkpoint of this program to the same scores', 
   ]);
   assert.equal(trained.code, 0, trained.stderr);
 
-  const images = join(folder, 'images.safetensors');
-  await writeImages(images, drawImages(12, 96, 5), 12, 96);
-  const captions = drawCaptions(36, 5);
+  const inputs = await drawInputs(folder, { image_size: 96, batch: 4, seed: 5 }, 12, 36);
   const scoresOf = async (checkpoint: string, by: 'own' | 'reference') => {
-    const setting = { reference, python, threads: 1, folder };
-    const { worker } = by === 'own' ? await startOwn(1) : await startReference(setting);
+    const setting = { reference, python, threads: 1 };
+    const worker = by === 'own' ? await startOwn(1) : await startReference(setting, folder);
     const scores = join(folder, `${by}.safetensors`);
     try {
       const model = { vit: 'tiny', image_size: 96, queue_size: 64, device: 'cpu', precision: 'fp32' } as const;
       await worker.ask({ op: 'load', ...model, checkpoint }, Timed);
-      await worker.ask({ op: 'rerank', images, captions, k: 10, batch: 4, scores }, Reranked);
+      await worker.ask({ op: 'rerank', ...inputs, k: 10, scores }, Reranked);
     } finally {
       await worker.close();
     }
-    const { i2t, t2i } = readScores(scores);
-    return Float32Array.from([...i2t, ...t2i]);
+    return readScores(scores);
   };
   const best = join(folder, 'checkpoint_best.pth');
   const own = await scoresOf(best, 'own');
-  const { both, one, maxDifference } = compareScores(own, await scoresOf(best, 'reference'));
+  const theirs = await scoresOf(best, 'reference');
+  const { both, one, maxDifference } = compareScores([own.i2t, theirs.i2t], [own.t2i, theirs.t2i]);
   assert.deepEqual([both, one], [(12 + 36) * 10, 0]);
   assert.ok(maxDifference < 1e-4, `scores differ by ${maxDifference}`);
   // The comparison would mean nothing if both had ignored what was trained.
-  const untrained = compareScores(own, await scoresOf(join(folder, 'rule_tiny.pth'), 'own'));
-  assert.ok(untrained.maxDifference > 1e-2, 'training has changed the scores');
+  const untrained = await scoresOf(join(folder, 'rule_tiny.pth'), 'own');
+  assert.ok(compareScores([own.i2t, untrained.i2t]).maxDifference > 1e-2, 'training has changed the scores');
 });

@@ -153,7 +153,7 @@ export class ImageLoader {
     if (first !== undefined && !this.#skip) {
       this.close();
       const sentence = first.message.replace(/\.?$/, '.');
-      throw new UserError(`${sentence} Or set skipBadImages (--skip_bad_images) to use a grey image in its place.`);
+      throw new UserError(`${sentence} Or set \`skipBadImages\` to use a grey image in its place.`);
     }
     this.#batch += 1;
     this.#held.add(slot);

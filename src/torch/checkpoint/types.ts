@@ -1,7 +1,7 @@
-// What a checkpoint file is made of once read: plain data, and references to tensor bytes that stay in the file.
+// What a checkpoint holds once it is read: plain data, and references to tensor bytes that stay in the file.
 import { DTYPES, type DType } from '../dtype.js';
 
-/** A run of bytes in the file that one or more tensors look into. Its bytes are not read when a checkpoint is opened. */
+/** A range of bytes in the file that one or more tensors view; not read when a checkpoint is opened. */
 export interface StorageRef {
   readonly kind: 'storage';
   readonly key: string;
@@ -11,11 +11,11 @@ export interface StorageRef {
   readonly bytes: number;
   /** Position of its first byte in the file. Zip files align it to 64 (or not at all, if other tools made them); legacy files do not align. */
   readonly fileOffset: number;
-  /** CRC-32 that the file states for it; absent in legacy files and in those written without checksums. */
+  /** CRC-32 of its bytes, by the zip directory; absent in legacy files and in those written without checksums. */
   readonly crc32?: number;
 }
 
-/** A tensor in the file; its extent has been checked to lie inside its storage, and the storage inside the file. */
+/** A tensor in the file, checked to lie inside its storage, as the storage inside the file. */
 export interface TensorRef {
   readonly kind: 'tensor';
   readonly dtype: DType;
@@ -30,7 +30,7 @@ export interface TensorRef {
   readonly requiresGrad: boolean;
 }
 
-/** Something that a checkpoint may hold and this program has no use for (a dtype, a device, a class): only its name. */
+/** The name of something that this program does not use (a dtype, a device, a class). */
 export interface OpaqueRef {
   readonly kind: 'opaque';
   readonly name: string;
@@ -60,8 +60,16 @@ export interface Checkpoint {
   readonly verified: boolean;
 }
 
+/** Whether `value` is a reference of that kind. */
+export function isRef<K extends 'tensor' | 'storage' | 'opaque'>(
+  value: PickleValue | undefined,
+  kind: K,
+): value is Extract<PickleValue, { kind: K }> {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === kind;
+}
+
 export function isTensorRef(value: PickleValue | undefined): value is TensorRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'tensor';
+  return isRef(value, 'tensor');
 }
 
 /** Where a tensor's first element lies in the file, in bytes. */

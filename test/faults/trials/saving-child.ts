@@ -3,7 +3,6 @@
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { oneRank } from '#blip/distributed/ranks.js';
-import { ruleWeights } from '#blip/model/rule-weights.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
@@ -11,6 +10,7 @@ import * as ops from '#blip/torch/ops.js';
 import { keep } from '#blip/torch/tensor.js';
 import { gatherRankStates, writeBestCheckpoint, writeLastCheckpoint } from '#blip/training/checkpoint.js';
 import { emptyMeters, initialState } from '#blip/training/run-state.js';
+import { ruleWeights } from '../../helpers/rule-weights.js';
 import { tinyArchitecture } from '../../helpers/tiny-run.js';
 
 const [folder = '', first = '1', last = 'Infinity'] = process.argv.slice(2);

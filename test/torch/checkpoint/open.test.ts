@@ -272,9 +272,9 @@ test('the state dict is found, or what is there instead is said', async (t) => {
     assert.deepEqual([...stateDictOf(openCheckpoint(path)).keys()], ['b', 'a']);
   }
   for (const [value, sentence] of [
-    [[1], /no dict of tensors but a list/],
-    [{ model: 5 }, /"model" is no state dict but a number/],
-    [{ model: { a: tensor, b: [1] } }, /"b" is no tensor but a list/],
+    [[1], /a list of 1 entries instead of a dict of tensors/],
+    [{ model: 5 }, /"model" is a number, not a state dict/],
+    [{ model: { a: tensor, b: [1] } }, /"b" is a list of 1 entries, not a tensor/],
     [{ state_dict: tensors, epoch: 1 }, /its keys are state_dict, epoch/],
     [{ model: {} }, /empty/],
   ] as const) {

@@ -2,6 +2,7 @@
 import { UserError } from '../../../errors.js';
 import { Budget } from '../../file-source.js';
 import { scalarText } from '../read/globals.js';
+import { quote } from '../read/zip.js';
 import { type Checkpoint, isTensorRef, type PickleScalar, type PickleValue, type TensorRef } from '../types.js';
 
 /** Bounds for files whose lists contain themselves or each other: a checkpoint has some thousand paths, ten levels deep. */
@@ -23,7 +24,7 @@ export interface FlatCheckpoint {
 export function flattenCheckpoint(checkpoint: Checkpoint): FlatCheckpoint {
   const flat: FlatCheckpoint = { tensors: new Map(), values: new Map() };
   const tooMuch = (what: string): never => {
-    throw new UserError(`${checkpoint.path}: what it holds ${what}, as no checkpoint does: refused`);
+    throw new UserError(`${checkpoint.path}: its content ${what}, far beyond any checkpoint. The file was refused.`);
   };
   const levels: Iterator<[string, PickleValue]>[] = [[['', checkpoint.root] as [string, PickleValue]].values()];
   const budget = new Budget(checkpoint.bytes, () => tooMuch('has too many parts'));
@@ -51,7 +52,7 @@ export function flattenCheckpoint(checkpoint: Checkpoint): FlatCheckpoint {
   return flat;
 }
 
-/** Lazily, so that a list of a million entries makes no million pairs. */
+/** Lazily, so that a list of a million entries does not become a million pairs. */
 function* children(
   path: string,
   value: Map<PickleScalar, PickleValue> | PickleValue[],
@@ -70,28 +71,25 @@ export function stateDictOf(checkpoint: Checkpoint): Map<string, TensorRef> {
   const { path, root } = checkpoint;
   if (!(root instanceof Map)) {
     throw new UserError(
-      `${path}: it holds no dict of tensors but ${describe(root)}: name a checkpoint with a state dict`,
+      `${path}: it holds ${describe(root)} instead of a dict of tensors. Name a checkpoint with a state dict.`,
     );
   }
   const wrapped = root.has('model');
   const model = wrapped ? root.get('model') : root;
   if (!(model instanceof Map)) {
-    throw new UserError(`${path}: its "model" is no state dict but ${describe(model)}: save model.state_dict() there`);
+    throw new UserError(`${path}: its "model" is ${describe(model)}, not a state dict. Save model.state_dict() there.`);
   }
   const tensors = new Map<string, TensorRef>();
   for (const [name, value] of model) {
     if (typeof name !== 'string' || !isTensorRef(value)) {
-      const hint = wrapped
-        ? ''
-        : `; its keys are ${[...root.keys()].slice(0, 8).map(scalarText).join(', ').slice(0, 200)}`;
-      throw new UserError(
-        `${path}: ${wrapped ? 'the entry' : 'it has no "model", and'} ${JSON.stringify(scalarText(name).slice(0, 80))} is ` +
-          `${typeof name === 'string' ? `no tensor but ${describe(value)}` : 'not named by text'}${hint}: save a state dict under "model"`,
-      );
+      const keys = [...root.keys()].slice(0, 8).map(scalarText).join(', ').slice(0, 200);
+      const where = wrapped ? 'in its "model"' : `it has no "model" (its keys are ${keys}), and`;
+      const what = typeof name === 'string' ? `${describe(value)}, not a tensor` : 'not named by text';
+      throw new UserError(`${path}: ${where} ${quote(scalarText(name))} is ${what}. Save a state dict under "model".`);
     }
     tensors.set(name, value);
   }
-  if (tensors.size === 0) throw new UserError(`${path}: its state dict is empty: name another checkpoint`);
+  if (tensors.size === 0) throw new UserError(`${path}: its state dict is empty. Name another checkpoint.`);
   return tensors;
 }
 

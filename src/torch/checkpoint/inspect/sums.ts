@@ -1,10 +1,11 @@
 // Reads a tensor's elements out of its file, a window at a time: for statistics, without LibTorch.
+import { at } from '../../../errors.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import { type FileSource, withSource } from '../../file-source.js';
-import type { Checkpoint, TensorRef } from '../types.js';
+import { byteOffset, type Checkpoint, type TensorRef } from '../types.js';
 
 const WINDOW = 1024 * 1024;
-/** Elements that may be added up in all: some per byte of the file, for tensors that share bytes, and some per file. */
+/** Most elements that are added up: some per byte of the file, for tensors that share bytes, and some per file. */
 const READS_PER_BYTE = 4;
 const READS_PER_FILE = 1 << 24;
 
@@ -45,11 +46,11 @@ class TensorSums {
   }
 
   /**
-   * The sum of all elements in float64 (bool as 0 and 1). undefined for complex tensors, and in files whose views overlap
-   * so much that adding them up would take for ever: no tensor may cost more than the file's size warrants.
+   * The sum of all elements in float64 (bool as 0 and 1). undefined for complex tensors, and once the views of a hostile
+   * file overlap so much that the sums would never end.
    */
   sum(tensor: TensorRef): number | undefined {
-    const { dtype, shape, stride, fileOffset } = tensor;
+    const { dtype, shape, stride } = tensor;
     if (dtype === 'complex64' || dtype === 'complex128') return undefined;
     if (shape.includes(0)) return 0;
     const { axes, repeats } = simplify(shape, stride);
@@ -57,34 +58,20 @@ class TensorSums {
     if (count > this.#allowance) return undefined;
     this.#allowance -= count;
     const inner = axes.at(-1) ?? { size: 1, stride: 1 };
+    const first = byteOffset(tensor);
     let sum = 0;
-    for (const offset of offsets(axes.slice(0, -1), tensor.storageOffset)) {
-      sum += this.#runs.sum(dtype, fileOffset + offset * DTYPES[dtype].bytes, inner.size, inner.stride);
-    }
+    forOffsets(axes.slice(0, -1), 0, (offset) => {
+      sum += this.#runs.sum(dtype, first + offset * DTYPES[dtype].bytes, inner.size, inner.stride);
+    });
     return sum * repeats;
   }
 }
 
-/** Offsets, in elements, of every combination of indices along `axes`, the last one fastest. */
-function* offsets(axes: readonly Axis[], first: number): Generator<number> {
-  const index = axes.map(() => 0);
-  let offset = first;
-  for (;;) {
-    yield offset;
-    let at = axes.length - 1;
-    for (; at >= 0; at--) {
-      const { size, stride } = axes[at] ?? { size: 1, stride: 0 };
-      const next = (index[at] ?? 0) + 1;
-      if (next < size) {
-        index[at] = next;
-        offset += stride;
-        break;
-      }
-      index[at] = 0;
-      offset -= (size - 1) * stride;
-    }
-    if (at < 0) return;
-  }
+/** Calls `use` with the offset, in elements, of every combination of indices along `axes`, the last one fastest. */
+function forOffsets(axes: readonly Axis[], first: number, use: (offset: number) => void, depth = 0): void {
+  const axis = axes[depth];
+  if (axis === undefined) use(first);
+  else for (let i = 0; i < axis.size; i++) forOffsets(axes, first + i * axis.stride, use, depth + 1);
 }
 
 interface Axis {
@@ -94,7 +81,7 @@ interface Axis {
 
 /** The order of a sum is free: largest stride first, axes that continue each other joined, expanded ones counted. */
 function simplify(shape: readonly number[], stride: readonly number[]): { axes: Axis[]; repeats: number } {
-  const all = shape.map((size, axis) => ({ size, stride: stride[axis] ?? 0 })).filter(({ size }) => size > 1);
+  const all = shape.map((size, axis) => ({ size, stride: at(stride, axis) })).filter(({ size }) => size > 1);
   const repeats = all.reduce((product, axis) => (axis.stride === 0 ? product * axis.size : product), 1);
   const axes: Axis[] = [];
   for (const axis of all.filter((entry) => entry.stride > 0).sort((a, b) => b.stride - a.stride)) {
@@ -125,10 +112,10 @@ class RunSum {
     const step = stride * bytes;
     let sum = 0;
     for (let done = 0; done < count; ) {
-      const begin = this.#seek(position + done * step, bytes);
-      const fitting = Math.min(count - done, Math.floor((this.#length - begin - bytes) / step) + 1);
+      const start = this.#seek(position + done * step, bytes);
+      const fitting = Math.min(count - done, Math.floor((this.#length - start - bytes) / step) + 1);
       let part = 0;
-      for (let i = 0, at = begin; i < fitting; i++, at += step) part += get(this.#view, at);
+      for (let i = 0; i < fitting; i++) part += get(this.#view, start + i * step);
       sum += part;
       done += fitting;
     }

@@ -1,7 +1,14 @@
 // What a checkpoint's pickle may ask for by name, and what each name builds. Nothing here imports, calls or evaluates.
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
-import type { OpaqueRef, PickleScalar, PickleValue, StorageRef, TensorRef } from '../types.js';
+import {
+  isRef,
+  type OpaqueRef,
+  type PickleScalar,
+  type PickleValue,
+  type StorageRef,
+  type TensorRef,
+} from '../types.js';
 import { quote } from './zip.js';
 
 /** What the container format (zip or legacy) and tensors.ts supply to the unpickler. */
@@ -37,31 +44,22 @@ export const COST = {
   bytes: 100,
 } as const;
 
+const PLAIN_NUMBERS = 'Save plain numbers.';
+
 type Construct = (rebuild: Rebuild, args: PickleValue[]) => PickleValue;
 
-const STORAGE_DTYPES: Record<string, DType> = {
-  FloatStorage: 'float32',
-  DoubleStorage: 'float64',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-  ComplexFloatStorage: 'complex64',
-  ComplexDoubleStorage: 'complex128',
-};
+const dtypesByStorage = new Map<string, DType>(
+  (Object.keys(DTYPES) as DType[]).map((dtype) => [DTYPES[dtype].storage, dtype]),
+);
 
 /** The element type of a storage class (`torch.FloatStorage`, `torch.cuda.HalfStorage`, `torch.storage.UntypedStorage`). */
 export function storageDtype(name: string): DType | undefined {
   if (name === 'torch.storage.UntypedStorage' || name === 'torch.UntypedStorage') return 'uint8';
-  const match = /^torch\.(?:cuda\.)?(\w+)$/.exec(name);
-  return match?.[1] === undefined || !Object.hasOwn(STORAGE_DTYPES, match[1]) ? undefined : STORAGE_DTYPES[match[1]];
+  const [, storage = ''] = /^torch\.(?:cuda\.)?(\w+)$/.exec(name) ?? [];
+  return dtypesByStorage.get(storage);
 }
 
-/** Known to PyTorch and harmless, but of no use here: refused with a reason of its own. */
+/** Known to PyTorch and harmless, but of no use here: each is refused with its own reason. */
 const UNSUPPORTED = new Map([
   ['torch._utils._rebuild_sparse_tensor', 'a sparse tensor'],
   ['torch._utils._rebuild_sparse_csr_tensor', 'a sparse tensor'],
@@ -80,7 +78,8 @@ const tensorV2: Construct = (rebuild, [storage, offset, size, stride, requiresGr
 
 const list: Construct = (rebuild, [items]) => {
   if (items === undefined) return [];
-  if (!Array.isArray(items)) return rebuild.source.fail('the pickle builds a set or size of no list');
+  if (!Array.isArray(items))
+    return rebuild.source.damaged('the pickle builds a set or size from something that is not a list');
   rebuild.budget.spend(COST.element * items.length);
   return [...items];
 };
@@ -91,14 +90,16 @@ const mapping: Construct = (rebuild, [items]) => {
     rebuild.budget.spend(COST.mapEntry * items.size);
     return new Map(items);
   }
-  if (!Array.isArray(items)) return rebuild.source.fail('the pickle builds a mapping of something that is none');
+  if (!Array.isArray(items))
+    return rebuild.source.damaged('the pickle builds a mapping from something that is not one');
   rebuild.budget.spend(COST.mapEntry * items.length);
   // Python 2 wrote OrderedDict as a list of pairs.
   return new Map(
     items.map((pair) => {
       if (!Array.isArray(pair) || pair.length !== 2)
-        return rebuild.source.fail('the pickle builds a mapping of no pairs');
-      return [dictKey(rebuild, pair[0]), pair[1] ?? null];
+        return rebuild.source.damaged('the pickle builds a mapping from something that is not pairs');
+      const [key, value = null] = pair;
+      return [dictKey(rebuild, key), value];
     }),
   );
 };
@@ -107,7 +108,7 @@ const opaque =
   (name: string): Construct =>
   (rebuild, args) => {
     const long = args.length > 4 || args.some((arg) => typeof arg === 'string' && arg.length > 80);
-    if (long) rebuild.source.fail(`the pickle builds a ${name} with overlong arguments: refused`);
+    if (long) rebuild.source.refuse(`the pickle builds a ${name} with overlong arguments`);
     const shown = args.map((arg) => (typeof arg === 'object' && arg !== null ? '…' : String(arg))).join(', ');
     return { kind: 'opaque', name: `${name}(${shown})` };
   };
@@ -155,9 +156,7 @@ const CONSTRUCTORS = new Map<string, Construct>([
     'numpy.dtype',
     ({ source }, [name]) => {
       if (typeof name !== 'string' || !/^[fiub][1248]$/.test(name)) {
-        return source.fail(
-          `the pickle holds a NumPy dtype ${quote(String(name))}, which is not handled: save plain numbers`,
-        );
+        return source.fail(`it holds the unsupported NumPy dtype ${quote(String(name))}`, PLAIN_NUMBERS);
       }
       return { kind: 'opaque', name: `numpy.dtype(${name})` };
     },
@@ -173,9 +172,7 @@ export function resolveGlobal(source: FileSource, module: string, name: string):
   const full = `${PYTHON2_MODULES.get(module) ?? module}.${name}`;
   const unsupported = UNSUPPORTED.get(full);
   if (unsupported !== undefined) {
-    source.fail(
-      `it holds ${unsupported} (${full}), which this program does not handle: save it as plain dense tensors`,
-    );
+    source.fail(`it holds ${unsupported} (${full}), which is not supported`, 'Save plain dense tensors.');
   }
   const known =
     CONSTRUCTORS.has(full) ||
@@ -187,9 +184,9 @@ export function resolveGlobal(source: FileSource, module: string, name: string):
     (full.startsWith('torch.') && Object.hasOwn(DTYPES, full.slice('torch.'.length)));
   if (!known) {
     if (/^torch\.(?:cuda\.)?\w+Storage$/.test(full) || /^torch\.(?:u?int|float|q|bits)\w+$/.test(full)) {
-      source.fail(`it holds elements of type ${full}, which this program does not handle: convert them before saving`);
+      source.fail(`it holds elements of the unsupported type ${full}`, 'Convert them before saving.');
     }
-    source.fail(`the pickle asks for ${quoted(full)}, which a checkpoint has no need of; nothing was run`);
+    source.refuse(`the pickle asks for ${quoted(full)}, which no checkpoint needs`);
   }
   return { kind: 'opaque', name: full };
 }
@@ -201,36 +198,32 @@ export function construct(
   args: PickleValue[],
   bare: boolean,
 ): PickleValue {
-  const name = isOpaque(callee) ? callee.name : undefined;
+  const name = isRef(callee, 'opaque') ? callee.name : undefined;
   const build = name === undefined ? undefined : CONSTRUCTORS.get(name);
   if (build === undefined) {
-    rebuild.source.fail(
-      `the pickle calls ${name === undefined ? 'something without a name' : quoted(name)}, which a checkpoint has no ` +
-        'need of; nothing was run',
+    rebuild.source.refuse(
+      `the pickle calls ${name === undefined ? 'something without a name' : quoted(name)}, which no checkpoint needs`,
     );
   }
   if (bare && name?.startsWith('torch.') === true && name !== 'torch.Size') {
-    rebuild.source.fail(`the pickle makes a bare ${quoted(name)}, which a checkpoint has no need of; nothing was run`);
+    rebuild.source.refuse(`the pickle makes a bare ${quoted(name)}, which no checkpoint needs`);
   }
   return build(rebuild, args);
 }
 
 /** BUILD: the fields of a Namespace are its content; `_metadata` of a state dict and other attributes are dropped. */
 export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleValue): void {
-  if (isOpaque(target) && target.name.startsWith('numpy.dtype(')) {
+  if (isRef(target, 'opaque') && target.name.startsWith('numpy.dtype(')) {
     const order = Array.isArray(state) ? state[1] : undefined;
-    if (order === '>')
-      rebuild.source.fail('it holds a big-endian NumPy number, which is not handled: save plain numbers');
+    if (order === '>') rebuild.source.fail('it holds a big-endian NumPy number', PLAIN_NUMBERS);
     return;
   }
   if (!(target instanceof Map) || !(state instanceof Map)) {
-    rebuild.source.fail('the pickle sets the state of something that has none; nothing was run');
+    rebuild.source.refuse('the pickle sets the state of something that has none');
   }
   for (const key of state.keys()) {
     if (typeof key !== 'string' || key.startsWith('__')) {
-      rebuild.source.fail(
-        `the pickle sets the attribute ${quoted(String(key))}, which a checkpoint has no need of; nothing was run`,
-      );
+      rebuild.source.refuse(`the pickle sets the attribute ${quoted(String(key))}, which no checkpoint needs`);
     }
   }
   if (!(target instanceof Namespace)) return;
@@ -246,18 +239,14 @@ export function dictKey({ source, budget }: Rebuild, key: PickleValue | undefine
     for (const part of key) budget.spend(COST.string + (typeof part === 'string' ? 2 * part.length : 16));
     return `(${key.map((part) => (typeof part === 'string' ? `'${part}'` : scalarText(part))).join(', ')})`;
   }
-  return source.fail('the pickle has a dict key that is neither text nor number: refused');
+  return source.refuse('the pickle has a dict key that is neither text nor number');
 }
 
-/** A scalar as Python's str() shows it, save that 1.0 is 1. */
+/** A scalar as Python's str() shows it, except that 1.0 is 1. */
 export function scalarText(value: PickleValue): string {
   if (value === true) return 'True';
   if (value === false) return 'False';
   return value === null ? 'None' : String(value);
-}
-
-function isOpaque(value: PickleValue | undefined): value is OpaqueRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'opaque';
 }
 
 function quoted(name: string): string {
@@ -265,20 +254,20 @@ function quoted(name: string): string {
 }
 
 function dtypeNamed(source: FileSource, value: PickleValue | undefined): DType {
-  const name = isOpaque(value) ? value.name.replace(/^torch\./, '') : '';
+  const name = isRef(value, 'opaque') ? value.name.replace(/^torch\./, '') : '';
   for (const dtype of Object.keys(DTYPES) as DType[]) if (dtype === name) return dtype;
-  return source.fail('the pickle has a tensor without an element type: the file is damaged, get it again');
+  return source.damaged('the pickle has a tensor without an element type');
 }
 
 /** Tensors with Python attributes: (function, class, its arguments, attributes). */
 function rebuildFromType(rebuild: Rebuild, [callee, type, args]: PickleValue[]): PickleValue {
-  const name = isOpaque(type) ? type.name : '';
-  const inner = isOpaque(callee) ? callee.name : '';
+  const name = isRef(type, 'opaque') ? type.name : '';
+  const inner = isRef(callee, 'opaque') ? callee.name : '';
   if (!inner.startsWith('torch._utils._rebuild_') || !Array.isArray(args)) {
-    return rebuild.source.fail('the pickle rebuilds a tensor by something that makes none; nothing was run');
+    return rebuild.source.refuse('the pickle rebuilds a tensor with a function that makes none');
   }
   if (name !== 'torch.Tensor' && name !== 'torch.nn.parameter.Parameter') {
-    return rebuild.source.fail(`it holds a tensor of class ${quoted(name)}, which is not handled: save plain tensors`);
+    return rebuild.source.fail(`it holds a tensor of the unsupported class ${quoted(name)}`, 'Save plain tensors.');
   }
   return construct(rebuild, callee, args, false);
 }
@@ -288,17 +277,17 @@ function encode({ source, budget }: Rebuild, [text, encoding]: PickleValue[]): P
   if (text === undefined) return new Uint8Array();
   if (text instanceof Uint8Array) return text;
   if (typeof text !== 'string' || (encoding !== 'latin1' && encoding !== 'latin-1')) {
-    return source.fail('the pickle encodes something other than latin-1 text; nothing was run');
+    return source.refuse('the pickle encodes something other than latin-1 text');
   }
   budget.spend(COST.bytes + 2 * text.length);
   return Uint8Array.from(Buffer.from(text, 'latin1'));
 }
 
-/** numpy.float64(0.5) and its kin, as training scripts leave them in their records. */
+/** numpy.float64(0.5) and the like, as training scripts leave them in their records. */
 function numpyScalar({ source }: Rebuild, [dtype, bytes]: PickleValue[]): PickleValue {
-  const kind = isOpaque(dtype) ? /^numpy\.dtype\((\w\d)\)$/.exec(dtype.name)?.[1] : undefined;
+  const kind = isRef(dtype, 'opaque') ? /^numpy\.dtype\((\w\d)\)$/.exec(dtype.name)?.[1] : undefined;
   if (kind === undefined || !(bytes instanceof Uint8Array) || bytes.length !== Number(kind[1])) {
-    return source.fail('the pickle has a NumPy number of unknown type: refused');
+    return source.refuse('the pickle has a NumPy number of unknown type');
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   switch (kind) {
@@ -309,7 +298,8 @@ function numpyScalar({ source }: Rebuild, [dtype, bytes]: PickleValue[]): Pickle
     case 'b1':
       return view.getUint8(0) !== 0;
     default: {
-      if (kind.startsWith('f')) return source.fail(`it holds a NumPy number of type ${kind}, which is not handled`);
+      if (kind.startsWith('f'))
+        return source.fail(`it holds a NumPy number of the unsupported type ${kind}`, PLAIN_NUMBERS);
       const length = 8 * bytes.length;
       const hex = Buffer.from(bytes).reverse().toString('hex');
       const value = kind.startsWith('i') ? BigInt.asIntN(length, BigInt(`0x${hex}`)) : BigInt(`0x${hex}`);

@@ -1,10 +1,10 @@
-// Opens a checkpoint of torch.save, zip or legacy, without running anything in it and without reading its tensors.
+// Opens a checkpoint of torch.save, zip or legacy, without running anything in it or reading its tensors.
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { DTYPES } from '../../dtype.js';
 import { Budget, cannotOpen, FileSource, ForwardReader, withSource } from '../../file-source.js';
 import type { Checkpoint } from '../types.js';
-import { readLegacy } from './legacy.js';
+import { BIG_ENDIAN, readLegacy } from './legacy.js';
 import { TensorRebuild } from './tensors.js';
 import { unpickle } from './unpickler.js';
 import { checkEntry, checksumFails, quote, readZip, type ZipArchive } from './zip.js';
@@ -14,16 +14,15 @@ const VERIFY_UP_TO = 64 * 1024 * 1024;
 const CHUNK = 4 * 1024 * 1024;
 
 /**
- * Reads what the file `path` says about itself: the zip directory and the pickle (or a legacy file's pickles), never
- * tensor bytes, so that 1.8 GB open as fast as 1.8 MB and can be mapped afterwards at each tensor's `fileOffset`.
- * Nothing in the pickle is run; only names on the list in globals.ts mean anything. Memory stays below the file's size
- * plus 64 MiB whatever the file holds.
+ * Reads how the file `path` describes itself: the zip directory and the pickle (or a legacy file's pickles), but no tensor
+ * bytes. So 1.8 GB open as fast as 1.8 MB, and can be mapped afterwards at each tensor's `byteOffset`. Nothing in the
+ * pickle is run; only names on the list in globals.ts mean anything. Memory stays below the file's size plus 64 MiB
+ * whatever the file holds.
  *
  * Checksums: the pickle's is always compared. Those of the storages are compared here in files of up to 64 MiB; beyond
- * that `verified` is false, and verifyStorages compares them (about 4 GB/s from the page cache) before data that
- * matters is trusted. Legacy files have none, nor do files written with set_crc32_options(False).
+ * that `verified` is false, and verifyStorages compares them (about 6 GB/s from the page cache). Legacy files have none, nor do files written with set_crc32_options(False).
  *
- * Throws a UserError that names the file for anything that torch.save does not write or this program does not handle.
+ * Throws a UserError that names the file for anything that torch.save does not write or this program does not support.
  */
 export function openCheckpoint(path: string): Checkpoint {
   return withSource(path, (source) => {
@@ -51,7 +50,7 @@ export async function verifyStorages(checkpoint: Checkpoint): Promise<void> {
       let sum = 0;
       for (let done = 0; done < bytes; ) {
         const { bytesRead } = await file.read(chunk, 0, Math.min(CHUNK, bytes - done), fileOffset + done);
-        if (bytesRead === 0) source.fail('the file became shorter while it was read. Get it again.');
+        if (bytesRead === 0) source.damaged('it became shorter while it was read');
         sum = crc32(chunk.subarray(0, bytesRead), sum);
         done += bytesRead;
       }
@@ -68,27 +67,25 @@ export async function verifyStorages(checkpoint: Checkpoint): Promise<void> {
 
 /** What the first bytes say; a file that is something else gets a sentence of its own. */
 function sniff(source: FileSource): 'zip' | 'pickle' {
-  if (source.size === 0) source.fail('it is empty: get the checkpoint again');
+  if (source.size === 0) source.fail('it is empty', 'Get the checkpoint again.');
   const head = source.read(0, Math.min(source.size, 512));
   if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return 'zip';
   const text = head.toString('latin1').trimStart().toLowerCase();
   if (text.startsWith('<!doctype') || text.startsWith('<html') || text.startsWith('<?xml')) {
-    source.fail('it is a web page, not a checkpoint (an error message saved under this name?): download it again');
+    source.fail('it is a web page, perhaps an error message saved under this name', 'Download the checkpoint again.');
   }
   if (text.startsWith('version https://git-lfs')) {
-    source.fail('it is a Git LFS pointer, not the checkpoint itself: run git lfs pull');
+    source.fail('it is a Git LFS pointer, not the checkpoint itself', 'Run git lfs pull.');
   }
   if (head.length >= 9 && head[8] === 0x7b && head.readBigUInt64LE(0) <= BigInt(source.size - 8)) {
-    source.fail('it is a safetensors file under the name of a checkpoint: name the .pth file that torch.save wrote');
+    source.fail('it is a safetensors file', 'Name the .pth file that torch.save wrote.');
   }
-  if (head[0] === 0x1f && head[1] === 0x8b) source.fail('it is compressed by gzip: unpack it first (gunzip)');
+  if (head[0] === 0x1f && head[1] === 0x8b) source.fail('it is compressed by gzip', 'Unpack it first (gunzip).');
   if (head.length >= 265 && head.subarray(257, 262).toString('latin1') === 'ustar') {
-    source.fail(
-      'it is a tar file, as torch before 0.1.10 wrote or as checkpoints are packed: unpack it or save it again',
-    );
+    source.fail('it is a tar file: a packed checkpoint, or one of torch before 0.1.10', 'Unpack it or save it again.');
   }
   if (head[0] === 0x80 && head[1] !== undefined && head[1] >= 2 && head[1] <= 5) return 'pickle';
-  return source.fail('it is not a checkpoint: neither a zip file nor a pickle as torch.save writes; get it again');
+  return source.fail('it is not a checkpoint: neither a zip file nor a pickle of torch.save', 'Name another file.');
 }
 
 function readZipCheckpoint(source: FileSource): Checkpoint {
@@ -96,10 +93,10 @@ function readZipCheckpoint(source: FileSource): Checkpoint {
   const archive = readZip(source, budget);
   const pickle = archive.entries.get('data.pkl');
   if (pickle === undefined) {
-    return source.fail('it is a zip file without data.pkl, thus not of torch.save: name the checkpoint itself');
+    return source.fail('it is a zip file without data.pkl, so not one of torch.save', 'Name the checkpoint itself.');
   }
   if (archive.entries.has('constants.pkl')) {
-    source.fail('it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save');
+    source.fail('it is a TorchScript program, not a checkpoint', 'Save its state_dict() with torch.save.');
   }
   checkByteOrder(source, archive);
   const verified = source.size <= VERIFY_UP_TO || !archive.hasChecksums;
@@ -111,20 +108,18 @@ function readZipCheckpoint(source: FileSource): Checkpoint {
   const rebuild = new TensorRebuild(source, budget, (id, bytes) => {
     const entry = archive.entries.get(`data/${id.key}`);
     if (entry === undefined) {
-      return source.fail(`its storage ${quote(`data/${id.key}`)} is missing: the file is damaged, get it again`);
+      return source.damaged(`its storage ${quote(`data/${id.key}`)} is missing`);
     }
-    // The size in bytes need not be a multiple of the element's: a storage of 5 bytes may be seen as 2 of int16.
+    // The size need not be a multiple of the element's: a storage of 5 bytes can hold 2 elements of int16.
     if (entry.bytes < bytes || entry.bytes >= bytes + DTYPES[id.dtype].bytes) {
-      source.fail(
-        `its storage ${quote(`data/${id.key}`)} has ${entry.bytes} bytes where its tensors expect ${bytes}: the file ` +
-          'is damaged, get it again',
-      );
+      const name = quote(`data/${id.key}`);
+      source.damaged(`its storage ${name} has ${entry.bytes} bytes where its tensors expect ${bytes}`);
     }
     return { fileOffset: entry.offset, ...(archive.hasChecksums ? { crc32: entry.crc32 } : {}) };
   });
   const reader = new ForwardReader(source, pickle.offset, pickle.offset + pickle.bytes, 'the pickle');
   const root = unpickle(reader, rebuild);
-  rebuild.settle();
+  rebuild.setOffsets();
   const storages = [...rebuild.storages.values()];
   return { path: source.path, format: 'zip', root, storages, bytes: source.size, verified };
 }
@@ -135,8 +130,7 @@ function checkByteOrder(source: FileSource, archive: ZipArchive): void {
   if (entry === undefined) return;
   const order = entry.bytes <= 16 ? source.read(entry.offset, entry.bytes).toString('latin1') : '';
   if (order === 'big') {
-    source.fail('it was saved on a big-endian machine, which this program does not read: save it again on a usual one');
+    source.fail(BIG_ENDIAN, 'Save it again on a little-endian one.');
   }
-  if (order !== 'little')
-    source.fail('its byteorder record says neither little nor big: the file is damaged, get it again');
+  if (order !== 'little') source.damaged('its byteorder record is neither "little" nor "big"');
 }

@@ -1,7 +1,8 @@
 // Turns the arguments of PyTorch's rebuild functions into TensorRefs, checking every number against the storage.
+import { at, kindOf } from '../../../errors.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
-import { isTensorRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
+import { isRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
 import { COST, type Rebuild, storageDtype, type TensorArguments } from './globals.js';
 import { quote } from './zip.js';
 
@@ -19,7 +20,7 @@ export interface StorageId {
   view: PickleValue | undefined;
 }
 
-/** Says where a storage lies; a legacy file knows it only after its pickle, and sets it later. */
+/** Gives a storage's place in the file; of a legacy file it is known, and set, only after the pickle. */
 export type PlaceStorage = (id: StorageId, bytes: number) => { fileOffset: number; crc32?: number };
 
 /** Collects the storages and tensors of one pickle. */
@@ -39,7 +40,7 @@ export class TensorRebuild implements Rebuild {
     const known = this.storages.get(id.key);
     if (known !== undefined) {
       if (known.dtype !== id.dtype || known.bytes !== id.elements * DTYPES[id.dtype].bytes) {
-        this.source.fail(`it describes the storage ${quote(id.key)} in two ways: the file is damaged, get it again`);
+        this.source.damaged(`it describes the storage ${quote(id.key)} in two ways`);
       }
       return Array.isArray(id.view) ? this.#view(known, id.view) : known;
     }
@@ -54,9 +55,9 @@ export class TensorRebuild implements Rebuild {
   #view(root: StorageRef, [key, offset, elements]: PickleValue[]): StorageRef {
     const known = typeof key === 'string' ? this.#views.get(key) : undefined;
     if (known !== undefined && known.root === root) return known.view;
-    const [start, count] = this.#dimensions([offset ?? null, elements ?? null], 'view');
+    const [start, count] = [this.#natural(offset, 'view offset'), this.#natural(elements, 'view length')];
     const size = DTYPES[root.dtype].bytes;
-    if (typeof key !== 'string' || known !== undefined || start === undefined || count === undefined) {
+    if (typeof key !== 'string' || known !== undefined) {
       return this.#badTensor('a storage that is part of two others');
     }
     if ((start + count) * size > root.bytes) this.#badTensor(`a view past the end of its storage ${quote(root.key)}`);
@@ -73,20 +74,19 @@ export class TensorRebuild implements Rebuild {
   }
 
   tensor(storage: PickleValue | undefined, args: TensorArguments): TensorRef {
-    if (!isStorage(storage))
-      return this.source.fail('it has a tensor without a storage: the file is damaged, get it again');
+    if (!isRef(storage, 'storage')) return this.source.damaged('it has a tensor without a storage');
     const dtype = args.dtype ?? storage.dtype;
     const shape = this.#dimensions(args.size, 'size');
     const stride = this.#dimensions(args.stride, 'stride');
-    const [storageOffset] = this.#dimensions([args.offset ?? null], 'offset');
+    const storageOffset = this.#natural(args.offset, 'offset');
     if (shape.length !== stride.length) this.#badTensor(`${shape.length} sizes and ${stride.length} strides`);
-    this.#checkExtent(storage, dtype, shape, stride, storageOffset ?? 0);
+    this.#checkExtent(storage, dtype, shape, stride, storageOffset);
     return this.#keep(storage, {
       kind: 'tensor',
       dtype,
       shape,
       stride,
-      storageOffset: storageOffset ?? 0,
+      storageOffset,
       fileOffset: storage.fileOffset,
       storageBytes: storage.bytes,
       requiresGrad: args.requiresGrad === true,
@@ -94,15 +94,14 @@ export class TensorRebuild implements Rebuild {
   }
 
   parameter(value: PickleValue | undefined, requiresGrad: boolean): TensorRef {
-    if (!isTensorRef(value))
-      return this.source.fail('it has a parameter without a tensor: the file is damaged, get it again');
+    if (!isRef(value, 'tensor')) return this.source.damaged('it has a parameter without a tensor');
     const storage = this.#tensors.get(value);
-    if (storage === undefined) return this.source.fail('it has a parameter without a storage: get the file again');
+    if (storage === undefined) return this.source.damaged('it has a parameter without a storage');
     return this.#keep(storage, { ...value, requiresGrad });
   }
 
-  /** Copies the places of the storages into their tensors, once all are known. */
-  settle(): void {
+  /** Copies the offsets of the storages into their tensors, once all are known. */
+  setOffsets(): void {
     for (const { view, root, offset } of this.#views.values()) view.fileOffset = root.fileOffset + offset;
     for (const [tensor, storage] of this.#tensors) tensor.fileOffset = storage.fileOffset;
   }
@@ -117,24 +116,20 @@ export class TensorRebuild implements Rebuild {
     if (!Array.isArray(value) || value[0] !== 'storage') {
       const kind =
         Array.isArray(value) && value[0] === 'module' ? 'carries the source of a module' : 'has an unknown reference';
-      return this.source.fail(`its pickle ${kind} where a storage belongs: refused; nothing was run`);
+      return this.source.refuse(`its pickle ${kind} where a storage belongs`);
     }
     const [, type, key, , elements, view] = value;
-    const name = typeof type === 'object' && type !== null && 'kind' in type && type.kind === 'opaque' ? type.name : '';
-    const dtype = storageDtype(name);
+    const dtype = isRef(type, 'opaque') ? storageDtype(type.name) : undefined;
     if (dtype === undefined || typeof key !== 'string' || key.length > 200) {
-      return this.source.fail('its pickle names a storage without type or key: the file is damaged, get it again');
+      return this.source.damaged('its pickle names a storage without type or key');
     }
     if (typeof elements !== 'number' || !Number.isSafeInteger(elements) || elements < 0) {
-      return this.source.fail(
-        `its storage ${quote(key)} has an impossible size ${String(elements)}: get the file again`,
-      );
+      return this.source.damaged(`the size of its storage ${quote(key)} is ${kindOf(elements)}`);
     }
     const bytes = elements * DTYPES[dtype].bytes;
     if (bytes > this.source.size) {
-      this.source.fail(
-        `its storage ${quote(key)} is said to hold ${elements} elements of ${dtype} (${bytes} bytes), more than the ` +
-          `whole file (${this.source.size}): the file is cut or damaged, get it again`,
+      this.source.damaged(
+        `its storage ${quote(key)} has ${elements} elements of ${dtype} (${bytes} bytes), more than the whole file of ${this.source.size}`,
       );
     }
     return { dtype, key, elements, view };
@@ -142,12 +137,12 @@ export class TensorRebuild implements Rebuild {
 
   #dimensions(value: PickleValue | undefined, what: string): number[] {
     if (!Array.isArray(value) || value.length > MOST_DIMENSIONS) return this.#badTensor(`no ${what}`);
-    return value.map((entry) => {
-      if (typeof entry !== 'number' || !Number.isSafeInteger(entry) || entry < 0) {
-        return this.#badTensor(`a ${what} of ${String(entry)}`.slice(0, 60));
-      }
-      return entry;
-    });
+    return value.map((entry) => this.#natural(entry, what));
+  }
+
+  #natural(value: PickleValue | undefined, what: string): number {
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+    return this.source.damaged(`it has a tensor whose ${what} is ${kindOf(value)}`);
   }
 
   /** Doubles are exact here up to 2^53, and what is larger stays too large in them. */
@@ -156,24 +151,19 @@ export class TensorRebuild implements Rebuild {
     let last = offset;
     for (const [axis, size] of shape.entries()) {
       count *= size;
-      last += (size - 1) * (stride[axis] ?? 0);
+      last += (size - 1) * at(stride, axis);
     }
     if (count === 0) last = offset - 1;
     if (!Number.isSafeInteger(count)) this.#badTensor(`the shape [${shape.join(', ')}]`);
     const needed = (last + 1) * DTYPES[dtype].bytes;
     if (!(needed <= storage.bytes)) {
-      this.source.fail(
-        `a tensor of shape [${shape.join(', ')}] needs ${needed} bytes of its storage ${quote(storage.key)}, which holds ` +
-          `${storage.bytes}: the file is damaged, get it again`,
+      this.source.damaged(
+        `a tensor of shape [${shape.join(', ')}] needs ${needed} bytes of its storage ${quote(storage.key)}, which holds ${storage.bytes}`,
       );
     }
   }
 
   #badTensor(what: string): never {
-    this.source.fail(`it has a tensor with ${what}: the file is damaged, get it again`);
+    this.source.damaged(`it has a tensor with ${what}`);
   }
-}
-
-function isStorage(value: PickleValue | undefined): value is StorageRef {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'storage';
 }

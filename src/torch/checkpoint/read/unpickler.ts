@@ -1,6 +1,7 @@
-// A restricted unpickler: builds plain data, calls nothing. What a pickle may ask for by name is decided in globals.ts.
-// It is one loop over opcodes with an explicit stack, so that nesting costs memory (budgeted), not call depth.
+// A restricted unpickler: builds plain data, calls nothing. globals.ts decides what a pickle may ask for by name.
+// One loop over opcodes with an explicit stack: nesting costs memory, which is budgeted, not call depth.
 
+import { at } from '../../../errors.js';
 import type { Budget, ForwardReader } from '../../file-source.js';
 import type { PickleScalar, PickleValue } from '../types.js';
 import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
@@ -64,7 +65,7 @@ const OP = {
   BYTEARRAY8: 0x96,
 } as const;
 
-/** Opcodes that exist and are refused, by name: each can only serve to run something, or is older than torch. */
+/** Opcodes that exist and are refused, by name: each serves only to run something, or is older than torch. */
 const REFUSED = new Map<number, string>([
   [0x46, 'FLOAT'],
   [0x49, 'INT'],
@@ -109,18 +110,18 @@ class Machine {
 
   run(): PickleValue {
     const { reader } = this;
-    if (reader.byte() !== OP.PROTO) this.#fail('does not begin as a pickle of protocol 2 to 5');
+    if (reader.byte() !== OP.PROTO) this.#damaged('does not start as a pickle of protocol 2 to 5');
     const protocol = reader.byte();
-    if (protocol < 2 || protocol > 5) this.#fail(`is of protocol ${protocol}; torch.save writes 2 to 5`);
+    if (protocol < 2 || protocol > 5) this.#damaged(`has protocol ${protocol}; torch.save writes 2 to 5`);
     for (;;) {
       const opcode = reader.byte();
       if (opcode === OP.STOP) {
         const result = this.#pop();
-        if (this.#stack.length > 0 || this.#marks.length > 0) this.#fail('leaves values over at its end');
+        if (this.#stack.length > 0 || this.#marks.length > 0) this.#damaged('leaves values over at its end');
         return result;
       }
       this.budget.spend(COST.slot);
-      if (!this.#scalar(opcode) && !this.#container(opcode) && !this.#object(opcode)) this.#refuse(opcode);
+      if (!this.#scalar(opcode) && !this.#container(opcode) && !this.#object(opcode)) this.#unknown(opcode);
     }
   }
 
@@ -238,13 +239,13 @@ class Machine {
         return this.#global(this.reader.line(LONGEST_NAME), this.reader.line(LONGEST_NAME));
       case OP.STACK_GLOBAL: {
         const [module, name] = this.#popMany(2);
-        if (typeof module !== 'string' || typeof name !== 'string') return this.#fail('has a global without a name');
+        if (typeof module !== 'string' || typeof name !== 'string') return this.#damaged('has a global without a name');
         return this.#global(module, name);
       }
       case OP.REDUCE:
       case OP.NEWOBJ: {
         const [callee, args] = this.#popMany(2);
-        if (!Array.isArray(args)) return this.#fail('has a call without arguments');
+        if (!Array.isArray(args)) return this.#damaged('has a call without arguments');
         this.budget.spend(COST.map + COST.element * args.length);
         return this.#push(construct(this.rebuild, callee, args, opcode === OP.NEWOBJ));
       }
@@ -267,17 +268,21 @@ class Machine {
     return this.#push(value);
   }
 
-  #refuse(opcode: number): never {
+  #unknown(opcode: number): never {
     const name = REFUSED.get(opcode);
     const where = `at byte ${this.reader.position - this.reader.start - 1}`;
     if (name !== undefined) {
-      this.#fail(`uses the opcode ${name} ${where}, which a checkpoint has no need of; nothing was run`);
+      this.#refuse(`uses the opcode ${name} ${where}, which no checkpoint needs`);
     }
-    this.#fail(`has an unknown opcode ${opcode} ${where}: the file is damaged, get it again`);
+    this.#damaged(`has an unknown opcode ${opcode} ${where}`);
   }
 
-  #fail(what: string): never {
-    this.reader.source.fail(`${this.reader.what} ${what}`);
+  #damaged(what: string): never {
+    this.reader.source.damaged(`${this.reader.what} ${what}`);
+  }
+
+  #refuse(what: string): never {
+    this.reader.source.refuse(`${this.reader.what} ${what}`);
   }
 
   #push(value: PickleValue): true {
@@ -292,7 +297,7 @@ class Machine {
 
   #append(items: PickleValue[]): true {
     const list = this.#top();
-    if (!Array.isArray(list)) this.#fail('appends to something that is no list: the file is damaged, get it again');
+    if (!Array.isArray(list)) this.#damaged('appends to something that is not a list');
     this.budget.spend(COST.element * items.length);
     for (const item of items) list.push(item);
     return true;
@@ -300,11 +305,10 @@ class Machine {
 
   #setItems(items: PickleValue[]): true {
     const map = this.#top();
-    if (!(map instanceof Map))
-      this.#fail('sets an item of something that is no dict: the file is damaged, get it again');
-    if (items.length % 2 !== 0) this.#fail('has a dict key without a value: the file is damaged, get it again');
+    if (!(map instanceof Map)) this.#damaged('sets an item of something that is not a dict');
+    if (items.length % 2 !== 0) this.#damaged('has a dict key without a value');
     this.budget.spend(COST.mapEntry * (items.length / 2));
-    for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i]), items[i + 1] ?? null);
+    for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i]), at(items, i + 1));
     return true;
   }
 
@@ -316,18 +320,17 @@ class Machine {
 
   #get(index: number): true {
     const value = this.#memo.get(index);
-    if (value === undefined)
-      this.#fail(`refers to memo ${index}, which was never set: the file is damaged, get it again`);
+    if (value === undefined) this.#damaged(`refers to memo ${index}, which was never set`);
     return this.#push(value);
   }
 
-  /** The stack never gives what lies below the latest mark. */
+  /** Nothing below the latest mark can be taken from the stack. */
   #floor(): number {
     return this.#marks.at(-1) ?? 0;
   }
 
   #underflow(): never {
-    this.#fail('takes more values than it has put on its stack: the file is damaged, get it again');
+    this.#damaged('takes more values than it has put on its stack');
   }
 
   #top(): PickleValue {
@@ -347,7 +350,7 @@ class Machine {
 
   #popMark(): PickleValue[] {
     const mark = this.#marks.pop();
-    if (mark === undefined) this.#fail('closes a group that it never opened: the file is damaged, get it again');
+    if (mark === undefined) this.#damaged('closes a group that it never opened');
     return this.#stack.splice(mark);
   }
 
@@ -357,7 +360,7 @@ class Machine {
 
   /** Little-endian two's complement. */
   #integer(length: number): PickleScalar {
-    if (length > LONGEST_INTEGER) this.#fail(`has an integer of ${length} bytes: refused`);
+    if (length > LONGEST_INTEGER) this.#refuse(`has an integer of ${length} bytes`);
     if (length === 0) return 0;
     const bytes = Buffer.from(this.reader.take(length)).reverse();
     const value = BigInt.asIntN(8 * length, BigInt(`0x${bytes.toString('hex')}`));

@@ -1,5 +1,6 @@
 // The zip container as torch.save writes it: stored entries under one folder. Everything else is refused by name.
 import { crc32 } from 'node:zlib';
+import { at, printable } from '../../../errors.js';
 import type { Budget, FileSource } from '../../file-source.js';
 
 export interface ZipEntry {
@@ -38,17 +39,17 @@ interface Listed {
 export function readZip(source: FileSource, budget: Budget): ZipArchive {
   const directory = locateDirectory(source);
   const listed = listEntries(source, budget, directory);
-  const folder = listed[0]?.name.split('/')[0] ?? '';
+  const folder = at(at(listed, 0).name.split('/'), 0);
   const entries = new Map<string, ZipEntry>();
   const byPosition = [...listed].sort((a, b) => a.header - b.header);
   for (const [index, entry] of byPosition.entries()) {
     const limit = byPosition[index + 1]?.header ?? directory.offset;
     const offset = dataOffset(source, entry);
     if (offset + entry.bytes > limit) {
-      source.fail(`its zip entry ${quote(entry.name)} reaches into what follows it: the file is damaged, get it again`);
+      source.damaged(`its zip entry ${quote(entry.name)} reaches into the next one`);
     }
     const inner = entry.name.slice(folder.length + 1);
-    if (entries.has(inner)) source.fail(`its zip directory lists ${quote(entry.name)} twice: refused`);
+    if (entries.has(inner)) source.refuse(`its zip directory lists ${quote(entry.name)} twice`);
     entries.set(inner, { name: entry.name, offset, bytes: entry.bytes, crc32: entry.crc32 });
   }
   return { folder, entries, hasChecksums: listed.some((entry) => entry.crc32 !== 0) };
@@ -67,14 +68,14 @@ export function checkEntry(source: FileSource, entry: ZipEntry): void {
   if (sum !== entry.crc32) checksumFails(source, entry.name);
 }
 
-export function checksumFails(source: Pick<FileSource, 'fail'>, name: string): never {
-  source.fail(`the bytes of ${quote(name)} do not match their checksum: the file is damaged, get it again`);
+export function checksumFails(source: FileSource, name: string): never {
+  source.damaged(`the bytes of ${quote(name)} do not match their checksum`);
 }
 
 /** A name from the file, made harmless for a message. */
 export function quote(name: string): string {
   const short = name.length > 120 ? `${name.slice(0, 120)}…` : name;
-  return JSON.stringify(short).replace(/\p{Cc}/gu, '?');
+  return printable(JSON.stringify(short), 1000);
 }
 
 interface Directory {
@@ -89,7 +90,7 @@ function locateDirectory(source: FileSource): Directory {
   let at = tail.length - 22;
   while (at >= 0 && !(tail.readUInt32LE(at) === END && at + 22 + tail.readUInt16LE(at + 20) === tail.length)) at--;
   if (at < 0) {
-    source.fail('it begins as a zip file but has no zip directory at its end: it is cut short, get it again');
+    source.damaged('it starts as a zip file but has no zip directory at its end, so it is cut short');
   }
   let end = tailStart + at;
   let directory = {
@@ -102,7 +103,7 @@ function locateDirectory(source: FileSource): Directory {
     if (locator.readUInt32LE(0) === END64_LOCATOR) {
       end = toNumber(source, locator.readBigUInt64LE(8));
       const record = source.read(end, 56);
-      if (record.readUInt32LE(0) !== END64) source.fail('its zip64 directory is not where it should be: get it again');
+      if (record.readUInt32LE(0) !== END64) source.damaged('its zip64 directory is not where it should be');
       directory = {
         count: toNumber(source, record.readBigUInt64LE(32)),
         bytes: toNumber(source, record.readBigUInt64LE(40)),
@@ -111,7 +112,7 @@ function locateDirectory(source: FileSource): Directory {
     }
   }
   if (directory.offset + directory.bytes !== end) {
-    source.fail('its zip directory is not where it should be: the file is cut or damaged, get it again');
+    source.damaged('its zip directory is not where it should be');
   }
   return directory;
 }
@@ -120,7 +121,7 @@ function listEntries(source: FileSource, budget: Budget, directory: Directory): 
   budget.spend(directory.bytes);
   const central = source.read(directory.offset, directory.bytes);
   const listed: Listed[] = [];
-  const damaged = (): never => source.fail('its zip directory is damaged: get the file again');
+  const damaged = (): never => source.damaged('its zip directory contradicts itself');
   let at = 0;
   while (at < central.length) {
     if (at + 46 > central.length || central.readUInt32LE(at) !== CENTRAL) damaged();
@@ -134,11 +135,11 @@ function listEntries(source: FileSource, budget: Budget, directory: Directory): 
     checkName(source, name, listed[0]?.name);
     const flags = central.readUInt16LE(at + 8);
     const method = central.readUInt16LE(at + 10);
-    if ((flags & 0x2041) !== 0) source.fail(`its zip entry ${quote(name)} is encrypted: refused`);
+    if ((flags & 0x2041) !== 0) source.fail(`its zip entry ${quote(name)} is encrypted`, 'Decrypt it first.');
     if (method !== 0) {
       source.fail(
-        `its zip entry ${quote(name)} is compressed (${method === 8 ? 'deflate' : `method ${method}`}), which ` +
-          'torch.save never does: refused; unpack the archive and zip it again with no compression (zip -0)',
+        `its zip entry ${quote(name)} is compressed (${method === 8 ? 'deflate' : `method ${method}`}), which torch.save never does`,
+        'Unpack the archive and zip it again without compression (zip -0).',
       );
     }
     const sizes = {
@@ -149,12 +150,12 @@ function listEntries(source: FileSource, budget: Budget, directory: Directory): 
     readZip64(source, central.subarray(nameEnd, extraEnd), sizes);
     if (sizes.packed !== sizes.bytes) damaged();
     if (sizes.header + sizes.bytes > directory.offset) {
-      source.fail(`its zip entry ${quote(name)} is said to lie past the data: the file is damaged, get it again`);
+      source.damaged(`its zip entry ${quote(name)} reaches past the data`);
     }
     listed.push({ name, rawName, header: sizes.header, bytes: sizes.bytes, crc32: central.readUInt32LE(at + 16) });
     at = next;
   }
-  if (listed.length === 0) source.fail('it is a zip file without entries: not a checkpoint');
+  if (listed.length === 0) source.fail('it is a zip file without entries', 'Name the checkpoint itself.');
   if (listed.length !== directory.count) damaged();
   return listed;
 }
@@ -173,7 +174,7 @@ function readZip64(source: FileSource, extra: Buffer, sizes: { packed: number; b
     }
     at += 4 + length;
   }
-  source.fail('its zip64 fields are damaged: get the file again');
+  source.damaged('its zip64 fields are incomplete');
 }
 
 function checkName(source: FileSource, name: string, first: string | undefined): void {
@@ -185,16 +186,14 @@ function checkName(source: FileSource, name: string, first: string | undefined):
     segments[0] === '' ||
     segments.length < 2
   ) {
-    source.fail(
-      `its zip entry ${quote(name)} lies outside the archive's folder, as none of torch.save's does: refused`,
-    );
+    source.refuse(`its zip entry ${quote(name)} lies outside the archive's folder`);
   }
   if (first !== undefined && segments[0] !== first.split('/')[0]) {
-    source.fail(`its zip entries ${quote(first)} and ${quote(name)} lie in two folders, torch.save's in one: refused`);
+    source.refuse(`its zip entries ${quote(first)} and ${quote(name)} lie in two folders, not in one`);
   }
 }
 
-/** The header in front of an entry must tell the same as the directory; its bytes begin after it. */
+/** The header in front of an entry must agree with the directory; the entry's bytes follow it. */
 function dataOffset(source: FileSource, entry: Listed): number {
   const nameLength = entry.rawName.length;
   const header = source.read(entry.header, 30 + nameLength);
@@ -205,12 +204,12 @@ function dataOffset(source: FileSource, entry: Listed): number {
     header.readUInt16LE(26) !== nameLength ||
     !header.subarray(30).equals(entry.rawName)
   ) {
-    source.fail(`the header of its zip entry ${quote(entry.name)} contradicts the directory: get the file again`);
+    source.damaged(`the header of its zip entry ${quote(entry.name)} contradicts the directory`);
   }
   return entry.header + 30 + nameLength + header.readUInt16LE(28);
 }
 
 function toNumber(source: FileSource, value: bigint): number {
-  if (value > BigInt(source.size)) source.fail('its zip directory points past its end: it is cut short, get it again');
+  if (value > BigInt(source.size)) source.damaged('its zip directory points past its end, so it is cut short');
   return Number(value);
 }

@@ -1,12 +1,12 @@
 // A small pickler, protocol 2: plain data and tensors as torch.save describes them.
-import { DTYPES, type DType } from '../../dtype.js';
+import { DTYPES, type DType, numelOf } from '../../dtype.js';
 
 /** A dense tensor in row-major order. */
 export interface WritableTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   /**
-   * The elements, little-endian. A function is called once, when the bytes are written: so only one tensor need be in
+   * The elements, little-endian. A function is called once, when the bytes are written, so that one tensor at a time is in
    * memory. Tensors with the identical array or function share one storage in the file.
    */
   readonly data: Uint8Array | (() => Uint8Array);
@@ -45,27 +45,7 @@ export interface PickledStorage {
   readonly data: WritableTensor['data'];
 }
 
-const STORAGE_NAMES: Record<DType, string> = {
-  float32: 'FloatStorage',
-  float64: 'DoubleStorage',
-  float16: 'HalfStorage',
-  bfloat16: 'BFloat16Storage',
-  int64: 'LongStorage',
-  int32: 'IntStorage',
-  int16: 'ShortStorage',
-  int8: 'CharStorage',
-  uint8: 'ByteStorage',
-  bool: 'BoolStorage',
-  complex64: 'ComplexFloatStorage',
-  complex128: 'ComplexDoubleStorage',
-};
-
-/** Number of elements of a shape. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-/** Pickles `value`. Throws a TypeError for what Python has no plain form of, and for tensors that contradict themselves. */
+/** Pickles `value`. Throws a TypeError for what has no plain form in Python, and for tensors that contradict themselves. */
 export function pickle(value: WritableValue): { bytes: Buffer; storages: PickledStorage[] } {
   const pickler = new Pickler();
   pickler.save(value);
@@ -95,7 +75,7 @@ class Pickler {
     else if (isMap(value)) this.#orderedDict(value);
     else if (isTensor(value)) this.#tensor(value);
     else if (typeof value === 'object') this.#dict(value);
-    else throw new TypeError(`A checkpoint cannot hold a value of type ${typeof value}`);
+    else throw new TypeError(`A checkpoint cannot hold a value of type ${typeof value}.`);
   }
 
   #op(opcode: string, argument?: Buffer): void {
@@ -123,7 +103,7 @@ class Pickler {
   #long(value: bigint): void {
     let length = 1;
     while (BigInt.asIntN(8 * length, value) !== value) length++;
-    if (length > 255) throw new TypeError('A checkpoint cannot hold an integer of over 255 bytes');
+    if (length > 255) throw new TypeError('A checkpoint cannot hold an integer of over 255 bytes.');
     const hex = BigInt.asUintN(8 * length, value)
       .toString(16)
       .padStart(2 * length, '0');
@@ -203,7 +183,7 @@ class Pickler {
         () => {
           this.#tuple([
             () => this.#once('"storage"', () => this.#string('storage')),
-            () => this.#global('torch', STORAGE_NAMES[tensor.dtype]),
+            () => this.#global('torch', DTYPES[tensor.dtype].storage),
             () => this.#string(String(key)),
             () => this.#once('"cpu"', () => this.#string('cpu')),
             () => this.#number(count),
@@ -221,13 +201,13 @@ class Pickler {
   }
 
   #storage({ dtype, shape, data }: WritableTensor): { key: number; count: number } {
-    const count = elementCount(shape);
+    const count = numelOf(shape);
     const bytes = count * DTYPES[dtype].bytes;
     if (!Number.isSafeInteger(count) || shape.some((size) => size < 0)) {
-      throw new TypeError(`A tensor cannot have the shape [${shape.join(', ')}]`);
+      throw new TypeError(`A tensor cannot have the shape [${shape.join(', ')}].`);
     }
     if (typeof data !== 'function' && data.length !== bytes) {
-      throw new TypeError(`A ${dtype} tensor of shape [${shape.join(', ')}] has ${bytes} bytes, not ${data.length}`);
+      throw new TypeError(`A ${dtype} tensor of shape [${shape.join(', ')}] has ${bytes} bytes, not ${data.length}.`);
     }
     const known = this.storages.get(data);
     if (known === undefined) {
@@ -235,7 +215,7 @@ class Pickler {
       return { key: this.storages.size - 1, count };
     }
     if (known.dtype !== dtype || known.storage.bytes !== bytes) {
-      throw new TypeError('Two tensors that share their data must be of one type and size');
+      throw new TypeError('Tensors that share their data must have one type and size.');
     }
     return { key: known.key, count };
   }
@@ -255,7 +235,7 @@ function isMap(value: WritableValue): value is ReadonlyMap<string | number, Writ
   return value instanceof Map;
 }
 
-/** Bytes and functions are no values of their own, so an object that has them as `data` is a tensor. */
+/** Bytes and functions are not WritableValues, so an object that has them as `data` is a tensor. */
 function isTensor(value: object): value is WritableTensor {
   return 'data' in value && (value.data instanceof Uint8Array || typeof value.data === 'function');
 }

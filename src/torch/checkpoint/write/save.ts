@@ -11,9 +11,9 @@ export interface WriteCheckpointOptions {
 }
 
 /**
- * Writes `value` to `path` in the zip format of torch.save: tensors aligned to 64 bytes, with checksums. The file is there
- * wholly or not at all (writeFileAtomically). Throws a UserError when it cannot be written, a TypeError for a value that
- * has no form in a checkpoint.
+ * Writes `value` to `path` in the zip format of torch.save: tensors aligned to 64 bytes, with checksums. The file is
+ * complete or absent (writeFileAtomically). Throws a UserError when it cannot be written, a TypeError for a value that
+ * a checkpoint cannot hold.
  */
 export async function writeCheckpoint(
   path: string,
@@ -32,12 +32,12 @@ export async function writeCheckpoint(
     for (const [key, storage] of storages.entries()) {
       const content = typeof storage.data === 'function' ? storage.data() : storage.data;
       if (content.length !== storage.bytes) {
-        throw new TypeError(`The data of storage ${key} has ${content.length} bytes, not ${storage.bytes}`);
+        throw new TypeError(`The data of storage ${key} has ${content.length} bytes, not ${storage.bytes}.`);
       }
       await add(`data/${key}`, content);
     }
     await add('version', Buffer.from('3\n'));
-    // PyTorch writes 40 digits that depend on the content; nothing reads them but people who compare files.
+    // PyTorch writes 40 digits that depend on the content; only people who compare files read them.
     const digits = BigInt(`0x${identity.digest('hex')}`)
       .toString()
       .padStart(40, '0')
