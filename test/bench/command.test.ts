@@ -1,4 +1,5 @@
 // Wrong use of the bench command: one sentence and exit code 2, before anything is started.
+// Covers commands/bench.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CommanderError } from 'commander';

@@ -1,4 +1,5 @@
 // This program's side of bench, in its own process: the same protocol as the reference's, and errors that are sentences.
+// Covers bench/own-runner, own-work, own-train, matrices, drawn-weights.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,19 +1,19 @@
 // The reference's side of bench: what a user reads when something is lacking, and its work where there is a checkout.
+// Covers bench/programs, rerank, train.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { checkpointOf, startReference } from '#blip/bench/harness.js';
 import { Reranked, Timed, Trained } from '#blip/bench/protocol.js';
 import { readScores } from '#blip/bench/rerank.js';
 import { drawCaptions, drawInputs } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-test-reference-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 const { BLIP_REFERENCE: checkout, BLIP_PYTHON: python = 'python3' } = process.env;
 const setting = { reference: join(projectRoot, 'bench'), python, threads: 1 };

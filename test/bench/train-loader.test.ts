@@ -1,15 +1,14 @@
 // `bench train-loader`: this program's side for real, the reference's played by a script that answers as it does.
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { printTrainLoader } from '#blip/bench/print.js';
 import { benchTrainLoader } from '#blip/bench/train-loader.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-bench-test-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 /** A program in Python's place. */
 function python(name: string, script: string): string {

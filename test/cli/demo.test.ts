@@ -1,13 +1,12 @@
 // The demo at a small size: draws, evaluates, trains, evaluates, reports; stopped and resumed it goes on.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
+import { temporaryFolder } from '../helpers/files.js';
 import { runCli } from '../helpers/run-cli.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-demo-cli-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 test('draws, evaluates, trains, evaluates and writes a report', async () => {
   const output = join(folder, 'out');

@@ -1,4 +1,5 @@
 // --device: what is chosen when nothing is said, and why an explicit GPU is refused.
+// Covers torch/cuda.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';

@@ -4,8 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type NcclParts, ncclDefects, type Report } from '#blip/setup/examine.js';
+import { fakeTorch } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
-import { fakeTorch, temporary } from '../setup/fake-libtorch.js';
 
 function doctor(args: string[], env: NodeJS.ProcessEnv = {}) {
   const options = { env: { ...process.env, ...env }, encoding: 'utf8' } as const;
@@ -65,7 +66,7 @@ test('the table has the same parts, and ends with a verdict', () => {
 });
 
 test('a LibTorch that is not there, or lacks a library, makes it unusable: exit code 1, and what to do', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const absent = report({ LIBTORCH: join(folder, 'nowhere') });
   assert.deepEqual([absent.status, absent.report.usable, absent.report.libtorch.found], [1, false, false]);
   assert.equal(absent.report.libtorch.looked[0]?.outcome, 'there is no such folder');
@@ -79,7 +80,7 @@ test('a LibTorch that is not there, or lacks a library, makes it unusable: exit 
 
 test('libraries that cannot be opened are seen without doctor going down with them', (t) => {
   // Sound by its headers, without one instruction in it: only opening it tells.
-  const { status, report: found } = report({ LIBTORCH: fakeTorch(temporary(t)) });
+  const { status, report: found } = report({ LIBTORCH: fakeTorch(temporaryFolder(t)) });
   assert.deepEqual([status, found.libtorch.found, found.addon.loads], [1, true, false]);
   assert.ok((found.addon.error ?? '').length > 0);
   assert.ok(found.defects.some(({ what, fatal }) => fatal && what.startsWith('the addon does not load: ')));

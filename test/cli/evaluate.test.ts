@@ -1,22 +1,21 @@
 // The main command as a user runs it: config, checkpoint and data in; evaluate.txt, config.yaml, scores and a table out.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { readSafetensors } from '#blip/torch/safetensors.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';
 import { type ConfigValues, evaluationValues, tinyCheckpoint, tinyData, writeConfigFile } from '../helpers/tiny-run.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-evaluate-'));
+const folder = temporaryFolder();
 const checkpoint = join(folder, 'rule_tiny.pth');
 
 before(async () => {
   await tinyCheckpoint(folder);
 });
-after(() => rmSync(folder, { recursive: true }));
 
 /** Writes a config and gives its path. */
 function config(name: string, changes: ConfigValues = {}): string {
@@ -64,7 +63,7 @@ const wrong: [what: string, changes: ConfigValues, message: RegExp][] = [
     { pretrained: join(tinyData, 'annotation/coco_karpathy_val.json') },
     /coco_karpathy_val\.json/,
   ],
-  ['another vit', { vit: 'base', image_size: 384 }, /check vit/],
+  ['another vit', { vit: 'base', image_size: 384 }, /Check vit/],
   ['another image_root', { image_root: join(folder, 'nowhere') }, /nowhere/],
   ['a config with a wrong key', { k_tets: 3 }, /k_tets.*k_test/],
 ];

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type InspectOptions, inspectCommand } from '#blip/commands/inspect.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
-import { temporaryFolder, writeFile } from '../helpers/checkpoint-files.js';
+import { writeFile } from '../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 

@@ -4,8 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fakeTorch } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
-import { fakeTorch, temporary } from '../setup/fake-libtorch.js';
 
 function setup(args: string[], env: NodeJS.ProcessEnv = {}) {
   const { LIBTORCH: _, ...inherited } = process.env;
@@ -35,7 +36,7 @@ for (const [name, args, env] of [
   ['BLIP_SKIP_DOWNLOAD=1', [], { BLIP_SKIP_DOWNLOAD: '1' }],
 ] as const) {
   test(`${name} downloads nothing, and says where was looked`, (t) => {
-    const cache = join(temporary(t), 'cache');
+    const cache = join(temporaryFolder(t), 'cache');
     const { status, stderr } = setup(['--force', ...args], { BLIP_CACHE: cache, ...env });
     assert.equal(status, 1);
     assert.match(
@@ -49,7 +50,7 @@ for (const [name, args, env] of [
 }
 
 test('a LibTorch that was named and does not serve is an error, not a reason to take another', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const root = fakeTorch(folder, { without: ['nvidia/cu13/lib/libcudart.so.13'] });
   const option = setup(['--libtorch', root]);
   assert.equal(option.status, 1);

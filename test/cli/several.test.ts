@@ -1,8 +1,9 @@
 // Several processes through the command line: the recalls of one process, training, ranks that are started again.
 // Kills that end a run are in test/faults.
+// Covers commands/launch, distributed/launcher, training/train and resume on several ranks.
 import assert from 'node:assert/strict';
 import { mkdirSync, watch } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { fixture } from '../helpers/fixtures.js';
 import { freePort, rankVariables } from '../helpers/ranks.js';
@@ -15,7 +16,6 @@ const tiny = new TinyRuns({
   flags: ['--nproc_per_node', '2'],
 });
 before(() => tiny.write());
-after(() => tiny.remove());
 
 test('two processes evaluate to the recalls of the reference', async () => {
   const { code, stdout, stderr } = await tiny.run('evaluated', '--evaluate');

@@ -1,6 +1,7 @@
 // torchrun in our launcher's place: two ranks of the command line train to the same end, and a rank killed fails them all.
+// Covers distributed/rank, process-group.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { freePort, pythonWithTorch } from '../helpers/ranks.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
@@ -8,7 +9,6 @@ import { TinyRuns } from '../helpers/tiny-run.js';
 const found = pythonWithTorch();
 const tiny = new TinyRuns();
 before(() => tiny.write());
-after(() => tiny.remove());
 
 /** `torchrun --nproc_per_node=2 --no-python node dist/cli.js …`. */
 async function torchrun(python: string, args: readonly string[]) {

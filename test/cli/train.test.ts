@@ -1,9 +1,10 @@
 // Fine-tuning as a user runs it: files as the reference's, an exact resume after signals, bad input.
 // Kills that nobody can catch are in test/faults.
+// Covers commands/fine-tune, training/train, epoch-log, checkpoint, resume, stop-signals.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { flattenCheckpoint, openCheckpoint, stateDictOf } from '#blip/torch/checkpoint/index.js';
 import { TinyRuns, tinyArchitecture } from '../helpers/tiny-run.js';
@@ -11,7 +12,6 @@ import { TinyRuns, tinyArchitecture } from '../helpers/tiny-run.js';
 const tiny = new TinyRuns();
 const STEPS = 12; // 48 rows in batches of 4
 before(() => tiny.write());
-after(() => tiny.remove());
 
 test('a run writes the files of the reference, and ends of other runs are bit-equal to its own', async (t) => {
   const whole = await tiny.run('whole', '--save_every', '3');

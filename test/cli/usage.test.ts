@@ -1,17 +1,18 @@
 // Wrong usage first: exit code 2 with one sentence; then spellings, ranks, signals and a closed pipe.
+// Covers cli.ts, commands/options.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants as fsConstants, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { closeSync, constants as fsConstants, openSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { codeOf } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { cliPath, runCli } from '../helpers/run-cli.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-cli-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and no stack', async () => {
   for (const [args, message] of [

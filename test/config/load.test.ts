@@ -1,16 +1,15 @@
 // loadConfig: the reference's files as they are, every mistake in one error, and overrides.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import type { LoadConfigOptions } from '#blip/config/load.js';
 import { UserError } from '#blip/errors.js';
 import { loadConfig } from '#blip/model/architecture.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-config-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 /** A config with the layout, key order and spelling of the reference's files. */
 const published = `image_root: '/images/'

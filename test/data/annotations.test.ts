@@ -3,15 +3,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { ANNOTATION_URL, annotationFileName, loadRetrievalSplit, validateAnnotations } from '#blip/data/annotations.js';
 import { preCaption } from '#blip/data/caption.js';
 import { download } from '#blip/download/download.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const data = join(projectRoot, 'test/golden/rule_tiny/data');
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { bertVocabulary, readVocabulary, VOCABULARY_SIZE, writeVocabulary } from '#blip/data/vocabulary.js';
 import { temporaryFolder } from '../helpers/files.js';
@@ -25,8 +25,7 @@ interface Golden {
 
 const golden: Golden = JSON.parse(readFileSync(join(projectRoot, 'test/golden/tokenizer.json'), 'utf8'));
 const tokenizer = Tokenizer.load();
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 test('ids and masks equal the reference on the golden captions, raw and cleaned', () => {
   for (const { text, pre_caption_30, ids, mask, clean_ids, clean_mask } of golden.cases) {

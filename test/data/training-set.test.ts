@@ -2,14 +2,13 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { loadTrainingSet } from '#blip/data/training-set.js';
 import { UserError } from '#blip/errors.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 let made = 0;
 function load(rows: unknown, dataset: 'coco' | 'flickr' = 'coco', maxWords?: number) {

@@ -1,17 +1,16 @@
 // The drawn data set: layout, determinism, that every caption is true of its picture, and that no scene is drawn twice.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import sharp from 'sharp';
 import { drawDataSet } from '#blip/demo/data-set.js';
 import { Random } from '#blip/demo/random.js';
 import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from '#blip/demo/scene.js';
 import { UserError } from '#blip/errors.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-demo-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 interface EvaluationRow {
   image: string;

@@ -1,14 +1,13 @@
 // Folders that can be made, and those that cannot: each a sentence, none a hang.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { intoFolder, makeFolder } from '#blip/disk/folder.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-folder-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 test('folders above are made too, and one that is there stays', () => {
   for (const _ of [1, 2]) makeFolder(join(folder, 'a/b/c'));

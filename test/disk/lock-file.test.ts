@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withLock } from '#blip/disk/lock-file.js';
+import { put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { endedIdentity, foreignIdentity, reusedIdentity } from '../helpers/identities.js';
-import { put, temporary } from '../setup/fake-libtorch.js';
 
 test('work under one lock does not overlap; the second is told who is at it', async (t) => {
-  const path = join(temporary(t), 'sub', 'work.lock');
+  const path = join(temporaryFolder(t), 'sub', 'work.lock');
   let inside = 0;
   let most = 0;
   const told: number[] = [];
@@ -25,7 +26,7 @@ test('work under one lock does not overlap; the second is told who is at it', as
 });
 
 test('it is open again after work that failed', async (t) => {
-  const path = join(temporary(t), 'work.lock');
+  const path = join(temporaryFolder(t), 'work.lock');
   const failing = withLock(path, {}, () => Promise.reject(new Error('broken')));
   await assert.rejects(failing, /broken/);
   assert.equal(await withLock(path, {}, async () => 'again'), 'again');
@@ -34,13 +35,13 @@ test('it is open again after work that failed', async (t) => {
 test("a killed process's lock is taken over", async (t) => {
   const onWait = () => assert.fail('nobody holds it');
   for (const gone of [endedIdentity(), reusedIdentity()]) {
-    const path = put(join(temporary(t), 'work.lock'), `${gone}\n`);
+    const path = put(join(temporaryFolder(t), 'work.lock'), `${gone}\n`);
     assert.equal(await withLock(path, { onWait }, async () => 'done'), 'done');
   }
 });
 
 test("another machine's lock is taken over only when nobody has touched it for long", async (t) => {
-  const path = put(join(temporary(t), 'work.lock'), `${foreignIdentity()}\n`);
+  const path = put(join(temporaryFolder(t), 'work.lock'), `${foreignIdentity()}\n`);
   let told = 0;
   const onWait = (pid: number) => {
     told = pid;
@@ -53,7 +54,7 @@ test("another machine's lock is taken over only when nobody has touched it for l
 });
 
 test('a folder that cannot be written is a sentence', async (t) => {
-  const file = put(join(temporary(t), 'file'), '');
+  const file = put(join(temporaryFolder(t), 'file'), '');
   await assert.rejects(
     withLock(join(file, 'sub', 'work.lock'), {}, async () => 0),
     { name: 'UserError', message: /^The folder .*\/file\/sub cannot be made: a part of this path is a file\. / },
@@ -61,7 +62,7 @@ test('a folder that cannot be written is a sentence', async (t) => {
 });
 
 test('a wait can be ended', async (t) => {
-  const path = join(temporary(t), 'work.lock');
+  const path = join(temporaryFolder(t), 'work.lock');
   await withLock(path, {}, () =>
     assert.rejects(
       withLock(path, { signal: AbortSignal.timeout(10) }, async () => 0),

@@ -8,10 +8,11 @@ import { z } from 'zod';
 import { readJson } from '#blip/disk/json-file.js';
 import { sha256OfFile } from '#blip/disk/sha256.js';
 import { bytesBelow, demandSpace, formatBytes, spaceDefect } from '#blip/disk/space.js';
-import { put, temporary } from '../setup/fake-libtorch.js';
+import { put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 test('sizes', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   assert.equal(bytesBelow(join(folder, 'absent')), 0);
   put(join(folder, 'a/b'), Buffer.alloc(1_000));
   put(join(folder, 'c'), Buffer.alloc(1));
@@ -28,7 +29,7 @@ test('sizes', (t) => {
 });
 
 test('what does not fit is a sentence with both sizes and the remedy', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   demandSpace(folder, 1, 'a byte', 'Free some.');
   assert.throws(() => demandSpace(folder, 1e18, 'the download', 'Free some.'), {
     name: 'UserError',
@@ -38,7 +39,7 @@ test('what does not fit is a sentence with both sizes and the remedy', (t) => {
 });
 
 test('the SHA-256 of a file, and a sentence where it cannot be read', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const digest = createHash('sha256').update('text').digest('hex');
   assert.equal(await sha256OfFile(put(join(folder, 'file'), 'text')), digest);
   await assert.rejects(sha256OfFile(join(folder, 'absent')), {
@@ -48,7 +49,7 @@ test('the SHA-256 of a file, and a sentence where it cannot be read', async (t) 
 });
 
 test('JSON that is absent, cut short or of another shape is undefined', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const read = (text: string) => readJson(put(join(folder, 'file.json'), text), z.object({ one: z.number() }));
   assert.deepEqual(read('{ "one": 1, "two": 2 }'), { one: 1 });
   for (const text of ['', '{ "one": 1', '{ "one": "1" }', '[]', 'null']) assert.equal(read(text), undefined, text);

@@ -3,12 +3,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { removeStale, temporaryBeside } from '#blip/disk/stale-files.js';
 import { temporaryFolder } from '../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const target = join(folder, 'checkpoint_last.pth');
 const own = /\.([0-9a-f]{8})-(\d+)-(\d+)\.[0-9a-f]{8}\.tmp$/.exec(temporaryBeside(target)) ?? [];

@@ -1,5 +1,6 @@
 // Eight training steps on two ranks against the reference's under DistributedDataParallel, negatives from all ranks:
 // losses of each rank, gradients after their exchange, the final state.
+// Covers distributed/data-parallel, process-group, model/training-model, queues, losses, torch/adamw.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { absent, fixture } from '../helpers/fixtures.js';

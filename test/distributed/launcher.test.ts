@@ -1,5 +1,5 @@
-// Covers distributed/launcher, rank-process and lines: the ranks' environment, and that all of them end, with one cause
-// named, whatever happens to any of them.
+// The launcher: the ranks' environment, and that all of them end, with one cause named, whatever happens to any of them.
+// Covers distributed/launcher, rank-process, lines, parent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';

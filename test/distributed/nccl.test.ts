@@ -1,4 +1,5 @@
 // NCCL's part of the addon, which is compiled everywhere and opened on GPUs only: what it exports and what it asks for.
+// Covers native/nccl.cc, distributed/process-group (ncclLibrary).
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

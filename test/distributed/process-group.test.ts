@@ -1,4 +1,5 @@
 // Two processes on this machine: collectives, gradients through a gather, data parallel training, and their failures.
+// Covers distributed/process-group, data-parallel, failures.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';

@@ -14,8 +14,8 @@ import { cannotWrite } from '#blip/disk/atomic-file.js';
 import { type DownloadOptions, download } from '#blip/download/download.js';
 import { fetchPretrained, hubCheckpointPath } from '#blip/download/pretrained-file.js';
 import { UserError } from '#blip/errors.js';
-import { temporaryFolder } from '../helpers/checkpoint-files.js';
 import { answer, breakConnections, content, digest, send, serve } from '../helpers/download-server.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { endedIdentity } from '../helpers/identities.js';
 

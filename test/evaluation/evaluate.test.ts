@@ -1,4 +1,5 @@
 // Scores and recalls of whole splits against the reference's, and that memory settings change nothing.
+// Covers evaluation/evaluate, image-store, text-store, unique-texts, rerank, budgets.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';

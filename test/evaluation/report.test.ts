@@ -1,15 +1,14 @@
 // evaluate.txt and the table: what is written, where, and what a failure says.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import { chanceLevel, type RetrievalMetrics } from '#blip/evaluation/recall.js';
 import { appendEvaluation, evaluationLine, recallTable } from '#blip/evaluation/report.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-report-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 const val: RetrievalMetrics = {
   txt_r1: 50,

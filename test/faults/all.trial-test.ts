@@ -1,9 +1,10 @@
 // The fault trials in full, one line each and a sum of every kind: what docs/faults.md records. About ten minutes.
+// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { temporaryFolder } from '../helpers/files.js';
 import { tinyRun } from '../helpers/tiny-run.js';
 import { runDiskTrials } from './trials/full-disk.js';
 import { runKillTrials } from './trials/kill.js';
@@ -12,17 +13,14 @@ import { runMachineTrials } from './trials/machines.js';
 import { runSavingTrials } from './trials/saving.js';
 import { faults, summaryLine, type Trial, type TrialOptions, trialLine, trialSeed } from './trials/trial.js';
 
-const root = mkdtempSync(join(tmpdir(), 'blip-trials-'));
+const root = temporaryFolder();
 let config = '';
 before(async () => {
   config = await tinyRun(root);
   console.log(`BLIP_TRIAL_SEED=${seed} draws the same again.`);
 });
 const sums: string[] = [];
-after(() => {
-  rmSync(root, { recursive: true, force: true });
-  console.log(sums.join('\n'));
-});
+after(() => console.log(sums.join('\n')));
 
 const seed = trialSeed();
 

@@ -1,11 +1,13 @@
-// Covers torch/checkpoint: thousands of damaged checkpoints, and pickles built to use up memory. Each opens or is refused
+// Thousands of damaged checkpoints, and pickles built to use up memory. Each opens or is refused
 // with a sentence; none crashes, hangs or takes much memory. BLIP_MUTATIONS=20000 for the long form.
+// Covers torch/checkpoint/read, inspect.
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { checkpointOf, temporaryFolder, writeFile, zipOf } from '../helpers/checkpoint-files.js';
+import { checkpointOf, writeFile, zipOf } from '../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture, projectRoot } from '../helpers/fixtures.js';
 import type { Report, Task } from './checkpoint-mutations-worker.js';
 import { bombs } from './pickle-bombs.js';

@@ -1,8 +1,9 @@
 // Every defect of vocabulary, annotations and images that a user may meet, with the sentence that says so.
+// Covers data/annotations, json-position, vocabulary, images/decode, loader.
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import sharp from 'sharp';
 import { loadRetrievalSplit, type Split, validateAnnotations } from '#blip/data/annotations.js';
 import { decodeRgb } from '#blip/data/images/decode.js';
@@ -12,8 +13,7 @@ import { bertVocabulary } from '#blip/data/vocabulary.js';
 import { UserError } from '#blip/errors.js';
 import { flatPng, noise, png, temporaryFolder } from '../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 // Made before the first test: a wait between tests would end the file's life early.
 const photo = sharp(noise(64 * 48 * 3), { raw: { width: 64, height: 48, channels: 3 } });

@@ -1,10 +1,11 @@
 // Kills, stops and full disks, a few of each with a new seed every time; `npm run test:trials` does many.
+// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { tinyRun } from '../helpers/tiny-run.js';
 import { runDiskTrials } from './trials/full-disk.js';
 import { runKillTrials } from './trials/kill.js';
@@ -12,12 +13,11 @@ import { runLostRankTrials } from './trials/lost-rank.js';
 import { runSavingTrials } from './trials/saving.js';
 import { faults, trialSeed } from './trials/trial.js';
 
-const root = mkdtempSync(join(tmpdir(), 'blip-trials-'));
+const root = temporaryFolder();
 let config = '';
 before(async () => {
   config = await tinyRun(root);
 });
-after(() => rmSync(root, { recursive: true, force: true }));
 
 const seed = trialSeed();
 

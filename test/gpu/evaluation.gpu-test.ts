@@ -1,4 +1,5 @@
 // The evaluation on a GPU: every golden in fp32, the variable-length attention, TF32 and bf16 close to fp32.
+// Covers evaluation, model/packed-attention on a GPU.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';

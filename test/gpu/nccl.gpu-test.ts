@@ -1,4 +1,5 @@
 // A process group on a GPU: NCCL's part of the addon opens, and its collectives and gradients are those of Gloo.
+// Covers native/nccl.cc, distributed/process-group on a GPU.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProcessGroup } from '#blip/distributed/process-group.js';

@@ -1,4 +1,5 @@
 // Twelve training steps on a GPU against the reference's, with dropout 0.
+// Covers model/training-model, torch/adamw on a GPU.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { attendVariableLength, attentionFor } from '#blip/model/packed-attention.js';

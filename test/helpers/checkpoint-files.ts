@@ -1,19 +1,10 @@
 // Makes checkpoint files byte by byte, good and hostile, and reads tensors out of them without the product's help.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { UserError } from '#blip/errors.js';
 import { openCheckpoint, type TensorRef } from '#blip/torch/checkpoint/index.js';
-
-/** A folder that is removed after the test. */
-export function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'blip-checkpoint-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 export interface ZipPart {
   name: string;

@@ -1,13 +1,15 @@
-// What the data tests share: a folder that goes away, small image files, and a reader of golden tensors.
+// Files of tests: folders that go away, small images, and bytes that look random.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { crc32, deflateSync } from 'node:zlib';
 
-/** A new folder and how to remove it. */
-export function temporaryFolder(): { folder: string; remove: () => void } {
-  const folder = mkdtempSync(join(tmpdir(), 'blip-data-'));
-  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+/** A new folder, removed after the test `t`; without one, after all tests of the file. */
+export function temporaryFolder(t: { after(remove: () => void): void } = { after }): string {
+  const folder = mkdtempSync(join(tmpdir(), 'blip-test-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 export interface PngOptions {

@@ -1,11 +1,11 @@
 // Runs of the command line with the tiny model: its weights (those of rule_tiny), its config, and a folder for outputs.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { type Command, startCommand } from './command.js';
+import { temporaryFolder } from './files.js';
 import { fixture } from './fixtures.js';
 
 import { ruleWeights } from './rule-weights.js';
@@ -78,16 +78,15 @@ export async function tinyRun(folder: string, changes: ConfigValues = {}): Promi
 }
 
 /**
- * The runs of one test file, on the CPU, each with an output folder of its own.
+ * The runs of one test file, on the CPU, each with an output folder of its own, which is removed after the tests.
  *
  *     const tiny = new TinyRuns();
  *     before(() => tiny.write());     // rule_tiny.pth and train.yaml
- *     after(() => tiny.remove());
  *     const { code } = await tiny.run('short', '--max_steps', '5');
  *     tiny.read('short', 'log.txt');
  */
 export class TinyRuns {
-  readonly folder = mkdtempSync(join(tmpdir(), 'blip-runs-'));
+  readonly folder = temporaryFolder();
   readonly config = join(this.folder, 'train.yaml');
 
   /** @param options.changes to the training config; `options.flags` are given to every run */
@@ -95,10 +94,6 @@ export class TinyRuns {
 
   async write(): Promise<void> {
     await tinyRun(this.folder, this.options.changes);
-  }
-
-  remove(): void {
-    rmSync(this.folder, { recursive: true, force: true });
   }
 
   /** Arguments of a run into the folder `output`. */

@@ -5,10 +5,11 @@ import { test } from 'node:test';
 import { cacheFolder } from '#blip/libtorch/cache.js';
 import { nvidiaDriver, variantFor } from '#blip/libtorch/driver.js';
 import { isYes } from '#blip/libtorch/search.js';
-import { put, temporary } from '../setup/fake-libtorch.js';
+import { put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 test("the driver's version, as both kernel modules write it", (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const texts = {
     '535.183.01':
       'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\nGCC version: 12\n',

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ownMachine, readDynamic, systemHas, unresolvedLibraries } from '#blip/libtorch/elf.js';
-import { library, put, temporary } from '../setup/fake-libtorch.js';
+import { library, put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 test('what is no library is undefined: absent, empty, a folder, text, every prefix of a library', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   assert.equal(readDynamic(join(folder, 'absent')), undefined);
   const whole = library({ needed: ['libx.so'], rpath: '$ORIGIN' });
   const path = join(folder, 'cut.so');
@@ -17,7 +18,7 @@ test('what is no library is undefined: absent, empty, a folder, text, every pref
 });
 
 test('a byte changed anywhere never throws or hangs', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const whole = library({ needed: ['libx.so'], runpath: '$ORIGIN/../lib' });
   for (let at = 0; at < whole.length; at++) {
     for (const value of [0, 0x7f, 0xff]) {
@@ -42,7 +43,7 @@ test('the system has its C library and not everything', () => {
 
 test('RPATH serves the libraries that are loaded in turn, RUNPATH only its own file', (t) => {
   const inherited = (kind: 'rpath' | 'runpath') => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     put(join(folder, 'far/libleaf.so'), library());
     put(join(folder, 'far/libmiddle.so'), library({ needed: ['libleaf.so'] }));
     return put(join(folder, 'near/libtop.so'), library({ [kind]: '$ORIGIN/../far', needed: ['libmiddle.so'] }));
@@ -52,7 +53,7 @@ test('RPATH serves the libraries that are loaded in turn, RUNPATH only its own f
 });
 
 test('each missing library is named once, and a ring of libraries ends', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   put(join(folder, 'liba.so'), library({ rpath: '$ORIGIN', needed: ['libb.so', 'libgone.so'] }));
   put(
     join(folder, 'libb.so'),

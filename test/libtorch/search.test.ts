@@ -4,7 +4,8 @@ import { readFileSync, rmSync, truncateSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { describeSearch, inspectLibtorch, readVersion, sameMinor, searchLibtorch } from '#blip/libtorch/search.js';
-import { fakePython, fakeTorch, library, put, temporary } from '../setup/fake-libtorch.js';
+import { fakePython, fakeTorch, library, put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 /** An environment in which every source has a LibTorch of its own version. */
 function everywhere(folder: string) {
@@ -27,7 +28,7 @@ function everywhere(folder: string) {
 
 describe('the order of the search', () => {
   test('LIBTORCH, the recorded build, Python, the cache', (t) => {
-    const { roots, env } = everywhere(temporary(t));
+    const { roots, env } = everywhere(temporaryFolder(t));
     const find = (variables: NodeJS.ProcessEnv, recorded?: string) =>
       searchLibtorch({ env: { ...env, ...variables }, recorded }).libtorch;
     const first = find({ LIBTORCH: roots.explicit }, roots.recorded);
@@ -40,7 +41,7 @@ describe('the order of the search', () => {
   });
 
   test('LIBTORCH that does not serve ends the search: the user named it', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const { env } = everywhere(folder);
     const search = searchLibtorch({ env: { ...env, LIBTORCH: join(folder, 'nowhere') } });
     assert.equal(search.libtorch, undefined);
@@ -50,20 +51,20 @@ describe('the order of the search', () => {
   });
 
   test('the option stands for LIBTORCH', (t) => {
-    const { roots, env } = everywhere(temporary(t));
+    const { roots, env } = everywhere(temporaryFolder(t));
     const search = searchLibtorch({ env: { ...env, LIBTORCH: '/nowhere' }, libtorch: roots.explicit });
     assert.equal(search.libtorch?.root, roots.explicit);
   });
 
   test('LIBTORCH_USE_PYTORCH=0 runs no Python', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const { env } = everywhere(folder);
     searchLibtorch({ env: { ...env, LIBTORCH_USE_PYTORCH: '0' } });
     assert.throws(() => readFileSync(env.FAKE_LOG), { code: 'ENOENT' });
   });
 
   test('the interpreter of the active environment comes before PATH', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const { env } = everywhere(folder);
     fakePython(join(folder, 'venv', 'bin'), 'python');
     const search = searchLibtorch({
@@ -77,7 +78,7 @@ describe('the order of the search', () => {
   });
 
   test('a Python is asked again only after its packages or the program changed', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const { env } = everywhere(folder);
     const asked = () => readFileSync(env.FAKE_LOG, 'utf8').trim().split('\n').length;
     for (let i = 0; i < 3; i++) assert.equal(searchLibtorch({ env }).libtorch?.source, 'python');
@@ -92,7 +93,7 @@ describe('the order of the search', () => {
   });
 
   test('with CUDA wanted, what has none is passed over, and so is what lacks a library for it', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const { roots, env } = everywhere(folder);
     const cuda = fakeTorch(join(folder, 'cache', 'libtorch-2.11.0-cu130'), { cuda: true });
     const search = searchLibtorch({ env, needCuda: true });
@@ -110,7 +111,7 @@ describe('the order of the search', () => {
   });
 
   test('the description names every place and what came of it', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const env = { PATH: '', BLIP_CACHE: join(folder, 'cache') };
     assert.equal(
       describeSearch(searchLibtorch({ env, recorded: join(folder, 'gone') })),
@@ -133,7 +134,7 @@ describe('one folder', () => {
   };
 
   test('a whole one', (t) => {
-    const root = fakeTorch(temporary(t), { cuda: true });
+    const root = fakeTorch(temporaryFolder(t), { cuda: true });
     assert.deepEqual(inspectLibtorch(root, 'python', {}), {
       root,
       lib: join(root, 'lib'),
@@ -148,7 +149,7 @@ describe('one folder', () => {
   });
 
   test('a missing library is named, and the wheel that brings it', (t) => {
-    const without = (name: string) => fakeTorch(temporary(t), { without: [name] });
+    const without = (name: string) => fakeTorch(temporaryFolder(t), { without: [name] });
     assert.equal(defect(without('torch/lib/libc10.so')), 'it has no lib/libc10.so');
     assert.equal(defect(without('torch/lib/libtorch_cpu.so')), 'it has no lib/libtorch_cpu.so');
     const noRuntime = without('nvidia/cu13/lib/libcudart.so.13');
@@ -156,13 +157,13 @@ describe('one folder', () => {
       defect(noRuntime),
       "lib/libtorch_cpu.so cannot be opened: libcudart.so.13 is missing. Run pip install 'nvidia-cuda-runtime==13.*'",
     );
-    const elsewhere = temporary(t);
+    const elsewhere = temporaryFolder(t);
     put(join(elsewhere, 'libcudart.so.13'), library());
     assert.equal(typeof inspectLibtorch(noRuntime, 'python', { LD_LIBRARY_PATH: elsewhere }), 'object');
   });
 
   test('a library that was cut short, or is none, or is for another processor', (t) => {
-    const root = fakeTorch(temporary(t));
+    const root = fakeTorch(temporaryFolder(t));
     const cpu = join(root, 'lib/libtorch_cpu.so');
     const whole = readFileSync(cpu);
     truncateSync(cpu, whole.length - 1);
@@ -174,17 +175,17 @@ describe('one folder', () => {
   });
 
   test('the C++ ABI of before C++11 is refused', (t) => {
-    const root = fakeTorch(temporary(t));
+    const root = fakeTorch(temporaryFolder(t));
     put(join(root, 'lib/libc10.so'), library({ text: '_ZNSs4swapERSs' }));
     assert.match(defect(root), /C\+\+ ABI from before C\+\+11/);
   });
 
   test('versions 2.9 to 2.13 are accepted, others only on demand', (t) => {
     for (const version of ['2.9.0', '2.9.1+cpu', '2.11.0', '2.13.2+cu130']) {
-      assert.equal(typeof inspectLibtorch(fakeTorch(temporary(t), { version }), 'python', {}), 'object', version);
+      assert.equal(typeof inspectLibtorch(fakeTorch(temporaryFolder(t), { version }), 'python', {}), 'object', version);
     }
     for (const version of ['1.11.0', '2.8.0+cpu', '2.14.0', '3.10.0', '2.90.0']) {
-      const root = fakeTorch(temporary(t), { version });
+      const root = fakeTorch(temporaryFolder(t), { version });
       assert.match(
         defect(root),
         new RegExp(`^version ${version.split('+')[0]?.replaceAll('.', '\\.')} is outside 2\\.9 to 2\\.13`),
@@ -196,7 +197,7 @@ describe('one folder', () => {
   });
 
   test('the version comes from build-version, version.py or version.h', (t) => {
-    const root = temporary(t);
+    const root = temporaryFolder(t);
     assert.equal(readVersion(root), undefined);
     const header = '#define TORCH_VERSION_MAJOR 2\n#define TORCH_VERSION_MINOR 10\n#define TORCH_VERSION_PATCH 3\n';
     put(join(root, 'include/torch/headeronly/version.h'), header);
@@ -205,7 +206,7 @@ describe('one folder', () => {
     assert.equal(readVersion(root), '2.12.0a0+git123');
     put(join(root, 'build-version'), '2.11.0+cpu\n');
     assert.equal(readVersion(root), '2.11.0+cpu');
-    const unknown = fakeTorch(temporary(t), { without: ['torch/version.py'] });
+    const unknown = fakeTorch(temporaryFolder(t), { without: ['torch/version.py'] });
     assert.match(defect(unknown), /^its version is in neither /);
   });
 

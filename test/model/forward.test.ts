@@ -1,4 +1,5 @@
 // Every intermediate of a forward pass against the reference's: image and text encoders, projections, ITM head.
+// Covers model/vision-transformer, text-encoder, blip-retrieval.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { uniqueTexts } from '#blip/evaluation/unique-texts.js';

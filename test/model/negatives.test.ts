@@ -1,4 +1,5 @@
 // Hard negatives: never the own image, likelier the more similar, defined where there is none; pairs and their images.
+// Covers model/negatives, itm-pairs.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { itmPairs, rowsByImage } from '#blip/model/itm-pairs.js';

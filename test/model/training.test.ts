@@ -1,4 +1,5 @@
 // Twelve training steps against the reference's, with dropout 0.
+// Covers model/training-model, losses, queues, itm-pairs, torch/adamw.
 import { test } from 'node:test';
 import { loadTrainingState } from '#blip/model/pretrained.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';

@@ -28,8 +28,7 @@ const SOUND = {
 
 /** What the cruiser finds in SOUND with `planted` over it: `rule: from -> to`, one line each. */
 function violations(t: TestContext, planted: Readonly<Record<string, string>>): string[] {
-  const { folder, remove } = temporaryFolder();
-  t.after(remove);
+  const folder = temporaryFolder(t);
   for (const name of ['.dependency-cruiser.mjs', 'tsconfig.json'])
     copyFileSync(join(projectRoot, name), join(folder, name));
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');

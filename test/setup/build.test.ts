@@ -8,7 +8,8 @@ import { onPath } from '#blip/libtorch/python.js';
 import { inspectLibtorch, type Libtorch } from '#blip/libtorch/search.js';
 import { buildAddon, buildDefect, buildStamp } from '#blip/setup/build.js';
 import { buildToolDefect } from '#blip/setup/packages.js';
-import { fakeTorch, put, temporary } from './fake-libtorch.js';
+import { fakeTorch, put } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 const paths = (root: string) => addonFilesIn(buildFolder(root));
 
@@ -43,7 +44,7 @@ const environment = (folder: string) => ({ ...process.env, BLIP_CACHE: join(fold
 
 describe('when a build is due', () => {
   test('the stamp follows sources, LibTorch and nothing else', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = join(folder, 'package');
     put(join(root, 'native/a.cc'), 'a');
     put(join(root, 'CMakeLists.txt'), 'x');
@@ -67,7 +68,7 @@ describe('when a build is due', () => {
   });
 
   test('each reason has its words', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
@@ -99,7 +100,7 @@ describe('when a build is due', () => {
 
 describe('what a build needs', () => {
   test('each missing program is named, with the package that brings it', (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const bin = join(folder, 'bin');
     mkdirSync(bin);
     assert.match(
@@ -122,7 +123,7 @@ describe('what a build needs', () => {
   });
 
   test('a LibTorch without headers is refused before anything runs', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const libtorch = libtorchIn(folder);
     rmSync(libtorch.include, { recursive: true });
     const building = buildAddon(libtorch, { root: join(folder, 'package'), env: environment(folder), say: silent });
@@ -132,7 +133,7 @@ describe('what a build needs', () => {
 
 describe('the build itself', () => {
   test('builds once, then only when something changed, with the LibTorch it was given', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = fakePackage(folder, writing);
     const libtorch = libtorchIn(folder);
     const options = { root, env: environment(folder), say: silent };
@@ -150,7 +151,7 @@ describe('the build itself', () => {
   });
 
   test('two at once: one builds, the other finds it built', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = fakePackage(folder, writing);
     const libtorch = libtorchIn(folder);
     const said: string[] = [];
@@ -162,7 +163,7 @@ describe('the build itself', () => {
   });
 
   test("NCCL's part that does not compile is omitted, and the reason recorded", async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const failing = 'if(BLIP_NCCL)\n  message(FATAL_ERROR "native/nccl.cc:3: error: no such NCCL")\nendif()';
     const root = fakePackage(folder, `${failing}\n${writing}`);
     put(paths(root).nccl, 'of an earlier build');
@@ -177,7 +178,7 @@ describe('the build itself', () => {
   });
 
   test('a LibTorch without its CUDA part has none for NCCL; with one, no defect is recorded', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = fakePackage(folder, writing);
     const options = { root, env: environment(folder), say: silent };
     await buildAddon(libtorchIn(folder), options);
@@ -195,7 +196,7 @@ describe('the build itself', () => {
   });
 
   test('a failure shows the first error, names the log, and leaves no record', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = fakePackage(folder, 'message(FATAL_ERROR "the moon is full")');
     const { record } = paths(root);
     put(record, '{}');
@@ -215,7 +216,7 @@ describe('the build itself', () => {
   });
 
   test('a build that leaves nothing is no success', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const root = fakePackage(folder, '');
     const building = buildAddon(libtorchIn(folder), { root, env: environment(folder), say: silent });
     await assert.rejects(building, { message: /left no .*boot\.node, .*torch\.node\. Run setup --force\.$/ });
@@ -223,7 +224,7 @@ describe('the build itself', () => {
 });
 
 test('programs are found on PATH only where they can be run', (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   put(join(folder, 'plain'), '');
   mkdirSync(join(folder, 'folder'));
   assert.equal(onPath('plain', { PATH: folder }), undefined);

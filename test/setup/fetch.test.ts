@@ -1,4 +1,5 @@
 // Fetching LibTorch: from a zip on a local server, and from wheels by way of a pretended pip.
+// Covers setup/fetch-libtorch, wheels, packages.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -10,10 +11,11 @@ import { UserError } from '#blip/errors.js';
 import { searchLibtorch } from '#blip/libtorch/search.js';
 import { fetchLibtorch, zipUrl } from '#blip/setup/fetch-libtorch.js';
 import type { Wheel } from '#blip/setup/wheels.js';
+import { fakePython, libtorchZip, put, wheelFiles, zip } from '../helpers/fake-libtorch.js';
+import { serve } from '../helpers/file-server.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { endedIdentity, foreignIdentity } from '../helpers/identities.js';
-import { fakePython, libtorchZip, put, temporary, wheelFiles, zip } from './fake-libtorch.js';
-import { serve } from './server.js';
 
 const folderName = 'libtorch-2.11.0-cpu';
 
@@ -42,7 +44,7 @@ describe('the zip', () => {
   });
 
   test('is announced with its size before a byte comes, unpacked without what is not needed, and found', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const server = await serve(t, libtorchZip());
     const env = environment(folder, server.url);
     const said: [line: string, sent: number][] = [];
@@ -64,7 +66,7 @@ describe('the zip', () => {
   });
 
   test('is not fetched again while it is whole, and is when a file is gone', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const server = await serve(t, libtorchZip());
     const env = environment(folder, server.url);
     const root = await fetchLibtorch({ variant: 'cpu', env, say: silent });
@@ -77,7 +79,7 @@ describe('the zip', () => {
   });
 
   test('two processes at once: one download, both have it', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const server = await serve(t, libtorchZip());
     const module = pathToFileURL(join(projectRoot, 'dist/setup/fetch-libtorch.js')).href;
     const script = `
@@ -103,7 +105,7 @@ describe('the zip', () => {
   });
 
   test('a connection that breaks off is resumed, in this run or the next', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     // Large enough that some of it has reached the disk when the connection goes.
     const content = libtorchZip('2.11.0+cpu', 4_000_000);
     const server = await serve(t, content);
@@ -126,7 +128,7 @@ describe('the zip', () => {
   });
 
   test('a digest other than the expected one: nothing is installed', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const server = await serve(t, libtorchZip());
     const env = environment(folder, server.url);
     const wrong = '0'.repeat(64);
@@ -137,7 +139,7 @@ describe('the zip', () => {
   });
 
   test('a zip that is another one than at the first time is refused', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const first = await serve(t, libtorchZip('2.11.0+cpu'));
     const env = environment(folder, first.url);
     await fetchLibtorch({ variant: 'cpu', env, say: silent });
@@ -150,7 +152,7 @@ describe('the zip', () => {
   });
 
   test('a zip of something else is refused, and what a killed process left half unpacked is swept away', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const server = await serve(t, zip([{ name: 'libtorch/build-version', content: '2.11.0+cpu' }]));
     const unpacking = (identity: string) => `.libtorch.${identity}.00000000.tmp`;
     mkdirSync(join(folder, 'cache', unpacking(endedIdentity()), 'libtorch'), { recursive: true });
@@ -169,7 +171,7 @@ describe('the zip', () => {
 describe("pip's wheels", () => {
   /** Wheels of a small LibTorch in an index of their own, and an environment whose python3 has pip and that index. */
   async function pipWorld(t: TestContext, more: NodeJS.ProcessEnv = {}) {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     const index = join(folder, 'index');
     const files = Object.entries(wheelFiles()).map(([name, content]) => ({ name, content }));
     const make = (requirement: string, top: string): Wheel => {
@@ -243,7 +245,7 @@ describe('when nothing can be fetched', () => {
   const unreachable = 'http://127.0.0.1:9';
 
   test('neither zip nor pip: both are named', async (t) => {
-    const folder = temporary(t);
+    const folder = temporaryFolder(t);
     // A virtual environment whose Python was uninstalled: it may be run, and does not start.
     chmodSync(put(join(folder, 'bin', 'python3'), '#!/nowhere/python3\n'), 0o755);
     const env = environment(folder, unreachable);
@@ -255,28 +257,28 @@ describe('when nothing can be fetched', () => {
   });
 
   test('the zip alone was asked for', async (t) => {
-    const env = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'zip' });
+    const env = environment(temporaryFolder(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'zip' });
     const error = await failure(fetchLibtorch({ variant: 'cpu', env, say: silent }));
     assert.match(error.message, /cannot be downloaded: 127\.0\.0\.1:9 cannot be reached.*BLIP_LIBTORCH_SOURCE/);
   });
 
   test('pip has no LibTorch for an old driver', async (t) => {
-    const env = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
+    const env = environment(temporaryFolder(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
     const error = await failure(fetchLibtorch({ variant: 'cu126', env, say: silent }));
     assert.match(error.message, /CUDA 13 only, which needs NVIDIA driver 580 or newer\. Update the driver/);
   });
 
   test('a mirror that is no address is an error, not a reason to go elsewhere', async (t) => {
-    const env = environment(temporary(t), 'ftp://user:secret@mirror.test/libtorch');
+    const env = environment(temporaryFolder(t), 'ftp://user:secret@mirror.test/libtorch');
     const error = await failure(fetchLibtorch({ variant: 'cpu', env, say: silent }));
     assert.match(error.message, /^ftp:\/\/mirror\.test\/.* is not an address to download from\./);
   });
 
   test('a source that does not exist, and a digest that has nothing to hold for, are wrong usage', async (t) => {
-    const curious = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'ftp' });
+    const curious = environment(temporaryFolder(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'ftp' });
     const first = await failure(fetchLibtorch({ variant: 'cpu', env: curious, say: silent }));
     assert.deepEqual([first.exitCode, first.message.split('.')[0]], [2, 'BLIP_LIBTORCH_SOURCE is ftp']);
-    const pip = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
+    const pip = environment(temporaryFolder(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
     const second = await failure(
       fetchLibtorch({ variant: 'cpu', env: pip, sha256: 'a'.repeat(64), wheels: [], say: silent }),
     );

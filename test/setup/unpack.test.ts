@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import { unpack, unpackedSize } from '#blip/setup/unpack.js';
-import { put, temporary, type ZipEntry, zip } from './fake-libtorch.js';
+import { put, type ZipEntry, zip } from '../helpers/fake-libtorch.js';
+import { temporaryFolder } from '../helpers/files.js';
 
 const everything = () => true;
 
@@ -18,7 +19,7 @@ function refuses(archive: string, folder: string, pattern: RegExp) {
 }
 
 test('keeps what is wanted, and says how large it is', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const entries: ZipEntry[] = [
     { name: 'a/', content: '' },
     { name: 'a/b/one.so', content: Buffer.alloc(100_000, 'x') },
@@ -39,7 +40,7 @@ test('keeps what is wanted, and says how large it is', async (t) => {
 });
 
 test('names that leave the folder are refused, and nothing is written there', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   for (const name of ['../evil', 'a/../../evil', '/tmp/evil', 'C:/evil', 'a\\..\\..\\evil']) {
     const archive = put(join(folder, 'evil.zip'), zip([{ name, content: 'evil' }]));
     await refuses(
@@ -52,13 +53,13 @@ test('names that leave the folder are refused, and nothing is written there', as
 });
 
 test('links are refused', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const archive = put(join(folder, 'l.zip'), zip([{ name: 'lib', content: '/etc', mode: 0o120777 }]));
   await refuses(archive, join(folder, 'out'), /^lib in .* cannot be unpacked: it is a link/);
 });
 
 test('a wrong checksum, a cut archive, and no archive at all', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const wrong = put(join(folder, 'w.zip'), zip([{ name: 'lib.so', content: 'bytes', crc: 1 }]));
   await refuses(wrong, join(folder, 'out'), /checksum of lib\.so does not match/);
   const whole = zip([{ name: 'lib.so', content: Buffer.alloc(5_000) }]);
@@ -67,7 +68,7 @@ test('a wrong checksum, a cut archive, and no archive at all', async (t) => {
 });
 
 test('an abort ends it', async (t) => {
-  const folder = temporary(t);
+  const folder = temporaryFolder(t);
   const archive = put(join(folder, 'a.zip'), zip([{ name: 'lib.so', content: 'bytes' }]));
   await assert.rejects(unpack(archive, join(folder, 'out'), everything, AbortSignal.abort()), { name: 'AbortError' });
 });

@@ -1,5 +1,6 @@
 // Values of the wrong kind for every argument of torch.node and image.node: an Error that names function and argument,
 // never a guess.
+// Covers native, every function of torch.node and image.node.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
 // Values of the right kind that cannot be, and odd ones that can: sizes, offsets, codes, paths, memory that goes away.
+// Covers native, every function of native/exports.h.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

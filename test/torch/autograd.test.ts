@@ -1,4 +1,5 @@
 // Gradients equal to Python's, modes that end where they should, and what autograd refuses.
+// Covers torch/tensor, ops, native/tensor.cc.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as ops from '#blip/torch/ops.js';

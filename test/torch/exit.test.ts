@@ -1,4 +1,5 @@
 // The end of the process while tensors live: the right exit code, no signal, no complaint.
+// Covers native/handles.cc, boot.cc.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runNode } from '../helpers/run-node.js';

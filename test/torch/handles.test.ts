@@ -1,4 +1,5 @@
 // The life of handles: disposed ones are noticed, slots are used again, forgotten ones are freed, memory stays bounded.
+// Covers native/handles.cc, torch/tensor.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { native } from '#blip/torch/native.js';

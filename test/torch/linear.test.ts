@@ -1,4 +1,5 @@
 // Linear layers: oneDNN's products for large weights, ATen's for small ones, and the same values and gradients from both.
+// Covers native/linear.cc, torch/nn.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { manualSeed } from '#blip/torch/generator.js';

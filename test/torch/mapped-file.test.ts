@@ -1,17 +1,16 @@
 // Tensors over a mapped file: right values whatever offset and strides, and files that are not what they should be.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import type { DType } from '#blip/torch/dtype.js';
 import { mapFile } from '#blip/torch/mapped-file.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-mapped-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** A file of the float32 numbers 0, 1, … 11 after `offset` bytes, and three bytes more. */
 function numbered(name: string, offset: number): string {

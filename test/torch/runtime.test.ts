@@ -1,4 +1,5 @@
 // State of process and thread: threads, autocast, devices that are not there; and locks of files (process.cc).
+// Covers native/runtime.cc, process.cc, torch/native.
 import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

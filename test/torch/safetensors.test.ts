@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import { readSafetensors, readSafetensorsMetadata, writeSafetensors } from '#blip/torch/safetensors.js';
-import { temporaryFolder, writeFile } from '../helpers/checkpoint-files.js';
+import { writeFile } from '../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 
 test('a file that Python wrote', (t) => {

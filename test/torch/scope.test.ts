@@ -1,4 +1,5 @@
 // Scopes: what is returned or kept survives, everything else is freed, however the body ends.
+// Covers torch/tensor.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { native } from '#blip/torch/native.js';

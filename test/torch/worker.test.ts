@@ -1,5 +1,6 @@
-// Worker threads (native/handles.cc, torch/native, torch/tensor): the addon in several at once, handles that change
-// threads, threads that end in the middle of their work. The programs are in workers/; each says what it does.
+// Worker threads: the addon in several at once, handles that change threads, threads that end in the middle of their
+// work. The programs are in workers/; each says what it does.
+// Covers native/handles.cc, torch/native, torch/tensor.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runProgram } from '../helpers/run-node.js';

@@ -1,8 +1,11 @@
 // What is looked at before a checkpoint is written: numbers that are finite, room on the disk.
+// Covers training/check-finite, disk-space.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+
+import { test } from 'node:test';
+
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
@@ -14,8 +17,7 @@ import { temporaryFolder } from '../helpers/files.js';
 import { ruleWeights } from '../helpers/rule-weights.js';
 import { tinyArchitecture } from '../helpers/tiny-run.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const state = ruleWeights(stateDictEntries(tinyArchitecture), { scale: 0.15 });
 const model = new TrainingModel(state, tinyArchitecture, {

@@ -1,14 +1,13 @@
 // One training run at a time in a folder: who waits, who is refused, who goes on.
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { native } from '#blip/torch/native.js';
 import { lockFolder } from '#blip/training/folder-lock.js';
+import { temporaryFolder } from '../helpers/files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-folder-lock-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 test('a folder is one run’s until it lets go, and the other is told whose', async () => {
   const output = join(folder, 'a/b');

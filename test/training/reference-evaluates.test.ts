@@ -1,19 +1,18 @@
 // What fine-tuning leaves behind is the reference's too: it loads checkpoint_best.pth and gives the scores that we give.
+// Covers training/checkpoint.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { startOwn, startReference } from '#blip/bench/harness.js';
 import { Reranked, Timed } from '#blip/bench/protocol.js';
 import { readScores } from '#blip/bench/rerank.js';
 import { compareScores } from '#blip/bench/statistics.js';
 import { drawInputs } from '#blip/bench/workload.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { runCli } from '../helpers/run-cli.js';
 import { tinyRun } from '../helpers/tiny-run.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-test-reads-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 const { BLIP_REFERENCE: reference, BLIP_PYTHON: python = 'python3' } = process.env;
 

@@ -1,14 +1,14 @@
 // What a resumed run says of settings that changed, and the recalls that a log keeps for a checkpoint_best.pth.
+// Covers training/resume, run-logs.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { changedSettings } from '#blip/training/resume.js';
 import { hasEpochs, loggedBest } from '#blip/training/run-logs.js';
 import { temporaryFolder } from '../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 test('settings of the checkpoint against those of the config', () => {
   const then = new Map<unknown, unknown>([

@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import { addLine, forgetLater, type LogName } from '#blip/training/run-logs.js';
 import { temporaryFolder } from '../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 function output(name: string): string {
   const path = join(folder, name);

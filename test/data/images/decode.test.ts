@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import sharp from 'sharp';
 import { decodeRgb } from '#blip/data/images/decode.js';
 import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
@@ -10,8 +10,7 @@ import { IMAGE_MEAN, IMAGE_STD, MEAN_PIXEL, normalizePixels } from '#blip/data/i
 import { noise, type PngOptions, png, readSafetensors, temporaryFolder } from '../../helpers/files.js';
 import { absent, fixture, projectRoot } from '../../helpers/fixtures.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 function write(name: string, bytes: Uint8Array): string {
   const path = join(folder, name);

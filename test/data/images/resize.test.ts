@@ -1,4 +1,5 @@
 // image.node's bicubic resize: wrong use, Pillow's bytes, crops, and the order of the two passes.
+// Covers native/image.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

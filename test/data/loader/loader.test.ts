@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { decodeRgb } from '#blip/data/images/decode.js';
@@ -14,8 +14,7 @@ import { UserError } from '#blip/errors.js';
 import { noise, png, temporaryFolder } from '../../helpers/files.js';
 import { projectRoot } from '../../helpers/fixtures.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const SIZE = 8;
 const BYTES = SIZE * SIZE * 3;

@@ -1,4 +1,5 @@
 // The memory of an image loader: no more than its images need, and a sentence where there is not enough.
+// Covers data/loader/memory, data/require-images.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ImageLoader } from '#blip/data/loader/loader.js';

@@ -1,8 +1,9 @@
 // Training batches: pixels that depend only on seed, epoch and position, whatever the number of threads, ranks and restarts.
+// Covers data/loader/training-loader, worker, data/images/train-transform.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { augment } from '#blip/data/images/augment.js';
 import { decodeRgb } from '#blip/data/images/decode.js';
 import { imageAddon } from '#blip/data/images/image-addon.js';
@@ -15,8 +16,7 @@ import { type TrainingLoaderOptions, trainingEpoch } from '#blip/data/loader/tra
 import { UserError } from '#blip/errors.js';
 import { noise, png, temporaryFolder } from '../../helpers/files.js';
 
-const { folder, remove } = temporaryFolder();
-after(remove);
+const folder = temporaryFolder();
 
 const SIZE = 12;
 const BYTES = SIZE * SIZE * 3;

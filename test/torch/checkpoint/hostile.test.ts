@@ -1,18 +1,11 @@
 // The checkpoint reader on what is no checkpoint, or a hostile one: each refusal says what is wrong.
+// Covers torch/checkpoint/read.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
-import {
-  checkpointOf,
-  opcodes,
-  refusal,
-  temporaryFolder,
-  uint32,
-  word,
-  writeFile,
-  zipOf,
-} from '../../helpers/checkpoint-files.js';
+import { checkpointOf, opcodes, refusal, uint32, word, writeFile, zipOf } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 
 test('refusals say what was asked for and that nothing was run', (t) => {
   const folder = temporaryFolder(t);

@@ -1,4 +1,5 @@
 // The checkpoint reader: the zoo of files that PyTorch wrote, then files made by hand for what the zoo lacks.
+// Covers torch/checkpoint/read, inspect.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,16 +14,8 @@ import {
   verifyStorages,
   writeCheckpoint,
 } from '#blip/torch/checkpoint/index.js';
-import {
-  checkpointOf,
-  elementsOf,
-  int32,
-  opcodes,
-  refusal,
-  temporaryFolder,
-  word,
-  writeFile,
-} from '../../helpers/checkpoint-files.js';
+import { checkpointOf, elementsOf, int32, opcodes, refusal, word, writeFile } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 import { absent, fixture } from '../../helpers/fixtures.js';
 
 interface ZooRow {

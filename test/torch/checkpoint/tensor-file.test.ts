@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { byteOffset, openTensorFile, stateDictOf, writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
-import { checkpointOf, opcodes, temporaryFolder, writeFile } from '../../helpers/checkpoint-files.js';
+import { checkpointOf, opcodes, writeFile } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 
 const bytesOf = (values: number[]) => new Uint8Array(Float32Array.from(values).buffer);
 

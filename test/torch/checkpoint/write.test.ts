@@ -1,4 +1,5 @@
 // The checkpoint writer: what it writes the reader gives back, laid out as torch.load maps it, and never half a file.
+// Covers torch/checkpoint/write.
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,8 @@ import {
   writeCheckpoint,
 } from '#blip/torch/checkpoint/index.js';
 import { DTYPES, type DType } from '#blip/torch/dtype.js';
-import { elementsOf, temporaryFolder } from '../../helpers/checkpoint-files.js';
+import { elementsOf } from '../../helpers/checkpoint-files.js';
+import { temporaryFolder } from '../../helpers/files.js';
 
 function floats(...values: number[]): Uint8Array {
   return new Uint8Array(Float32Array.from(values).buffer);

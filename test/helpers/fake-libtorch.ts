@@ -1,17 +1,8 @@
 // Small stand-ins for what setup deals with: shared libraries, LibTorch folders, zip files, a Python, a temporary folder.
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { ownMachine } from '#blip/libtorch/elf.js';
-
-/** A folder that is removed when the test ends. */
-export function temporary(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'blip-setup-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 export function put(path: string, content: string | Uint8Array): string {
   mkdirSync(dirname(path), { recursive: true });
