@@ -7,7 +7,8 @@ const [path, outputDir, ...overrides] = process.argv.slice(2);
 const config = blip.loadConfig(path, overrides, { training: true });
 const architecture = blip.architectureOf(config);
 const tokenizer = blip.Tokenizer.load();
-const [val, test] = await Promise.all(['val', 'test'].map((split) => blip.loadRetrievalSplit({ ...config, split })));
+const val = await blip.loadRetrievalSplit({ ...config, split: 'val' });
+const test = await blip.loadRetrievalSplit({ ...config, split: 'test' });
 const { training: settings, kTest } = config;
 
 const file = await blip.openTensorFile(await blip.fetchPretrained(config.pretrained));
@@ -16,8 +17,7 @@ const { negativeAllRank, vitGradCkpt, vitCkptLayer, weightDecay } = settings;
 const options = { negativeAllRank, checkpointedBlocks: vitGradCkpt ? vitCkptLayer : 0 };
 const model = new blip.TrainingModel(state, architecture, { encToken: tokenizer.encTokenId, ...options });
 file.close();
-const parameters = [...model.parameters.values()];
-const optimizer = new blip.AdamW(parameters, { weightDecay });
+const optimizer = new blip.AdamW([...model.parameters.values()], { weightDecay });
 
 const run = {
   ...{ config, architecture, tokenizer, device: 'cpu', splits: { val, test }, ranks: blip.oneRank },
@@ -32,8 +32,8 @@ const evaluate = async () => {
   return reports;
 };
 const data = blip.trainingData(run, await blip.loadTrainingSet(config), settings.batchSizeTrain);
-const sync = blip.oneRank.syncGradients(parameters, []);
 mkdirSync(outputDir, { recursive: true });
 blip.manualSeed(42);
-await blip.train(run, { settings, model, optimizer, sync, data, signals: {}, evaluate }, blip.initialState());
+const trainer = { settings, model, optimizer, sync: blip.noSync, data, signals: {}, evaluate };
+await blip.train(run, trainer, blip.initialState());
 model.dispose();

@@ -1,4 +1,5 @@
 // Weights of a model that no checkpoint gives: as the reference initialises them, from the default random generator.
+import { at, get } from '../errors.js';
 import type { DType } from '../torch/dtype.js';
 import { operatorInPlace } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
@@ -43,7 +44,7 @@ export function initialValue([name, shape, dtype]: StateDictEntry, inputs: numbe
   if (name === 'idx_queue') return constant(-100);
   if (name === 'ptr_queue') return constant(0);
   if (name === 'image_queue' || name === 'text_queue') return scope(() => ops.normalize(ops.randn(shape), 0));
-  if (name.endsWith('position_ids')) return scope(() => ops.reshape(ops.arange(shape.at(-1) ?? 0), shape));
+  if (name.endsWith('position_ids')) return scope(() => ops.reshape(ops.arange(at(shape, shape.length - 1)), shape));
   if (/norm\d?\.weight$/i.test(name)) return constant(1);
   if (/norm\d?\.bias$/i.test(name)) return constant(0);
   if (/^(vision_proj|text_proj|itm_head)|patch_embed/.test(name)) return defaultUniform(shape, inputs);
@@ -55,7 +56,7 @@ export function initialValue([name, shape, dtype]: StateDictEntry, inputs: numbe
 export function inputsOf(entries: readonly StateDictEntry[]): (name: string) => number {
   const shapes = new Map(entries.map(([name, shape]) => [name, shape]));
   return (name) => {
-    const weightShape = shapes.get(name.replace(/\.bias$/, '.weight')) ?? [];
+    const weightShape = get(shapes, name.replace(/\.bias$/, '.weight'));
     return weightShape.slice(1).reduce((product, size) => product * size, 1);
   };
 }
