@@ -1,22 +1,20 @@
-// Opens shared libraries by path, before anything links against them. The only addon without LibTorch.
+// The entry of boot.node, which opens LibTorch's shared libraries by path before torch.node is loaded.
 #include <dlfcn.h>
-#include <napi.h>
 
-// open(path: string, global: boolean): null on success, else the dynamic linker's own message.
+#include "exports.h"
+
+// open(path, global): null on success, else the dynamic linker's own message.
 static Napi::Value Open(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  if (info.Length() != 2 || !info[0].IsString() || !info[1].IsBoolean())
-    throw Napi::TypeError::New(env, "open: expected a path and whether its symbols are global");
-  const std::string path = info[0].As<Napi::String>();
-  if (path.find('\0') != std::string::npos) return Napi::String::New(env, "a path has no null character");
-  const int visibility = info[1].As<Napi::Boolean>() ? RTLD_GLOBAL : RTLD_LOCAL;
-  if (dlopen(path.c_str(), RTLD_NOW | visibility) != nullptr) return env.Null();
+  const std::string path = StringOf(info, 0);
+  if (path.find('\0') != std::string::npos) RejectArgument(info, 0, "a path without a null character");
+  const int visibility = BooleanOf(info, 1) ? RTLD_GLOBAL : RTLD_LOCAL;
+  if (dlopen(path.c_str(), RTLD_NOW | visibility) != nullptr) return info.Env().Null();
   const char* message = dlerror();
-  return Napi::String::New(env, message ? message : "unknown dlopen error");
+  return Napi::String::New(info.Env(), message ? message : "unknown dlopen error");
 }
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  exports.Set("open", Napi::Function::New(env, Open, "open"));
+  Export(env, exports, "open", Open, {{"path", ArgKind::kString}, {"global", ArgKind::kBoolean}});
   return exports;
 }
 

@@ -1,11 +1,10 @@
-// The conversions declared in convert.h. What a value must be comes from the operator's schema; nothing is guessed.
+// The conversions declared in convert.h. The operator's schema says what a value must be; nothing is guessed.
 #include "convert.h"
 
 #include <ATen/core/jit_type.h>
 #include <c10/core/Device.h>
 
 #include "handles.h"
-#include "values.h"
 
 namespace {
 
@@ -43,7 +42,7 @@ Kind KindOf(const c10::TypePtr& type) {
   }
 }
 
-// Dispatcher and kernels index tables with these codes.
+// The dispatcher and the kernels index tables with these codes.
 void LimitCodes(c10::TypePtr type, ArgSpec* spec) {
   if (type->kind() == c10::TypeKind::OptionalType) type = type->castRaw<c10::OptionalType>()->getElementType();
   const auto limit = [spec](auto count) {
@@ -104,6 +103,12 @@ napi_value Array(napi_env env, const List& list) {
 
 }  // namespace
 
+at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index) {
+  at::Tensor tensor;
+  if (!GetTensor(info[index].As<Napi::Number>(), &tensor)) RejectArgument(info, index, "a tensor");
+  return tensor;
+}
+
 ArgSpec SpecOf(const c10::Argument& argument) {
   ArgSpec spec;
   spec.name = argument.name();
@@ -127,7 +132,9 @@ ArgSpec SpecOf(const c10::Argument& argument) {
 }
 
 c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where) {
-  const auto mismatch = [&](int64_t element = kNoArray) { Mismatch(env, value, where, spec.type, spec.name, element); };
+  const auto mismatch = [&](int64_t element = kNoArray) {
+    ThrowMismatch(env, value, where, spec.type, spec.name, element);
+  };
   if (spec.kind == Kind::kTensor) {  // first: by far the most frequent
     at::Tensor tensor;
     if (ReadTensor(env, value, &tensor)) return c10::IValue(std::move(tensor));
@@ -249,7 +256,7 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
       return list;
     }
     case Kind::kUnsupported:
-      C10_THROW_ERROR(TypeError, where + ": this program passes no " + spec.type + ", which " + spec.name + " takes");
+      throw ArgumentError(where + ": " + spec.name + " is of type " + spec.type + ", which the addon does not support");
   }
   mismatch();
   return {};
@@ -271,5 +278,5 @@ napi_value FromIValue(napi_env env, c10::IValue value) {
     napi_create_string_utf8(env, value.toStringRef().data(), value.toStringRef().size(), &result);
     return result;
   }
-  C10_THROW_ERROR(TypeError, "this program takes no " + value.tagKind() + " as a result");
+  throw ArgumentError("results of type " + value.tagKind() + " are not supported by the addon");
 }

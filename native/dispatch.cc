@@ -1,4 +1,4 @@
-// One door to every ATen operator: look a schema up once, then call it boxed with converted arguments.
+// One door to every ATen operator: look up its schema once, then call it boxed with converted arguments.
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <array>
@@ -7,8 +7,6 @@
 #include <mutex>
 
 #include "convert.h"
-#include "exports.h"
-#include "values.h"
 
 namespace {
 
@@ -16,12 +14,12 @@ struct Operator {
   c10::OperatorHandle handle;
   std::string name;
   std::vector<ArgSpec> arguments;
-  // Results that alias a written argument (add_, out=) are not handed back: the caller already has that tensor.
+  // Results that alias a written argument (add_, out=) are not returned: the caller already has that tensor.
   std::vector<bool> returned;
 };
 
 constexpr size_t kMaxArguments = 24;
-constexpr size_t kMaxOperators = 4096;  // ATen has some 3,400
+constexpr size_t kMaxOperators = 4096;  // ATen has about 3,400
 
 // Shared by all threads. An entry is published once and never changed or freed, so invoke reads without a lock.
 std::array<std::atomic<const Operator*>, kMaxOperators> operators;
@@ -56,8 +54,8 @@ size_t IdOf(const std::string& name, const std::string& overload) {
   return id;
 }
 
-// resolve("aten::add", "Tensor"): { id, arguments: names, returns: types of the results that are handed back }.
-// Throws when there is no such operator. The same operator has the same id, in every thread.
+// resolve("aten::add", "Tensor"): { id, arguments: names, returns: types of the results that are returned }.
+// Throws when there is no such operator. An operator has the same id in every thread.
 Napi::Value Resolve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const size_t id = IdOf(StringOf(info, 0), StringOf(info, 1));
@@ -85,15 +83,15 @@ const Operator* Find(napi_env env, napi_value value) {
 // invoke(operator, ...arguments): the result, an array of results, or null. Plain napi: this is the hot path.
 napi_value Invoke(napi_env env, napi_callback_info info) {
   size_t count = kMaxArguments + 1;
-  napi_value values[kMaxArguments + 1];  // those not given are undefined; `count` becomes the number given
+  napi_value values[kMaxArguments + 1];  // missing ones are undefined; `count` becomes the number given
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
   const Operator* op = Find(env, values[0]);
   try {
-    if (op == nullptr) Mismatch(env, values[0], "invoke", "the id of a resolved operator", "operator");
+    if (op == nullptr) ThrowMismatch(env, values[0], "invoke", "the id of a resolved operator", "operator");
     const size_t size = op->arguments.size();
     if (count > size + 1)
-      C10_THROW_ERROR(TypeError, op->name + ": expected at most " + std::to_string(size) + " arguments but received " +
-                                     std::to_string(count - 1));
+      throw ArgumentError("expected at most " + std::to_string(size) + " arguments but received " +
+                          std::to_string(count - 1));
     torch::jit::Stack stack;
     stack.reserve(std::max(size, op->returned.size()));
     for (size_t i = 0; i < size; i++) stack.push_back(ToIValue(env, values[i + 1], op->arguments[i], op->name));
@@ -120,7 +118,7 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void InitDispatch(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "resolve", Resolve, {{"name", Want::kString}, {"overload", Want::kString}});
+  Export(env, exports, "resolve", Resolve, {{"name", ArgKind::kString}, {"overload", ArgKind::kString}});
   napi_value invoke;
   napi_create_function(env, "invoke", NAPI_AUTO_LENGTH, Invoke, nullptr, &invoke);
   exports.Set("invoke", Napi::Value(env, invoke));

@@ -1,9 +1,7 @@
-// Several processes: a c10d process group that a Python rank can join too, its collectives, the gather that has a
-// gradient, and c10d's Reducer, which is what DistributedDataParallel is made of. All of c10d is in this file: its
-// headers cost more to compile than everything else here.
+// Several processes: a c10d process group that a Python rank can join too, its collectives, a gather with a gradient,
+// and c10d's Reducer, which DistributedDataParallel is made of. All of c10d is in this file: its headers cost more to
+// compile than everything else here.
 #include <dlfcn.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <c10/util/Logging.h>
@@ -18,28 +16,26 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <sstream>
 
-#include "exports.h"
+#include "convert.h"
 #include "handles.h"
 #include "nccl_backend.h"
 #include "sockets.h"
-#include "values.h"
 
 namespace {
 
 using std::chrono::milliseconds;
 
-// gloo's headers are stand-ins here (native/gloo_stubs), which fit these versions of LibTorch.
+// Our stand-ins for gloo's headers (native/gloo_stubs) fit these versions of LibTorch.
 constexpr bool kKnownGloo = TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 9 && TORCH_VERSION_MINOR <= 13;
 
 struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
-  c10::intrusive_ptr<c10d::Backend> nccl;  // undefined on the CPU
+  c10::intrusive_ptr<c10d::Backend> nccl;  // null on the CPU
   bool server = false;
 };
 
@@ -48,7 +44,7 @@ struct DataParallel {
   std::shared_ptr<c10d::Logger> logger;
 };
 
-// Groups and reducers by number. Never destroyed: their threads may still run when the process exits.
+// Groups and reducers by number. Never destroyed: their threads may still be running when the process exits.
 template <class T>
 class Registry {
  public:
@@ -60,10 +56,10 @@ class Registry {
   T Get(int64_t id, const char* what) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = values_.find(id);
-    TORCH_CHECK(found != values_.end(), "there is no ", what, " of number ", id, ", or it was destroyed");
+    TORCH_CHECK(found != values_.end(), "there is no ", what, " with the number ", id, ", or it was destroyed");
     return found->second;
   }
-  // The value taken out, so that it is destroyed outside the lock.
+  // Moves the value out, so that it is destroyed outside the lock.
   T Take(int64_t id) {
     std::lock_guard<std::mutex> lock(mutex_);
     auto node = values_.extract(id);
@@ -98,7 +94,7 @@ std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) 
     tensors.push_back(std::move(tensor));
     return true;
   });
-  if (fault != kFits) Refuse(info, index, "an array of tensors", fault);
+  if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
   return tensors;
 }
 
@@ -106,15 +102,15 @@ milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
   return milliseconds(IntegerOf(info, index, 0, INT32_MAX));
 }
 
-// ---- meeting
+// ---- rendezvous
 
-// What Python makes in ProcessGroupGloo's place: GLOO_SOCKET_IFNAME chooses interfaces; without it loopback when all
-// ranks are on one machine, else the address that packets to rank 0 have, where Python takes the address of the
-// machine's name: on Debian that is a loopback address too, which other machines cannot reach.
+// The backend for tensors on the CPU. As in Python, GLOO_SOCKET_IFNAME chooses the interfaces. Without it: loopback
+// when all ranks are on one machine, else the source address of packets to rank 0. (Python resolves the machine's name,
+// which on Debian is a loopback address too, out of reach of other machines.)
 c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                        const std::string& host, bool loopback, milliseconds timeout) {
   TORCH_CHECK(kKnownGloo,
-              "several processes need an addon built with LibTorch 2.9 to 2.13, and this one was built with ",
+              "several processes need an addon built with LibTorch 2.9 to 2.13, but this one was built with ",
               TORCH_VERSION);
   auto options = c10d::ProcessGroupGloo::Options::create(timeout);
   const char* interfaces = std::getenv("GLOO_SOCKET_IFNAME");
@@ -123,9 +119,9 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
     for (std::string name; std::getline(names, name, ',');)
       options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(name));
   } else {
-    const std::string own = loopback ? "127.0.0.1" : OwnAddressTowards(host);
-    options->devices.push_back(own.empty() ? c10d::ProcessGroupGloo::createDefaultDevice()
-                                           : c10d::ProcessGroupGloo::createDeviceForHostname(own));
+    const std::string address = loopback ? "127.0.0.1" : SourceAddressTowards(host);
+    options->devices.push_back(address.empty() ? c10d::ProcessGroupGloo::createDefaultDevice()
+                                               : c10d::ProcessGroupGloo::createDeviceForHostname(address));
   }
   options->threads = static_cast<int>(options->devices.size()) * 2;
   auto backend = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
@@ -133,7 +129,7 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
   return backend;
 }
 
-// The backend for tensors on GPUs, from libblip_nccl.so. libtorch_cuda has been opened before.
+// The backend for tensors on GPUs, from libblip_nccl.so. libtorch_cuda must be open already.
 c10::intrusive_ptr<c10d::Backend> Nccl(const std::string& library, const NcclRequest& request) {
   void* opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   TORCH_CHECK(opened != nullptr, dlerror());
@@ -145,8 +141,8 @@ c10::intrusive_ptr<c10d::Backend> Nccl(const std::string& library, const NcclReq
 }
 
 // initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, path of
-// libblip_nccl.so or ""): its number. The store's keys are nested as torch.distributed nests them, so ranks of both
-// kinds find each other. `prefix` comes before them where it is not empty.
+// libblip_nccl.so or ""): the group's number. The store's keys are nested as in torch.distributed, so that ranks of
+// both kinds find each other; a `prefix` that is not empty precedes them.
 Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const std::string host = StringOf(info, 0);
   const auto port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
@@ -158,7 +154,7 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const milliseconds join_timeout = MillisecondsOf(info, 7);
   const milliseconds timeout = MillisecondsOf(info, 8);
 
-  // c10d writes every failed attempt to stderr, with C++ frames; what matters comes back as an exception.
+  // c10d logs every failed attempt to stderr, with C++ frames; what matters is thrown as well.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;
   c10d::TCPStoreOptions options;
   options.port = port;
@@ -191,8 +187,8 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
 }
 
-// All ranks are at their end, or `patience` is over. A rank that closed its connections while another still reads the
-// last collective's answer would take that from it; and the store must outlive those who ask it.
+// Waits until all ranks have finished, at most `patience`. A rank that closed its connections while another is still
+// reading the last collective's result would break that; and the store must outlive its clients.
 void LeaveTogether(const Group& group, milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t size = group.group->getSize();
@@ -204,8 +200,8 @@ void LeaveTogether(const Group& group, milliseconds patience) {
     usleep(1000);
 }
 
-// destroyProcessGroup(group, patience ms): waits so long for the others to come to their end too, then closes the
-// connections. Harmless when it was done before.
+// destroyProcessGroup(group, patience ms): waits up to that long for the other ranks to finish too, then closes the
+// connections. Doing it twice is harmless.
 Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
   Group taken = Groups().Take(IntegerOf(info, 0));
   if (!taken.group) return info.Env().Undefined();
@@ -213,18 +209,11 @@ Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
   try {
     if (patience.count() > 0) LeaveTogether(taken, patience);
   } catch (const std::exception&) {
-    // Another rank is gone already, or does not come: this one has done its work all the same.
+    // Another rank is gone or late: this one's work is complete all the same.
   }
   c10d::unregister_process_group(taken.group->getGroupName());
   if (taken.nccl) taken.nccl->shutdown();
   return info.Env().Undefined();
-}
-
-// dieWithParent(pid): the kernel ends this process when its parent ends, however either of them is busy. False when
-// the parent is no longer `pid`: it ended before.
-Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
-  TORCH_CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "prctl: ", std::strerror(errno));
-  return Napi::Boolean::New(info.Env(), getppid() == IntegerOf(info, 0));
 }
 
 // ---- collectives. All block until this rank's part is done, or throw after the group's timeout.
@@ -232,7 +221,7 @@ Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
 c10d::ReduceOp OpNamed(const std::string& name) {
   if (name == "sum") return c10d::ReduceOp::SUM;
   if (name == "max") return c10d::ReduceOp::MAX;
-  TORCH_CHECK(name == "min", "expected sum, max or min but received ", name);
+  TORCH_CHECK(name == "min", "expected sum, max or min for op but received ", name);
   return c10d::ReduceOp::MIN;
 }
 
@@ -254,7 +243,7 @@ at::Tensor GatherRows(const c10::intrusive_ptr<c10d::ProcessGroup>& group, const
   return all;
 }
 
-// Rows of all ranks; the gradient of a rank's rows is the sum of what all ranks have for them.
+// Rows of all ranks; the gradient of a rank's rows is the sum of all ranks' gradients for them.
 class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t id) {
@@ -284,7 +273,7 @@ Napi::Value Broadcast(const Napi::CallbackInfo& info) {
   GroupOf(info, 0)->broadcast(tensors, options)->wait();
   return info.Env().Undefined();
 }
-// allGather(group, t (n, …), gradient): (world · n, …), in rank order; t must have the same shape on all ranks.
+// allGather(group, t (n, …), gradient): (world size · n, …) in rank order; t must have the same shape on all ranks.
 Napi::Value AllGather(const Napi::CallbackInfo& info) {
   const auto group = GroupOf(info, 0);
   const at::Tensor x = TensorOf(info, 1);
@@ -292,7 +281,7 @@ Napi::Value AllGather(const Napi::CallbackInfo& info) {
   const at::Tensor all = gradient ? GatherWithGradient::apply(x, IntegerOf(info, 0)) : GatherRows(group, x);
   return Napi::Number::New(info.Env(), PutHandle(all));
 }
-// barrier(group): of the processes; work queued on GPUs is not waited for.
+// barrier(group): waits for the other processes, not for work queued on GPUs.
 Napi::Value Barrier(const Napi::CallbackInfo& info) {
   GroupOf(info, 0)->getBackend(c10::DeviceType::CPU)->barrier()->wait();
   return info.Env().Undefined();
@@ -300,7 +289,7 @@ Napi::Value Barrier(const Napi::CallbackInfo& info) {
 
 // ---- data parallel training
 
-// The newest argument of the constructor is left away where this LibTorch does not have it yet.
+// The constructor's newest argument is omitted where this LibTorch does not have it yet.
 template <class Reducer, class... Arguments>
 std::shared_ptr<Reducer> MakeReducer(Arguments... arguments) {
   if constexpr (std::is_constructible_v<Reducer, Arguments..., std::vector<int64_t>>)
@@ -308,8 +297,8 @@ std::shared_ptr<Reducer> MakeReducer(Arguments... arguments) {
   else return std::make_shared<Reducer>(std::move(arguments)...);
 }
 
-// createReducer(group, parameters, buffers, bucket bytes): checks that all ranks have the same parameters, gives all of
-// them rank 0's values (and the buffers'), and hooks into the parameters' gradients. The number of the reducer.
+// createReducer(group, parameters, buffers, bucket bytes): checks that all ranks have the same parameters, copies rank
+// 0's values (and buffers) to all of them, and hooks into the parameters' gradients. Returns the reducer's number.
 Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
   const auto group = GroupOf(info, 0);
   const std::vector<at::Tensor> parameters = TensorsOf(info, 1);
@@ -327,7 +316,7 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
     c10d::broadcast_coalesced(group, shared, kBroadcastBytes, 0);
   }
 
-  // One bucket of everything until the first backward has shown the order in which gradients come.
+  // A single bucket until the first backward has shown the order in which gradients arrive.
   const std::vector<bool> sparse(parameters.size(), false);
   auto [buckets, limits] =
       c10d::compute_bucket_assignment_by_size(parameters, {std::numeric_limits<int64_t>::max()}, sparse);
@@ -344,7 +333,8 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
                                              /*static_graph=*/false);
   return Napi::Number::New(info.Env(), Models().Put(std::move(made)));
 }
-// reducerForward(reducer): before a forward pass whose gradients all ranks shall share; reducerBackward: after it.
+// reducerForward(reducer): before a forward pass whose gradients are averaged over the ranks; reducerBackward: after
+// it.
 Napi::Value ReducerForward(const Napi::CallbackInfo& info) {
   const DataParallel model = Models().Get(IntegerOf(info, 0), "reducer");
   model.logger->set_runtime_stats_and_log();
@@ -365,26 +355,26 @@ Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitDistributed(Napi::Env env, Napi::Object exports) {
-  const Parameter group{"group", Want::kInteger}, tensor{"tensor", Want::kHandle}, reducer{"reducer", Want::kInteger};
+  const Parameter group{"group", ArgKind::kInteger}, tensor{"tensor", ArgKind::kHandle},
+      reducer{"reducer", ArgKind::kInteger};
   Export(env, exports, "initProcessGroup", InitProcessGroup,
-         {{"host", Want::kString},
-          {"port", Want::kInteger},
-          {"rank", Want::kInteger},
-          {"worldSize", Want::kInteger},
-          {"server", Want::kBoolean},
-          {"prefix", Want::kString},
-          {"loopback", Want::kBoolean},
-          {"joinTimeoutMs", Want::kInteger},
-          {"timeoutMs", Want::kInteger},
-          {"nccl", Want::kString}});
-  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", Want::kInteger}});
-  Export(env, exports, "dieWithParent", DieWithParent, {{"pid", Want::kInteger}});
-  Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", Want::kString}});
-  Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", Want::kInteger}});
-  Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", Want::kBoolean}});
+         {{"host", ArgKind::kString},
+          {"port", ArgKind::kInteger},
+          {"rank", ArgKind::kInteger},
+          {"worldSize", ArgKind::kInteger},
+          {"server", ArgKind::kBoolean},
+          {"prefix", ArgKind::kString},
+          {"loopback", ArgKind::kBoolean},
+          {"joinTimeoutMs", ArgKind::kInteger},
+          {"timeoutMs", ArgKind::kInteger},
+          {"nccl", ArgKind::kString}});
+  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", ArgKind::kInteger}});
+  Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", ArgKind::kString}});
+  Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", ArgKind::kInteger}});
+  Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", ArgKind::kBoolean}});
   Export(env, exports, "barrier", Barrier, {group});
   Export(env, exports, "createReducer", CreateReducer,
-         {group, {"parameters", Want::kArray}, {"buffers", Want::kArray}, {"bucketBytes", Want::kInteger}});
+         {group, {"parameters", ArgKind::kArray}, {"buffers", ArgKind::kArray}, {"bucketBytes", ArgKind::kInteger}});
   Export(env, exports, "reducerForward", ReducerForward, {reducer});
   Export(env, exports, "reducerBackward", ReducerBackward, {reducer});
   Export(env, exports, "destroyReducer", DestroyReducer, {reducer});

@@ -1,48 +1,56 @@
-// How functions are exported: with the names and kinds of their arguments, which are checked before the body runs, and
-// with every C++ exception turned into a JavaScript one.
+// The door of every addon here. Functions are exported with the names and kinds of their arguments, which are checked
+// before the body runs, and every C++ exception becomes a JavaScript one. Knows nothing of LibTorch.
 #pragma once
-#include <ATen/core/Tensor.h>
 #include <napi.h>
 
 #include <string>
 #include <vector>
 
-enum class Want { kHandle, kInteger, kString, kBoolean, kBytes, kArray };
+#include "values.h"
+
+enum class ArgKind { kHandle, kInteger, kString, kBoolean, kBytes, kArray };
 
 struct Parameter {
   const char* name;
-  Want want;
+  ArgKind kind;
+  bool optional = false;  // may be undefined
 };
 
 using Body = Napi::Value (*)(const Napi::CallbackInfo&);
 void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters);
 
-// Throws the c10::TypeError that names the function, its argument `index` and what was expected there.
-// `element`: which one of an array did not fit.
-[[noreturn]] void Refuse(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
-                         int64_t element = -1);
+// Throws the ArgumentError that names the function, its argument `index`, what was expected there and what was
+// received: the argument, its element `element` if it is an array, or the words given.
+[[noreturn]] void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
+                                 int64_t element = kNoArray);
+[[noreturn]] void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
+                                 const std::string& received);
 
-// Argument `index` of a function made by Export. What the kinds above do not say (a live handle of the right sort, a
-// range) is checked here, with the same sentence.
-at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index);
+// Argument `index` of a function made by Export, which has checked its kind. These check the rest, such as a range,
+// with the same error.
+bool IsGiven(const Napi::CallbackInfo& info, size_t index);
 int64_t IntegerOf(const Napi::CallbackInfo& info, size_t index, int64_t least = INT64_MIN, int64_t most = INT64_MAX);
 bool BooleanOf(const Napi::CallbackInfo& info, size_t index);
 std::string StringOf(const Napi::CallbackInfo& info, size_t index);
 double HandleOf(const Napi::CallbackInfo& info, size_t index);
 std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index);  // may run JavaScript: getters
 
-// A Uint8Array's memory, of an ArrayBuffer or SharedArrayBuffer; empty when it is detached. Valid until JavaScript
-// runs.
+// The memory of a Uint8Array over an ArrayBuffer or SharedArrayBuffer; empty when it is detached. Valid until
+// JavaScript runs.
 struct Bytes {
   uint8_t* data;
   size_t size;
 };
 Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
 
-void InitDispatch(Napi::Env env, Napi::Object exports);     // dispatch.cc
-void InitTensor(Napi::Env env, Napi::Object exports);       // tensor.cc
-void InitLinear(Napi::Env env, Napi::Object exports);       // linear.cc
-void InitRuntime(Napi::Env env, Napi::Object exports);      // runtime.cc
-void InitImage(Napi::Env env, Napi::Object exports);        // image.cc
-void InitAugment(Napi::Env env, Napi::Object exports);      // augment.cc
-void InitDistributed(Napi::Env env, Napi::Object exports);  // distributed.cc
+// Parts of torch.node, in the order of addon.cc and src/torch/native-exports.ts.
+void InitDispatch(Napi::Env env, Napi::Object exports);
+void InitLinear(Napi::Env env, Napi::Object exports);
+void InitTensor(Napi::Env env, Napi::Object exports);
+void InitRuntime(Napi::Env env, Napi::Object exports);
+void InitProcess(Napi::Env env, Napi::Object exports);
+void InitDistributed(Napi::Env env, Napi::Object exports);
+
+// Parts of image.node, in the order of image/addon.cc and src/data/images/image-addon.ts.
+void InitResize(Napi::Env env, Napi::Object exports);
+void InitAugment(Napi::Env env, Napi::Object exports);

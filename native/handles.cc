@@ -1,5 +1,5 @@
-// The slot table behind native/handles.h: one for the process, shared by all threads, never destroyed, so that an exit
-// while tensors live runs no destructor of a half-unloaded library.
+// The slot table behind native/handles.h: one for the process, shared by all threads and never destroyed, so that an
+// exit while tensors live runs no destructor of a half-unloaded library.
 #include "handles.h"
 
 #include <sys/mman.h>
@@ -8,24 +8,25 @@
 #include <mutex>
 #include <vector>
 
+#include "values.h"
+
 namespace {
 constexpr uint64_t kIndexBits = 24;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
-constexpr int64_t kWorthTelling = 64 << 10;
-// V8 collects after every 64 MB that it is told of, whatever is alive. Of what is meant to stay, as features are, it
-// would be told in vain: at a quarter of the bytes that costs nothing one could measure, and forgotten tensors still
-// keep below some 500 MB.
-constexpr int64_t kToldShare = 4;
+constexpr int64_t kLeastReported = 64 << 10;
+// V8 runs a GC after every 64 MB of reported external memory, useful or not; we report a quarter, so long-lived
+// features cost nothing measurable and forgotten tensors stay below 500 MB.
+constexpr int64_t kReportedShare = 4;
 constexpr uint32_t kLastGeneration = (uint32_t{1} << 28) - 1;
 
-// Of a worker thread; 0 for the main one, whose handles belong to nobody: the process ends with it.
+// Number of a worker thread; 0 for the main one, whose handles have no owner: the process ends with it.
 thread_local uint32_t this_thread = 0;
 
 struct Slot {
   uint32_t generation = 0;
   uint32_t thread = 0;
-  uint32_t teller = 0;  // the thread whose V8 knows of `told` bytes
-  int64_t told = 0;
+  uint32_t reporter = 0;  // the thread to whose V8 the bytes were reported
+  int64_t reported = 0;
   Held value;
 };
 
@@ -52,13 +53,13 @@ Slot* Find(Table& table, double handle) {
   return &slot;
 }
 
-// What the live slot held, which is free from now on. Call with the lock held, destroy the result without it.
+// Frees a live slot and returns what it held. Call with the lock held, destroy the result without it.
 Held Empty(Table& table, Slot& slot) {
   Held value = std::move(slot.value);
   slot.value = std::monostate{};
-  slot.told = 0;
+  slot.reported = 0;
   slot.generation++;
-  // A slot that has gone through all generations is given up, so that no stale handle ever names a later tensor.
+  // A slot that has used all its generations is retired, so that no stale handle ever names a later tensor.
   if (slot.generation <= kLastGeneration) table.free.push_back(static_cast<uint32_t>(&slot - table.slots.data()));
   table.live--;
   return value;
@@ -90,7 +91,7 @@ double PutHandle(Held value, Ownership ownership) {
     table.free.pop_back();
   } else {
     TORCH_CHECK(table.slots.size() <= kIndexMask, "more than ", kIndexMask,
-                " tensors are alive: something never disposes its tensors");
+                " tensors are alive: some code never disposes its tensors");
     index = static_cast<uint32_t>(table.slots.size());
     table.slots.emplace_back();
   }
@@ -105,32 +106,32 @@ bool GetTensor(double handle, at::Tensor* out) { return Get(handle, out); }
 bool GetGenerator(double handle, at::Generator* out) { return Get(handle, out); }
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out) { return Get(handle, out); }
 
-bool DropHandle(double handle, int64_t* untold) {
+bool DropHandle(double handle, int64_t* reported) {
   Table& table = TheTable();
   Held dropped;
   {
     std::lock_guard<std::mutex> lock(table.mutex);
     Slot* slot = Find(table, handle);
     if (slot == nullptr) return false;
-    if (untold != nullptr && slot->teller == this_thread) *untold += slot->told;
+    if (reported != nullptr && slot->reporter == this_thread) *reported += slot->reported;
     dropped = Empty(table, *slot);
   }
   return true;
 }
 
-int64_t TellMemory(double handle) {
+int64_t ReportExternalMemory(double handle) {
   Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
   Slot* slot = Find(table, handle);
   const at::Tensor* tensor = slot == nullptr ? nullptr : std::get_if<at::Tensor>(&slot->value);
-  if (tensor == nullptr || slot->told > 0 || !tensor->has_storage()) return 0;
+  if (tensor == nullptr || slot->reported > 0 || !tensor->has_storage()) return 0;
   const c10::Storage& storage = tensor->storage();
-  // A view frees nothing, nor does memory of a mapped file, which has no allocator.
+  // Disposing of a view frees nothing, nor of a mapped file's memory, which has no allocator.
   const auto bytes = static_cast<int64_t>(storage.nbytes());
-  if (bytes < kWorthTelling || storage.use_count() > 1 || storage.allocator() == nullptr) return 0;
-  slot->told = bytes / kToldShare;
-  slot->teller = this_thread;
-  return slot->told;
+  if (bytes < kLeastReported || storage.use_count() > 1 || storage.allocator() == nullptr) return 0;
+  slot->reported = bytes / kReportedShare;
+  slot->reporter = this_thread;
+  return slot->reported;
 }
 
 void BeginThread() {

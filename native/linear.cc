@@ -1,17 +1,17 @@
-// x·Wᵀ + b with gradients; in float32 on the CPU through oneDNN. aten::linear goes through MKL there, which uses
-// AVX-512 on Intel's processors alone: on AMD's that is half the speed.
+// x·Wᵀ + b with gradients; in float32 on the CPU through oneDNN. There aten::linear uses MKL, which has AVX-512 only on
+// Intel's processors: on AMD's it is half as fast.
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "exports.h"
+#include "convert.h"
 #include "handles.h"
 
 namespace {
 
-// oneDNN makes a kernel for each new number of rows: below this many weights that costs more than it saves.
+// oneDNN generates a kernel for each new number of rows: below this many weights that costs more than it saves.
 constexpr int64_t kLeastWeights = 1 << 18;
 
 // x (…, in) · w (out, in)ᵀ + bias; w may be a transposed view.
@@ -64,5 +64,6 @@ Napi::Value Linear(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitLinear(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "linear", Linear, {{"x", Want::kHandle}, {"weight", Want::kHandle}, {"bias", Want::kHandle}});
+  Export(env, exports, "linear", Linear,
+         {{"x", ArgKind::kHandle}, {"weight", ArgKind::kHandle}, {"bias", ArgKind::kHandle}});
 }

@@ -1,5 +1,5 @@
-// NCCL's part of a process group, in a library of its own: only a run on GPUs opens it, after libtorch_cuda, and the
-// addon itself needs no CUDA. nccl.h must be of the NCCL that this LibTorch was made with: c10d's classes depend on it.
+// NCCL's part of a process group, in a separate library: only a run on GPUs opens it, after libtorch_cuda, so the addon
+// itself needs no CUDA. nccl.h must fit the NCCL that LibTorch was built with: c10d's classes depend on it.
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include "nccl_backend.h"

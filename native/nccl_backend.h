@@ -1,4 +1,4 @@
-// What the addon and libblip_nccl.so, which it opens on GPUs only, say to each other.
+// The interface between torch.node and libblip_nccl.so, which it opens only on GPUs.
 #pragma once
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>

@@ -1,5 +1,5 @@
-// State of the process and of the calling thread: random generators, gradient mode, autocast, precision, threads,
-// devices and their memory, locks of files.
+// LibTorch's state in the process and the calling thread: random generators, gradient mode, autocast, precision,
+// threads, devices and their memory.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
@@ -7,19 +7,16 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
-#include <sys/file.h>
 #include <torch/version.h>
 
-#include <cerrno>
-
-#include "exports.h"
+#include "convert.h"
 #include "handles.h"
 
 namespace {
 
 at::Generator GeneratorOf(const Napi::CallbackInfo& info, size_t index) {
   at::Generator generator;
-  if (!GetGenerator(HandleOf(info, index), &generator)) Refuse(info, index, "a generator");
+  if (!GetGenerator(HandleOf(info, index), &generator)) RejectArgument(info, index, "a generator");
   return generator;
 }
 
@@ -27,22 +24,22 @@ c10::Device DeviceOf(const Napi::CallbackInfo& info, size_t index) {
   try {
     return c10::Device(StringOf(info, index));
   } catch (const c10::Error&) {
-    Refuse(info, index, "a device such as 'cpu' or 'cuda:0'");
+    RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
   }
 }
 
 int CudaDevices() { return at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
-// An argument that is the index of a GPU LibTorch can use.
+// An argument that is the index of a GPU.
 c10::DeviceIndex GpuOf(const Napi::CallbackInfo& info, size_t index) {
   const int count = CudaDevices();
   TORCH_CHECK(count > 0, "there is no GPU that LibTorch can use");
   return static_cast<c10::DeviceIndex>(IntegerOf(info, index, 0, count - 1));
 }
 
-// ---- random generators. Every use is under the generator's own lock, as LibTorch's kernels take it.
+// ---- random generators. Every use holds the generator's lock, as LibTorch's kernels do.
 
-// Seeds are 64 bits; a negative one stands for its two's complement, as in Python.
+// Seeds have 64 bits; a negative one means its two's complement, as in Python.
 uint64_t SeedOf(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint64_t>(IntegerOf(info, index)); }
 
 // manualSeed(seed): the default generators of the CPU and of every GPU, as torch.manual_seed.
@@ -50,14 +47,14 @@ Napi::Value ManualSeed(const Napi::CallbackInfo& info) {
   at::manual_seed(SeedOf(info, 0));
   return info.Env().Undefined();
 }
-// createGenerator(seed): a CPU generator of its own; defaultGenerator(device): the one operators use when given none.
+// createGenerator(seed): a new CPU generator; defaultGenerator(device): the one that operators use when given none.
 Napi::Value CreateGenerator(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))));
 }
 Napi::Value DefaultGenerator(const Napi::CallbackInfo& info) {
   const c10::Device device = DeviceOf(info, 0);
-  TORCH_CHECK(device.is_cpu() || CudaDevices() > 0, "there is no generator of ", device.str(),
-              ": LibTorch can use no GPU here");
+  TORCH_CHECK(device.is_cpu() || CudaDevices() > 0, "there is no generator for ", device.str(),
+              ": there is no GPU that LibTorch can use");
   return Napi::Number::New(info.Env(), PutHandle(at::globalContext().defaultGenerator(device)));
 }
 // generatorState(generator): uint8 tensor, as torch.Generator.get_state; setGeneratorState(generator, tensor).
@@ -82,14 +79,14 @@ Napi::Value SeedGenerator(const Napi::CallbackInfo& info) {
 
 // ---- modes of the calling thread
 
-// setGradEnabled(flag): the mode before.
+// setGradEnabled(flag): returns the previous mode.
 Napi::Value SetGradEnabled(const Napi::CallbackInfo& info) {
   const bool before = c10::GradMode::is_enabled();
   c10::GradMode::set_enabled(BooleanOf(info, 0));
   return Napi::Boolean::New(info.Env(), before);
 }
 
-// What an enterAutocast changed, to be put back by its leaveAutocast.
+// What an enterAutocast changed, for its leaveAutocast to restore.
 struct Autocast {
   c10::DeviceType type;
   bool enabled;
@@ -97,17 +94,17 @@ struct Autocast {
 };
 thread_local std::vector<Autocast> entered;
 
-// enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() ends the one entered last.
+// enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() leaves the one entered last.
 Napi::Value EnterAutocast(const Napi::CallbackInfo& info) {
   const c10::DeviceType type = DeviceOf(info, 0).type();
   const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 1));
-  if (dtype != at::kHalf && dtype != at::kBFloat16) Refuse(info, 1, "the code of float16 or bfloat16");
+  if (dtype != at::kHalf && dtype != at::kBFloat16) RejectArgument(info, 1, "the code of float16 or bfloat16");
   Autocast before{type, false, dtype};
   try {
     before.enabled = at::autocast::is_autocast_enabled(type);
     before.dtype = at::autocast::get_autocast_dtype(type);
   } catch (const c10::Error&) {
-    Refuse(info, 0, "a device that autocast knows");
+    RejectArgument(info, 0, "a device that autocast supports");
   }
   at::autocast::set_autocast_enabled(type, true);
   at::autocast::set_autocast_dtype(type, dtype);
@@ -125,7 +122,7 @@ Napi::Value LeaveAutocast(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// ---- the process
+// ---- precision and threads of the process
 
 // setTf32(flag): whether float32 matrix products and convolutions on CUDA may use TF32. No effect on the CPU.
 Napi::Value SetTf32(const Napi::CallbackInfo& info) {
@@ -135,7 +132,7 @@ Napi::Value SetTf32(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot have as many as were asked for
+constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
   at::set_num_threads(static_cast<int>(IntegerOf(info, 0, 1, kMaxThreads)));
@@ -149,17 +146,14 @@ Napi::Value Version(const Napi::CallbackInfo& info) {
   result.Set("cuda", CudaDevices() > 0);
   return result;
 }
-Napi::Value ParallelInfo(const Napi::CallbackInfo& info) {
-  return Napi::String::New(info.Env(), at::get_parallel_info());
-}
 
-// ---- devices. None of these may be called before libtorch_cuda is opened: LibTorch remembers its first answer.
+// ---- devices. Open libtorch_cuda before calling any of these: LibTorch remembers its first answer.
 
-// deviceCount(): GPUs; deviceName(index): as the driver names it.
+// deviceCount(): number of GPUs; deviceName(index): the driver's name for it.
 Napi::Value DeviceCount(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), CudaDevices()); }
 Napi::Value DeviceName(const Napi::CallbackInfo& info) {
   const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
-  // The driver's own C interface, so that no CUDA header is needed. LibTorch has opened and initialised it by now.
+  // The driver's C interface, so that no CUDA header is needed. LibTorch has opened and initialized it by now.
   using GetName = int (*)(char*, int, int);
   void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
   const auto get_name = driver ? reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName")) : nullptr;
@@ -171,7 +165,7 @@ Napi::Value SetDevice(const Napi::CallbackInfo& info) {
   at::accelerator::setDeviceIndex(GpuOf(info, 0));
   return info.Env().Undefined();
 }
-// synchronize(index): waits until all work queued on the GPU is done.
+// synchronize(index): waits for all work queued on the GPU.
 Napi::Value Synchronize(const Napi::CallbackInfo& info) {
   at::accelerator::synchronizeDevice(GpuOf(info, 0));
   return info.Env().Undefined();
@@ -194,51 +188,30 @@ Napi::Value ResetPeakMemory(const Napi::CallbackInfo& info) {
   at::accelerator::resetPeakStats(GpuOf(info, 0));
   return info.Env().Undefined();
 }
-Napi::Value EmptyCache(const Napi::CallbackInfo& info) {
-  if (CudaDevices() > 0) at::accelerator::emptyCache();
-  return info.Env().Undefined();
-}
-
-// ---- files
-
-// lockFile(descriptor): takes the kernel's lock of an open file until it is closed or the process ends, however it
-// ends. False when another open file holds it; null where the file system has no such locks.
-Napi::Value LockFile(const Napi::CallbackInfo& info) {
-  const auto descriptor = static_cast<int>(IntegerOf(info, 0, 0, INT32_MAX));
-  int failed;
-  do {
-    failed = flock(descriptor, LOCK_EX | LOCK_NB);
-  } while (failed != 0 && errno == EINTR);
-  TORCH_CHECK(failed == 0 || errno != EBADF, "no file is open as ", descriptor);
-  if (failed != 0 && errno != EWOULDBLOCK) return info.Env().Null();
-  return Napi::Boolean::New(info.Env(), failed == 0);
-}
 
 }  // namespace
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
-  const Parameter seed{"seed", Want::kInteger}, generator{"generator", Want::kHandle}, gpu{"index", Want::kInteger};
-  const Parameter device{"device", Want::kString};
+  const Parameter seed{"seed", ArgKind::kInteger}, generator{"generator", ArgKind::kHandle},
+      gpu{"index", ArgKind::kInteger};
+  const Parameter device{"device", ArgKind::kString};
   Export(env, exports, "manualSeed", ManualSeed, {seed});
   Export(env, exports, "createGenerator", CreateGenerator, {seed});
   Export(env, exports, "defaultGenerator", DefaultGenerator, {device});
   Export(env, exports, "generatorState", GeneratorState, {generator});
-  Export(env, exports, "setGeneratorState", SetGeneratorState, {generator, {"state", Want::kHandle}});
+  Export(env, exports, "setGeneratorState", SetGeneratorState, {generator, {"state", ArgKind::kHandle}});
   Export(env, exports, "seedGenerator", SeedGenerator, {generator, seed});
-  Export(env, exports, "setGradEnabled", SetGradEnabled, {{"flag", Want::kBoolean}});
-  Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", Want::kInteger}});
+  Export(env, exports, "setGradEnabled", SetGradEnabled, {{"flag", ArgKind::kBoolean}});
+  Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", ArgKind::kInteger}});
   Export(env, exports, "leaveAutocast", LeaveAutocast, {});
-  Export(env, exports, "setTf32", SetTf32, {{"allowed", Want::kBoolean}});
+  Export(env, exports, "setTf32", SetTf32, {{"allowed", ArgKind::kBoolean}});
   Export(env, exports, "getThreads", GetThreads, {});
-  Export(env, exports, "setThreads", SetThreads, {{"threads", Want::kInteger}});
+  Export(env, exports, "setThreads", SetThreads, {{"threads", ArgKind::kInteger}});
   Export(env, exports, "version", Version, {});
-  Export(env, exports, "parallelInfo", ParallelInfo, {});
   Export(env, exports, "deviceCount", DeviceCount, {});
   Export(env, exports, "deviceName", DeviceName, {gpu});
   Export(env, exports, "setDevice", SetDevice, {gpu});
   Export(env, exports, "synchronize", Synchronize, {gpu});
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
   Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
-  Export(env, exports, "emptyCache", EmptyCache, {});
-  Export(env, exports, "lockFile", LockFile, {{"descriptor", Want::kInteger}});
 }

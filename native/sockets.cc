@@ -45,14 +45,14 @@ bool IsLoopback(const sockaddr_storage& address) {
   return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
 }
 
-// The own end of the way to `host`, as numbers; empty where there is none, or it is loopback.
+// The numeric source address towards `host`; empty without a route, or if it is loopback.
 std::string SourceTowards(const std::string& host) {
   addrinfo hints{};
-  hints.ai_socktype = SOCK_DGRAM;  // connecting such a socket asks for the way and sends nothing
+  hints.ai_socktype = SOCK_DGRAM;  // connecting such a socket looks up the route and sends nothing
   addrinfo* found = nullptr;
   if (getaddrinfo(host.c_str(), "9", &hints, &found) != 0) return {};
-  std::string own;
-  for (const addrinfo* address = found; address != nullptr && own.empty(); address = address->ai_next) {
+  std::string source_address;
+  for (const addrinfo* address = found; address != nullptr && source_address.empty(); address = address->ai_next) {
     const int fd = socket(address->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     sockaddr_storage source{};
     socklen_t length = sizeof source;
@@ -60,16 +60,16 @@ std::string SourceTowards(const std::string& host) {
     auto* end = reinterpret_cast<sockaddr*>(&source);
     if (fd >= 0 && connect(fd, address->ai_addr, address->ai_addrlen) == 0 && getsockname(fd, end, &length) == 0 &&
         !IsLoopback(source) && getnameinfo(end, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
-      own = text;
+      source_address = text;
     if (fd >= 0) close(fd);
   }
   freeaddrinfo(found);
-  return own;
+  return source_address;
 }
 
 }  // namespace
 
-std::string OwnAddressTowards(const std::string& host) {
-  const std::string own = SourceTowards(host);
-  return own.empty() ? SourceTowards("192.0.2.1") : own;  // an address that nobody has (RFC 5737)
+std::string SourceAddressTowards(const std::string& host) {
+  const std::string found = SourceTowards(host);
+  return found.empty() ? SourceTowards("192.0.2.1") : found;  // reserved for documentation (RFC 5737)
 }

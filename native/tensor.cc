@@ -1,4 +1,4 @@
-// What a tensor handle tells and gives: shape, type, bytes in and out, mapped files, gradients.
+// What a program asks of a tensor handle: its shape, type and gradient; bytes in and out; mapped files.
 #include <ATen/Functions.h>
 #include <ATen/core/Tensor.h>
 #include <fcntl.h>
@@ -10,36 +10,34 @@
 #include <cstring>
 
 #include "convert.h"
-#include "exports.h"
 #include "handles.h"
-#include "values.h"
 
 namespace {
 
 Napi::Value Handle(Napi::Env env, Held held) { return Napi::Number::New(env, PutHandle(std::move(held))); }
 
-// Element types whose elements are plain bytes: no quantised ones, which carry more than a type.
+// Element types whose elements are plain bytes: not the quantized ones, which need more than a type.
 at::ScalarType DtypeOf(const Napi::CallbackInfo& info, size_t index) {
   const auto dtype =
       static_cast<at::ScalarType>(IntegerOf(info, index, 0, static_cast<int64_t>(at::ScalarType::NumOptions) - 1));
   if (!at::isIntegralType(dtype, true) && !at::isFloatingType(dtype) && !at::isComplexType(dtype))
-    Refuse(info, index, "the code of a plain dtype");
+    RejectArgument(info, index, "the code of a plain dtype");
   return dtype;
 }
 
 std::vector<int64_t> SizesOf(const Napi::CallbackInfo& info, size_t index) {
   std::vector<int64_t> sizes = IntegersOf(info, index);
   for (size_t i = 0; i < sizes.size(); i++)
-    if (sizes[i] < 0) Refuse(info, index, "integers of 0 or more", static_cast<int64_t>(i));
+    if (sizes[i] < 0) RejectArgument(info, index, "integers of 0 or more", static_cast<int64_t>(i));
   return sizes;
 }
 
-// Elements of a tensor of these sizes.
+// Number of elements of a tensor with these sizes.
 int64_t CountOf(const std::vector<int64_t>& sizes) {
   int64_t count = 1;
   for (const int64_t size : sizes)
     TORCH_CHECK(!__builtin_mul_overflow(count, size, &count) && count < int64_t{1} << 52, "the sizes ", sizes,
-                " are more than can be addressed");
+                " are larger than the address space");
   return count;
 }
 
@@ -49,40 +47,40 @@ Napi::Value IntArray(Napi::Env env, at::IntArrayRef list) {
   return array;
 }
 
-// V8 collects garbage by what it knows to be in use, and a tensor is a few bytes of JavaScript to it. Returns all bytes
-// that it knows of by now.
-int64_t Tell(Napi::Env env, int64_t bytes) {
+// V8 schedules its GC by the memory that it knows of, and to it a tensor is a few bytes of JavaScript. Returns all
+// bytes reported so far.
+int64_t AdjustExternalMemory(Napi::Env env, int64_t bytes) {
   int64_t total = 0;
   napi_adjust_external_memory(env, bytes, &total);
   return total;
 }
 
-// entrust(handle): the garbage collector is to dispose of it, and is told of its memory. All bytes that it was told of.
-Napi::Value Entrust(const Napi::CallbackInfo& info) {
-  const int64_t total = Tell(info.Env(), TellMemory(HandleOf(info, 0)));
+// trackExternal(handle): reports the memory of a tensor that only the GC will dispose of. Returns all bytes reported.
+Napi::Value TrackExternal(const Napi::CallbackInfo& info) {
+  const int64_t total = AdjustExternalMemory(info.Env(), ReportExternalMemory(HandleOf(info, 0)));
   return Napi::Number::New(info.Env(), static_cast<double>(total));
 }
 
 // dispose(handle): whether it was live. Disposing twice is harmless.
 Napi::Value Dispose(const Napi::CallbackInfo& info) {
-  int64_t untold = 0;
-  const bool live = DropHandle(HandleOf(info, 0), &untold);
-  if (untold > 0) Tell(info.Env(), -untold);
+  int64_t reported = 0;
+  const bool live = DropHandle(HandleOf(info, 0), &reported);
+  if (reported > 0) AdjustExternalMemory(info.Env(), -reported);
   return Napi::Boolean::New(info.Env(), live);
 }
 
 // disposeAll(handles): how many were live.
 Napi::Value DisposeAll(const Napi::CallbackInfo& info) {
   double dropped = 0;
-  int64_t untold = 0;
+  int64_t reported = 0;
   const int64_t fault = ReadArray(info.Env(), info[0], [&](napi_value element) {
     double handle;
     if (!ReadNumber(info.Env(), element, &handle) || !IsHandle(handle)) return false;
-    if (DropHandle(handle, &untold)) dropped++;
+    if (DropHandle(handle, &reported)) dropped++;
     return true;
   });
-  if (untold > 0) Tell(info.Env(), -untold);
-  if (fault != kFits) Refuse(info, 0, "an array of handles", fault);
+  if (reported > 0) AdjustExternalMemory(info.Env(), -reported);
+  if (fault != kFits) RejectArgument(info, 0, "an array of handles", fault);
   return Napi::Number::New(info.Env(), dropped);
 }
 
@@ -93,8 +91,8 @@ Napi::Value IsLiveHandle(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), IsLive(HandleOf(info, 0)));
 }
 
-// sizes(t), strides(t): number[]; dtype(t): ScalarType code; device(t): "cpu", "cuda:0"; nbytes(t): numel * element
-// size.
+// sizes(t), strides(t): number[]; dtype(t): ScalarType code; device(t): "cpu", "cuda:0"; nbytes(t): elements times
+// their size.
 Napi::Value Sizes(const Napi::CallbackInfo& info) { return IntArray(info.Env(), TensorOf(info, 0).sizes()); }
 Napi::Value Strides(const Napi::CallbackInfo& info) { return IntArray(info.Env(), TensorOf(info, 0).strides()); }
 Napi::Value Dtype(const Napi::CallbackInfo& info) {
@@ -106,13 +104,8 @@ Napi::Value DeviceOf(const Napi::CallbackInfo& info) {
 Napi::Value NumBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(TensorOf(info, 0).nbytes()));
 }
-// dataPointer(t): the address as a number, to tell whether two tensors share memory.
-Napi::Value DataPointer(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(),
-                           static_cast<double>(reinterpret_cast<uintptr_t>(TensorOf(info, 0).const_data_ptr())));
-}
 
-// alias(t): another handle of the same tensor, which no thread owns: it outlives the worker that made it, and so is the
+// alias(t): another handle of the same tensor, owned by no thread: it outlives the worker that made it, so it is the
 // one to send to another thread.
 Napi::Value Alias(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), PutHandle(TensorOf(info, 0), Ownership::kShared));
@@ -132,7 +125,7 @@ Napi::Value Item(const Napi::CallbackInfo& info) {
 Napi::Value FromBytes(const Napi::CallbackInfo& info) {
   const at::ScalarType dtype = DtypeOf(info, 1);
   const std::vector<int64_t> sizes = SizesOf(info, 2);
-  const Bytes bytes = BytesOf(info, 0);  // after the sizes: reading them can run JavaScript
+  const Bytes bytes = BytesOf(info, 0);  // after the sizes: reading those can run JavaScript
   const auto element = static_cast<int64_t>(c10::elementSize(dtype));
   const int64_t expected = CountOf(sizes) * element;
   TORCH_CHECK(expected == static_cast<int64_t>(bytes.size), "expected ", expected, " bytes for bytes but received ",
@@ -152,11 +145,11 @@ Napi::Value ToBytes(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// mapFile(path): { handle, size }. The file is mapped privately; it must be replaced, never truncated, while mapped.
+// mapFile(path): { handle, size }. The file is mapped privately; while mapped it may be replaced but never truncated.
 Napi::Value MapFile(const Napi::CallbackInfo& info) {
   auto mapped = std::make_shared<MappedFile>();
   mapped->path = StringOf(info, 0);
-  if (mapped->path.find('\0') != std::string::npos) Refuse(info, 0, "a path without a null character");
+  if (mapped->path.find('\0') != std::string::npos) RejectArgument(info, 0, "a path without a null character");
   // Without O_NONBLOCK opening a named pipe would wait for a writer.
   const int descriptor = open(mapped->path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   TORCH_CHECK(descriptor >= 0, "cannot open ", mapped->path, ": ", std::strerror(errno));
@@ -167,7 +160,7 @@ Napi::Value MapFile(const Napi::CallbackInfo& info) {
     data = mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
   const int error = errno;
   close(descriptor);
-  TORCH_CHECK(regular, mapped->path, " is no regular file with content");
+  TORCH_CHECK(regular, mapped->path, " is not a regular file with content");
   TORCH_CHECK(data != MAP_FAILED, "cannot map ", mapped->path, ": ", std::strerror(error));
   mapped->data = data;
   mapped->size = static_cast<size_t>(status.st_size);
@@ -178,10 +171,10 @@ Napi::Value MapFile(const Napi::CallbackInfo& info) {
 }
 
 // fromMapping(mapping, byteOffset, dtype, sizes, strides): a tensor over the mapped bytes, without a copy; strides and
-// sizes are in elements. Writing to it changes this process's private pages only.
+// sizes are in elements. Writing to it changes only this process's private pages.
 Napi::Value FromMapping(const Napi::CallbackInfo& info) {
   std::shared_ptr<MappedFile> mapping;
-  if (!GetMapping(HandleOf(info, 0), &mapping)) Refuse(info, 0, "a mapped file");
+  if (!GetMapping(HandleOf(info, 0), &mapping)) RejectArgument(info, 0, "a mapped file");
   const int64_t offset = IntegerOf(info, 1, 0);
   const at::ScalarType dtype = DtypeOf(info, 2);
   const std::vector<int64_t> sizes = SizesOf(info, 3);
@@ -197,27 +190,24 @@ Napi::Value FromMapping(const Napi::CallbackInfo& info) {
     int64_t reach = 0;
     const bool overflow =
         __builtin_mul_overflow(sizes[d] - 1, strides[d], &reach) || __builtin_add_overflow(last, reach, &last);
-    TORCH_CHECK(!overflow, "sizes and strides reach beyond what can be addressed");
+    TORCH_CHECK(!overflow, "sizes and strides are larger than the address space");
   }
-  TORCH_CHECK(empty || (limit > 0 && last < limit), "the tensor reaches beyond the end of ", mapping->path);
+  TORCH_CHECK(empty || (limit > 0 && last < limit), "the tensor extends beyond the end of ", mapping->path);
   auto* base = static_cast<uint8_t*>(mapping->data) + offset;
   const auto options = at::TensorOptions().dtype(dtype);
   if (empty) return Handle(info.Env(), at::empty_strided(sizes, strides, options));
   return Handle(info.Env(), at::from_blob(base, sizes, strides, [mapping](void*) {}, options));
 }
 
-// requiresGrad(t), setRequiresGrad(t, flag), isLeaf(t), grad(t): handle or null, clearGrad(t).
+// requiresGrad(t), setRequiresGrad(t, flag), grad(t): handle or null, clearGrad(t).
 Napi::Value RequiresGrad(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), TensorOf(info, 0).requires_grad());
 }
 Napi::Value SetRequiresGrad(const Napi::CallbackInfo& info) {
   const at::Tensor tensor = TensorOf(info, 0);
-  TORCH_CHECK(tensor.is_leaf(), "only a leaf's requires_grad can be changed, not that of a result");
+  TORCH_CHECK(tensor.is_leaf(), "requires_grad can be changed only on a leaf tensor, not on the result of an operator");
   tensor.set_requires_grad(BooleanOf(info, 1));
   return info.Env().Undefined();
-}
-Napi::Value IsLeaf(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), TensorOf(info, 0).is_leaf());
 }
 Napi::Value Grad(const Napi::CallbackInfo& info) {
   return Napi::Value(info.Env(), FromIValue(info.Env(), c10::IValue(TensorOf(info, 0).grad())));
@@ -227,7 +217,7 @@ Napi::Value ClearGrad(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// backward(t, retainGraph): accumulates d t / d leaf into the leaves' gradients; t has one element. Blocks this thread.
+// backward(t, retainGraph): adds d t / d leaf to the leaves' gradients; t has one element. Blocks this thread.
 Napi::Value Backward(const Napi::CallbackInfo& info) {
   TensorOf(info, 0).backward({}, BooleanOf(info, 1));
   return info.Env().Undefined();
@@ -236,11 +226,12 @@ Napi::Value Backward(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitTensor(Napi::Env env, Napi::Object exports) {
-  const Parameter handle{"handle", Want::kHandle}, tensor{"tensor", Want::kHandle}, dtype{"dtype", Want::kInteger};
-  const Parameter sizes{"sizes", Want::kArray};
-  Export(env, exports, "entrust", Entrust, {handle});
+  const Parameter handle{"handle", ArgKind::kHandle}, tensor{"tensor", ArgKind::kHandle},
+      dtype{"dtype", ArgKind::kInteger};
+  const Parameter sizes{"sizes", ArgKind::kArray};
+  Export(env, exports, "trackExternal", TrackExternal, {handle});
   Export(env, exports, "dispose", Dispose, {handle});
-  Export(env, exports, "disposeAll", DisposeAll, {{"handles", Want::kArray}});
+  Export(env, exports, "disposeAll", DisposeAll, {{"handles", ArgKind::kArray}});
   Export(env, exports, "liveHandles", LiveCount, {});
   Export(env, exports, "isLive", IsLiveHandle, {handle});
   Export(env, exports, "sizes", Sizes, {tensor});
@@ -248,18 +239,17 @@ void InitTensor(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "dtype", Dtype, {tensor});
   Export(env, exports, "device", DeviceOf, {tensor});
   Export(env, exports, "nbytes", NumBytes, {tensor});
-  Export(env, exports, "dataPointer", DataPointer, {tensor});
   Export(env, exports, "alias", Alias, {tensor});
   Export(env, exports, "item", Item, {tensor});
-  Export(env, exports, "fromBytes", FromBytes, {{"bytes", Want::kBytes}, dtype, sizes});
-  Export(env, exports, "toBytes", ToBytes, {tensor, {"destination", Want::kBytes}});
-  Export(env, exports, "mapFile", MapFile, {{"path", Want::kString}});
-  Export(env, exports, "fromMapping", FromMapping,
-         {{"mapping", Want::kHandle}, {"byteOffset", Want::kInteger}, dtype, sizes, {"strides", Want::kArray}});
+  Export(env, exports, "fromBytes", FromBytes, {{"bytes", ArgKind::kBytes}, dtype, sizes});
+  Export(env, exports, "toBytes", ToBytes, {tensor, {"destination", ArgKind::kBytes}});
+  Export(env, exports, "mapFile", MapFile, {{"path", ArgKind::kString}});
+  Export(
+      env, exports, "fromMapping", FromMapping,
+      {{"mapping", ArgKind::kHandle}, {"byteOffset", ArgKind::kInteger}, dtype, sizes, {"strides", ArgKind::kArray}});
   Export(env, exports, "requiresGrad", RequiresGrad, {tensor});
-  Export(env, exports, "setRequiresGrad", SetRequiresGrad, {tensor, {"flag", Want::kBoolean}});
-  Export(env, exports, "isLeaf", IsLeaf, {tensor});
+  Export(env, exports, "setRequiresGrad", SetRequiresGrad, {tensor, {"flag", ArgKind::kBoolean}});
   Export(env, exports, "grad", Grad, {tensor});
   Export(env, exports, "clearGrad", ClearGrad, {tensor});
-  Export(env, exports, "backward", Backward, {tensor, {"retainGraph", Want::kBoolean}});
+  Export(env, exports, "backward", Backward, {tensor, {"retainGraph", ArgKind::kBoolean}});
 }

@@ -1,12 +1,9 @@
 // The functions declared in values.h.
 #include "values.h"
 
-#include <c10/util/Exception.h>
-
 #include <cmath>
+#include <new>
 #include <sstream>
-
-#include "handles.h"
 
 namespace {
 
@@ -38,12 +35,7 @@ std::string Describe(napi_env env, napi_value value) {
   }
 }
 
-// The first sentence or so of LibTorch's message, as one line.
-std::string OneLine(std::string text) {
-  // "Could not run 'aten::…' with arguments from the 'X' backend." is followed by pages on every backend there is.
-  if (text.find("Could not run") != std::string::npos) text = text.substr(0, text.find(" This could be because"));
-  const size_t allocator = text.find("DefaultCPUAllocator: ");  // after the place in LibTorch's source
-  if (allocator != std::string::npos) text = text.substr(allocator);
+std::string OneLine(const std::string& text) {
   std::string line;
   for (const char c : text) {
     const bool space = c == '\n' || c == '\r' || c == '\t' || c == ' ';
@@ -54,19 +46,17 @@ std::string OneLine(std::string text) {
   return line;
 }
 
-enum class Class { kError, kTypeError };
-
 // Nothing here may fail loudly: in a worker that is being terminated every call into JavaScript is refused.
-void Throw(napi_env env, Class error_class, const char* code, const std::string& where, const std::string& text) {
-  const std::string line = OneLine(text);
+void Throw(napi_env env, const std::string& where, const JsError& thrown) {
+  const std::string line = OneLine(thrown.text);
   const std::string message = line.rfind(where + ": ", 0) == 0 ? line : where + ": " + line;
   bool pending = false;
   if (napi_is_exception_pending(env, &pending) != napi_ok || pending) return;
-  napi_value text_value, code_value = nullptr, error;
-  if (napi_create_string_utf8(env, message.data(), message.size(), &text_value) != napi_ok) return;
-  if (code != nullptr) napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &code_value);
-  const auto create = error_class == Class::kTypeError ? napi_create_type_error : napi_create_error;
-  if (create(env, code_value, text_value, &error) == napi_ok) napi_throw(env, error);
+  napi_value text, code = nullptr, error;
+  if (napi_create_string_utf8(env, message.data(), message.size(), &text) != napi_ok) return;
+  if (thrown.code != nullptr) napi_create_string_utf8(env, thrown.code, NAPI_AUTO_LENGTH, &code);
+  const auto create = thrown.type_error ? napi_create_type_error : napi_create_error;
+  if (create(env, code, text, &error) == napi_ok) napi_throw(env, error);
 }
 
 }  // namespace
@@ -105,14 +95,17 @@ bool IsNullish(napi_env env, napi_value value) {
   return type == napi_null || type == napi_undefined;
 }
 
-void Mismatch(napi_env env, napi_value value, const std::string& where, const std::string& expected,
-              const std::string& name, int64_t index) {
-  std::string received;
+void ThrowMismatch(const std::string& where, const std::string& expected, const std::string& name,
+                   const std::string& received) {
+  throw ArgumentError(where + ": expected " + expected + " for " + name + " but received " + received);
+}
+
+void ThrowMismatch(napi_env env, napi_value value, const std::string& where, const std::string& expected,
+                   const std::string& name, int64_t index) {
   napi_value element;
-  if (index >= 0 && napi_get_element(env, value, static_cast<uint32_t>(index), &element) == napi_ok)
-    received = Describe(env, element) + " at index " + std::to_string(index);
-  else received = Describe(env, value);
-  C10_THROW_ERROR(TypeError, where + ": expected " + expected + " for " + name + " but received " + received);
+  if (index < 0 || napi_get_element(env, value, static_cast<uint32_t>(index), &element) != napi_ok)
+    ThrowMismatch(where, expected, name, Describe(env, value));
+  ThrowMismatch(where, expected, name, Describe(env, element) + " at index " + std::to_string(index));
 }
 
 void ThrowPending(napi_env env, const std::string& where) {
@@ -120,19 +113,15 @@ void ThrowPending(napi_env env, const std::string& where) {
     throw;
   } catch (const Napi::Error& error) {
     error.ThrowAsJavaScriptException();
-  } catch (const c10::OutOfMemoryError& error) {
-    Throw(env, Class::kError, "ERR_TORCH_MEMORY", where, error.what_without_backtrace());
-  } catch (const c10::TypeError& error) {
-    Throw(env, Class::kTypeError, nullptr, where, error.what_without_backtrace());
-  } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    const bool memory = text.find("can't allocate memory") != std::string::npos;
-    Throw(env, Class::kError, memory ? "ERR_TORCH_MEMORY" : nullptr, where, text);
+  } catch (const ArgumentError& error) {
+    Throw(env, where, {true, nullptr, error.what()});
   } catch (const std::bad_alloc&) {
-    Throw(env, Class::kError, "ERR_TORCH_MEMORY", where, "the process could not allocate memory");
+    Throw(env, where, {false, kMemoryCode, "the process could not allocate memory"});
   } catch (const std::exception& error) {
-    Throw(env, Class::kError, nullptr, where, error.what());
+    JsError thrown{false, nullptr, error.what()};
+    DescribeLibtorchError(error, &thrown);
+    Throw(env, where, thrown);
   } catch (...) {
-    Throw(env, Class::kError, nullptr, where, "an unknown C++ exception");
+    Throw(env, where, {false, nullptr, "an unknown C++ exception"});
   }
 }

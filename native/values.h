@@ -1,14 +1,21 @@
-// Reading JavaScript values through plain napi, what to call them in an error, and errors from C++ to JavaScript.
+// Reading JavaScript values through plain napi, describing them in an error, and turning C++ exceptions into JavaScript
+// ones. Knows nothing of LibTorch: every addon is built with it.
 #pragma once
 #include <napi.h>
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
+
+// Tensors and the like are JavaScript numbers of [2^52, 2^53), see handles.h: no other number may be in that window.
+constexpr double kHandleBase = 4503599627370496.0;   // 2^52
+constexpr double kHandleLimit = 9007199254740992.0;  // 2^53
+inline bool IsHandle(double value) { return value >= kHandleBase && value < kHandleLimit; }
 
 // Each returns false, and throws nothing, when the value is of another kind.
 bool ReadNumber(napi_env env, napi_value value, double* out);
 bool ReadFloat(napi_env env, napi_value value, double* out);  // any number but a handle
-bool ReadInt(napi_env env, napi_value value, int64_t* out);   // a whole number below 2^52, or a bigint of 64 bits
+bool ReadInt(napi_env env, napi_value value, int64_t* out);   // an integer below 2^52, or a bigint of 64 bits
 bool ReadBool(napi_env env, napi_value value, bool* out);
 bool ReadString(napi_env env, napi_value value, std::string* out);
 bool IsNullish(napi_env env, napi_value value);
@@ -17,7 +24,7 @@ constexpr int64_t kFits = -1;
 constexpr int64_t kNoArray = -2;
 
 // Calls `read(element)` for each element of an array: kFits, kNoArray, or the index of the first that does not fit.
-// Elements may be getters: JavaScript can run, so pointers into buffers must be asked for afterwards.
+// Elements may be getters, which run JavaScript: ask for pointers into buffers afterwards.
 template <class Read>
 int64_t ReadArray(napi_env env, napi_value value, const Read& read) {
   bool is_array = false;
@@ -32,12 +39,33 @@ int64_t ReadArray(napi_env env, napi_value value, const Read& read) {
   return kFits;
 }
 
-// Throws c10::TypeError: "<where>: expected <expected> for <name> but received <what value is>", or what the element of
-// the array `value` is that did not fit.
-[[noreturn]] void Mismatch(napi_env env, napi_value value, const std::string& where, const std::string& expected,
-                           const std::string& name, int64_t index = kNoArray);
+// An argument that a function cannot take: becomes a JavaScript TypeError.
+struct ArgumentError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
-// Call inside a catch block: makes the C++ exception a pending JavaScript one of one line that begins with `where` (an
-// exception that left an entry would end Node). c10::TypeError becomes TypeError, memory that could not be had gets the
-// code ERR_TORCH_MEMORY. A JavaScript exception that is already pending stays.
+// Throws ArgumentError: "<where>: expected <expected> for <name> but received <received>". Received is `value`, or the
+// element `index` of the array `value`.
+[[noreturn]] void ThrowMismatch(const std::string& where, const std::string& expected, const std::string& name,
+                                const std::string& received);
+[[noreturn]] void ThrowMismatch(napi_env env, napi_value value, const std::string& where, const std::string& expected,
+                                const std::string& name, int64_t index = kNoArray);
+
+// Call inside a catch block: makes the C++ exception a pending JavaScript one, in one line that starts with `where` (an
+// exception that left an entry point would end Node). ArgumentError becomes TypeError, a failed allocation has the code
+// ERR_TORCH_MEMORY. A JavaScript exception that is already pending stays.
 void ThrowPending(napi_env env, const std::string& where);
+
+// ---- What torch.node adds (libtorch_errors.cc, handles.cc); no_libtorch.cc stands in for it in the other addons.
+
+constexpr const char* kMemoryCode = "ERR_TORCH_MEMORY";
+
+struct JsError {
+  bool type_error = false;
+  const char* code = nullptr;
+  std::string text;
+};
+// Whether the exception is one of LibTorch's.
+bool DescribeLibtorchError(const std::exception& error, JsError* out);
+// What an error calls the handle: "a tensor", "a handle that was disposed or never existed" …
+std::string DescribeHandle(double handle);

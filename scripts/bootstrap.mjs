@@ -27,7 +27,7 @@ function fail(message, code = 1) {
 function run(command, args, what) {
   const { status, error, signal } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (error) fail(`${what} could not be started: ${error.message}`);
-  if (status !== 0) fail(`${what} failed (${signal ?? `exit status ${status}`}): see the lines above.`, status ?? 1);
+  if (status !== 0) fail(`${what} failed (${signal ?? `exit status ${status}`}). See the lines above.`, status ?? 1);
 }
 
 function readJson(path) {
@@ -44,7 +44,7 @@ export function packagesAreCurrent() {
   const installed = readJson(join(root, 'node_modules/.package-lock.json'))?.packages;
   if (!wanted || !installed) return false;
   return Object.entries(wanted).every(([path, { version, optional, peer, link }]) => {
-    // Optional packages are for other systems, most of them.
+    // Most optional packages are for other systems.
     if (path === '' || link || (installed[path] === undefined && (optional || peer))) return true;
     return installed[path]?.version === version && existsSync(join(root, path));
   });
@@ -57,7 +57,7 @@ function filesBelow(folder, ending) {
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
 }
 
-/** Compiles a project unless its sources are those of the last time. `product` is a file that it leaves. */
+/** Compiles a project unless its sources are the same as last time. `product` is one of the files that it writes. */
 function compile(name, project, folder, product, others = []) {
   const files = [
     ...filesBelow(folder, '.ts'),
@@ -89,14 +89,14 @@ function compile(name, project, folder, product, others = []) {
 export function ensurePackages() {
   if (packagesAreCurrent()) return;
   console.error('Installing packages (npm ci)');
-  // Under npm, its own program is named in the environment; the development packages are needed whatever NODE_ENV says.
+  // npm names its program in the environment; the development packages are needed whatever NODE_ENV says.
   const npm = process.env.npm_execpath;
   const args = ['ci', '--include=dev', '--no-audit', '--no-fund'];
   if (npm?.endsWith('.js')) run(process.execPath, [npm, ...args], 'npm ci');
   else run('npm', args, 'npm ci');
 }
 
-/** Removes from dist what was compiled from a source that is gone: it would be published. */
+/** Removes from dist what was compiled from a source that is gone, or it would be published. */
 function prune() {
   for (const path of filesBelow('dist', '')) {
     const source = relative(join(root, 'dist'), path).replace(/(\.d\.ts|\.js)$/, '.ts');

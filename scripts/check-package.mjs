@@ -1,5 +1,5 @@
-// Checks what would be published: publint, the tarball's size and contents, its types, and that it works where it is
-// installed into an empty folder. Usage: node scripts/check-package.mjs
+// Checks what would be published: publint, the tarball's size and contents, its types, and that it works when installed
+// into an empty folder. Usage: node scripts/check-package.mjs
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ const limit = 1_000_000;
 
 function run(command, args, cwd) {
   console.log(`$ ${[command, ...args].join(' ')}`);
-  // Under `npm run`, npm tells its children which package they are in: the installed one is to find out for itself.
+  // Under `npm run`, npm tells its children which package they are in; the installed one must find out for itself.
   const own = /^(npm_(package|lifecycle)_|npm_(command|execpath|config_local_prefix)$|INIT_CWD$)/;
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name)));
   return execFileSync(command, args, { cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
@@ -30,7 +30,7 @@ try {
 
   const packed = pack(root, scratch);
   console.log(`${packed.filename}: ${packed.size} bytes, ${packed.files.length} files`);
-  demand(packed.size < limit, `The tarball has ${packed.size} bytes, and ${limit} are allowed.`);
+  demand(packed.size < limit, `The tarball has ${packed.size} bytes; at most ${limit} are allowed.`);
   const defects = contentDefects(
     packed.files.map((file) => file.path),
     root,
@@ -43,14 +43,14 @@ try {
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(scratch, packed.filename)], folder);
   run('npx', ['--no-install', 'blip-retrieval', 'setup'], folder);
   const version = run('npx', ['--no-install', 'blip-retrieval', '--version'], folder).trim();
-  demand(version === packed.version, `The installed command says it is version ${version}, not ${packed.version}.`);
+  demand(version === packed.version, `The installed command reports version ${version} instead of ${packed.version}.`);
   const report = JSON.parse(run('npx', ['--no-install', 'blip-retrieval', 'doctor', '--json'], folder));
   demand(report.usable, `The installed package is not usable: ${JSON.stringify(report.defects)}`);
   demand(report.addon.path.startsWith(folder), `The installed package uses the addon ${report.addon.path}.`);
   const nccl = existsSync(join(root, 'build/Release/libblip_nccl.so'));
   demand(report.addon.nccl || !nccl, `The installed package has no part for NCCL: ${report.addon.ncclDefect}`);
   run(process.execPath, ['--input-type=module', '-e', "await import('blip-retrieval')"], folder);
-  console.log(`The package works where it is installed (${version}, LibTorch ${report.libtorch.version}).`);
+  console.log(`The installed package works (${version}, LibTorch ${report.libtorch.version}).`);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

@@ -1,5 +1,5 @@
-// What npm runs after it has installed this package: builds the addon if a LibTorch is at hand. Never downloads, never
-// fails the installation: what is missing is said, and `npx blip-retrieval setup` does the rest.
+// What npm runs after it has installed this package: builds the addon if there is a LibTorch. Never downloads anything and
+// never fails the installation: it says what is missing, and `npx blip-retrieval setup` does the rest.
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -26,5 +26,5 @@ async function install() {
 try {
   await install();
 } catch (error) {
-  console.log(`${error.message}\nThe package is installed without its addon: run "npx blip-retrieval setup".`);
+  console.log(`${error.message}\nThe package was installed without its addon. Run "npx blip-retrieval setup".`);
 }

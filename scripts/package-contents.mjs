@@ -1,10 +1,10 @@
-// What the tarball holds, and what it ought to hold.
+// What the tarball contains, and what it should contain.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** `npm pack` into `destination`, or with none, only its list. Runs no script. Returns npm's report of the tarball. */
+/** `npm pack` into `destination`; without one, only its list. Runs no script. Returns npm's report of the tarball. */
 export function pack(root, destination) {
   const where = destination === undefined ? ['--dry-run'] : ['--pack-destination', destination];
   const text = execFileSync('npm', ['pack', '--json', '--ignore-scripts', ...where], {
@@ -22,20 +22,22 @@ function filesBelow(root, folder) {
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length + 1));
 }
 
-/** One line for each file that is in the tarball without need, or needed and not in it. */
+/** One line for each file that is in the tarball and not needed, or needed and missing. */
 export function contentDefects(paths, root) {
   const sources = filesBelow(root, 'src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
   const compiled = sources.flatMap((path) => {
     const stem = path.replace(/^src/, 'dist').replace(/\.ts$/, '');
     return [`${stem}.js`, `${stem}.d.ts`];
   });
-  const single = ['package.json', 'README.md', 'LICENSE', 'CMakeLists.txt', 'binding.gyp', 'scripts/install.mjs'];
+  const single = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'CMakeLists.txt', 'binding.gyp'];
   const wanted = new Set([
     ...single,
+    'scripts/install.mjs',
     ...compiled,
     ...filesBelow(root, 'native'),
     ...filesBelow(root, 'configs'),
-    ...(existsSync(join(root, 'bench')) ? filesBelow(root, 'bench') : []),
+    ...filesBelow(root, 'bench'),
+    ...filesBelow(root, 'examples'),
   ]);
   const present = new Set(paths);
   return [
@@ -44,7 +46,7 @@ export function contentDefects(paths, root) {
   ].sort();
 }
 
-// By itself: prints the tarball's size and its defects as JSON, for the test of the same name.
+// Run directly: prints the tarball's size and its defects as JSON, for test/package/contents.test.ts.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = dirname(dirname(process.argv[1]));
   const { size, files } = pack(root);

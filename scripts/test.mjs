@@ -7,7 +7,7 @@ import { join, relative } from 'node:path';
 import { bootstrap, ensureTests, root } from './bootstrap.mjs';
 
 const args = process.argv.slice(2);
-// What needs a GPU, and the long fault trials, are no part of the usual run.
+// What needs a GPU, and the long fault trials, are not part of the usual run.
 const kinds = { '--gpu': '.gpu-test.ts', '--trials': '.trial-test.ts' };
 const kind = Object.keys(kinds).find((flag) => args.includes(flag));
 const forNode = args.filter((arg) => arg.startsWith('--') && !(arg in kinds));
@@ -16,7 +16,7 @@ const filters = args.filter((arg) => !arg.startsWith('--'));
 await bootstrap();
 ensureTests();
 
-// From the sources, not from .build: what is left there of a test that was removed must not run.
+// From the sources, not from .build, where a test that was removed may be left.
 const ending = kind === undefined ? '.test.ts' : kinds[kind];
 const sources = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: true })
   .filter((entry) => entry.isFile() && entry.name.endsWith(ending))

@@ -1,11 +1,11 @@
-// Stand-ins for CUDA's headers, which LibTorch's packages lack and which come in gigabytes. ProcessGroupNCCL.hpp names
+// Stand-ins for CUDA's headers, which LibTorch's packages lack and which take gigabytes. ProcessGroupNCCL.hpp names
 // CUDA's types in declarations and in inline functions; the addon makes an object of that class, whose members are
-// LibTorch's own or pointers, and calls none of those functions. So declarations that compile are enough: no function
-// of CUDA is asked for by libblip_nccl.so (a test sees to that), and the values below never reach CUDA.
+// LibTorch's types or pointers, and calls none of those functions. So declarations that compile are enough:
+// libblip_nccl.so refers to no function of CUDA (a test checks that), and the values below never reach CUDA.
 #pragma once
 #include <cstddef>
 
-#define CUDA_VERSION 12060  // the oldest that LibTorch 2.9 to 2.13 come for
+#define CUDA_VERSION 12060  // the oldest that LibTorch 2.9 to 2.13 support
 
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;

@@ -1,3 +1,3 @@
-// Stand-in for the header of CUDA: see cuda_runtime_api.h here.
+// Stand-in for CUDA's header: see cuda_runtime_api.h here.
 #pragma once
 #include "cuda_runtime_api.h"

@@ -1,7 +1,7 @@
-// Stand-in for the header of NCCL 2.28.9, which LibTorch 2.11 was made with: that NCCL is in or beside LibTorch, its
-// header often is not, and comes in a package of 200 MB. It says what c10d's headers name and no more, in the words of
-// NCCL's own (Copyright (c) 2015-2021, NVIDIA CORPORATION, BSD-3-Clause). ncclConfig_t is a member of
-// ProcessGroupNCCL::Options and must have the very size it has there; nothing here is called by the addon.
+// Stand-in for the header of NCCL 2.28.9, with which LibTorch 2.11 was built: that NCCL is in or beside LibTorch, but
+// its header often is not, and comes in a package of 200 MB. It declares only what c10d's headers name, in the words of
+// NCCL's header (Copyright (c) 2015-2021, NVIDIA CORPORATION, BSD-3-Clause). ncclConfig_t is a member of
+// ProcessGroupNCCL::Options and must have exactly its size; nothing here is called by the addon.
 #pragma once
 #include <torch/version.h>
 
@@ -9,9 +9,9 @@
 #include <cstddef>
 
 #if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
-// Another LibTorch has another NCCL: the header that pip puts beside it.
+// Another LibTorch has another NCCL: use the header that pip puts beside it.
 #if !__has_include_next(<nccl.h>)
-#error "nccl.h of the NCCL that this LibTorch was made with is needed: name its folder in BLIP_NCCL_INCLUDE"
+#error "nccl.h of the NCCL with which this LibTorch was built is needed: name its folder in BLIP_NCCL_INCLUDE"
 #endif
 #include_next <nccl.h>
 #else

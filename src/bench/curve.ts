@@ -1,5 +1,6 @@
 // A few measured points and the straight line through them, as an SVG picture.
 import { at } from '../errors.js';
+import { escapeHtml } from '../logging/text.js';
 
 export interface Panel {
   title: string;
@@ -47,11 +48,11 @@ function panelSvg({ title, xLabel, yLabel, points }: Panel): string {
   const { slope, intercept, r2 } = fitLine(points);
   const [last] = at(points, points.length - 1);
   const parts = [
-    `<text x="${margin.left}" y="20" font-weight="bold">${escaped(title)} (R² ${r2.toFixed(4)})</text>`,
+    `<text x="${margin.left}" y="20" font-weight="bold">${escapeHtml(title)} (R² ${r2.toFixed(4)})</text>`,
     `<path d="M${margin.left} ${margin.top}V${bottom}H${right}" fill="none" stroke="#444"/>`,
     `<path d="M${px(0)} ${py(intercept)}L${px(last)} ${py(intercept + slope * last)}" stroke="#2a6fb0" stroke-dasharray="4 3"/>`,
-    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">${escaped(xLabel)}</text>`,
-    `<text transform="translate(14 ${(margin.top + bottom) / 2}) rotate(-90)" text-anchor="middle">${escaped(yLabel)}</text>`,
+    `<text x="${(margin.left + right) / 2}" y="${height - 8}" text-anchor="middle">${escapeHtml(xLabel)}</text>`,
+    `<text transform="translate(14 ${(margin.top + bottom) / 2}) rotate(-90)" text-anchor="middle">${escapeHtml(yLabel)}</text>`,
   ];
   for (const part of [0, 0.25, 0.5, 0.75, 1]) {
     const [x, y] = [xTop * part, yTop * part];
@@ -70,5 +71,3 @@ function roundUp(value: number): number {
 }
 
 const label = (value: number) => String(Number(value.toPrecision(3)));
-
-const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');

@@ -1,4 +1,5 @@
-// `check-data`: every defect of the annotations and images that a config names, one line each with file and row.
+// `check-data`: every defect of the annotations and images that a config names, one line each with file and row. Needs no
+// LibTorch.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RetrievalConfig } from '../config/load.js';
@@ -9,12 +10,10 @@ import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/pr
 import { loadConfig } from '../model/architecture.js';
 
 export interface CheckDataOptions {
-  /** Threads that decode; as many as there are processors when left out. */
+  /** Threads that decode. Default: one for each processor. */
   workers?: number;
 }
 
-/** Images are decoded in full; what they are resized to is thrown away and may be small. */
-const SIZE = 16;
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
@@ -41,13 +40,13 @@ export function checkData(
   for (const split of ['train', 'val', 'test'] satisfies Split[]) {
     const file = join(config.annRoot, annotationFileName(config.dataset, split));
     if (!existsSync(file)) {
-      if (split === 'train') out.write(`note: ${file} does not exist; only training needs it\n`);
-      else defect(`${file} does not exist; put it there, or let --evaluate fetch the published one`);
+      if (split === 'train') out.write(`Note: ${file} does not exist. Only training needs it.\n`);
+      else defect(`${file} does not exist. Put it there, or let --evaluate download the published one.`);
       continue;
     }
     const found = validateAnnotations({ file, imageRoot: config.imageRoot, split });
     for (const text of found.defects) defect(text);
-    for (const text of found.notes) out.write(`note: ${text}\n`);
+    for (const text of found.notes) out.write(`Note: ${text}\n`);
     counts.files += 1;
     counts.rows += found.rows.length;
     for (const { row, path, captions } of found.rows) {
@@ -57,7 +56,7 @@ export function checkData(
   }
   if (isFolder(config.imageRoot, defect)) decodeAll(places, options, out, defect);
   out.write(
-    `${config.dataset}: ${amount(counts.files, 'file')}, ${amount(counts.rows, 'sound row')}, ${amount(counts.captions, 'caption')}, ` +
+    `${config.dataset}: ${amount(counts.files, 'file')}, ${amount(counts.rows, 'valid row')}, ${amount(counts.captions, 'caption')}, ` +
       `${amount(places.size, 'image')}: ${defects === 0 ? 'no defect' : amount(defects, 'defect')}\n`,
   );
   return defects === 0 ? 0 : 1;
@@ -73,7 +72,7 @@ function isFolder(imageRoot: string, defect: (text: string) => void): boolean {
   }
 }
 
-/** @param places where each image is named first, by its path */
+/** @param places where each image is first named, by its path */
 function decodeAll(
   places: ReadonlyMap<string, string>,
   options: CheckDataOptions,
@@ -82,7 +81,14 @@ function decodeAll(
 ): void {
   const paths = [...places.keys()];
   const bar = canDrawProgress(out) ? new ProgressBar('images', paths.length, { stream: out }) : undefined;
-  const loader = new ImageLoader({ ...options, paths, size: SIZE, batchSize: BATCH, skipBadImages: true });
+  const loader = new ImageLoader({
+    ...options,
+    paths,
+    transform: { kind: 'decode' },
+    size: 1, // unused
+    batchSize: BATCH,
+    skipBadImages: true,
+  });
   try {
     for (let batch = loader.next(); batch !== null; batch = loader.next()) {
       if (batch.bad.length > 0) bar?.finish();

@@ -1,5 +1,5 @@
-// `doctor`: what this installation consists of, and what to do about each defect.
-import { formatBytes } from '../libtorch/cache.js';
+// `doctor`: what this installation consists of, and the remedy for each defect.
+import { formatBytes } from '../disk/space.js';
 import { examine, type Report } from '../setup/examine.js';
 
 interface Output {
@@ -13,16 +13,16 @@ function rows(report: Report): [title: string, text: string][] {
   const gpuText = gpuList.length > 0 ? gpuList.join('; ') : (gpus.driver ?? 'none seen');
   const loading = addon.loads ? 'loads' : `does not load: ${addon.error}`;
   const whyNoNccl = addon.ncclDefect === null ? '' : `: ${addon.ncclDefect}`;
-  const ncclText = addon.nccl ? 'libblip_nccl.so is built' : `no libblip_nccl.so${whyNoNccl}`;
+  const ncclText = addon.nccl ? 'libblip_nccl.so is there' : `no libblip_nccl.so${whyNoNccl}`;
   const omp = threads.omp === null ? 'OMP_NUM_THREADS not set' : `OMP_NUM_THREADS=${threads.omp}`;
   const used = threads.libtorch === null ? '' : `, LibTorch uses ${threads.libtorch}`;
   return [
     ['Node', `${node.version} (${node.required} or newer)`],
     ['System', `${platform.system}, ${platform.glibc === null ? 'no glibc' : `glibc ${platform.glibc}`}`],
-    ['Addon', addon.built ? `${addon.path}: ${loading}` : `not built (${addon.path})`],
+    ['Addon', addon.built ? `${addon.path}: ${loading}` : `not built yet (${addon.path})`],
     ['NCCL', `${ncclText} (for several GPUs)`],
     ['LibTorch', libtorch.found ? `${libtorch.version} (${cuda}): ${libtorch.root}` : 'not found'],
-    ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `looked at ${place}: ${outcome}`]),
+    ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `searched ${place}: ${outcome}`]),
     ['GPU', gpuList.length > 0 && !gpus.usedByLibtorch ? `${gpuText} (not used)` : gpuText],
     ['Threads', `${threads.cores} cores, ${formatBytes(threads.memoryBytes)} of memory, ${omp}${used}`],
     [

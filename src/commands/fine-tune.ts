@@ -6,9 +6,7 @@ import { requireImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
 import { download } from '../download/download.js';
-import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadTrainingState } from '../model/pretrained.js';
-import { isEvaluated } from '../model/state-dict.js';
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
@@ -36,9 +34,10 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
 
   const resumed = checkpointToResume(run);
   const { model, optimizer, sync, state } = await prepare(run, settings, data, resumed);
-  // Where `resume` was asked for and nothing was saved yet, lines of steps go; lines of epochs must be another run's.
+  // A resume of a run that has saved nothing yet removes its lines of steps; lines of epochs belong to another run.
   const resumesLog = resumed !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir));
-  if (isMain(run) && resumesLog) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
+  const trains = state.epoch < settings.maxEpoch; // else its lines stay
+  if (isMain(run) && resumesLog && trains) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
   const warning = isMain(run) ? roomWarning(options.outputDir, checkpointBytes(model)) : undefined;
   if (warning !== undefined) print(warning);
 
@@ -46,8 +45,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const signals = new StopSignals();
   const evaluate = async () => {
     signals.release(); // it takes long, and what was trained is saved
-    const online = new Map([...model.state].filter(([name]) => isEvaluated(name)));
-    using evaluated = new BlipRetrieval(online, run.architecture, { device: run.device, precision: options.precision });
+    using evaluated = model.evaluated();
     last = await runSplits(evaluated, run);
     signals.watch();
     return last;

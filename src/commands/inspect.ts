@@ -1,5 +1,5 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
-
+import { printable } from '../errors.js';
 import {
   type Checkpoint,
   flattenCheckpoint,
@@ -9,6 +9,9 @@ import {
   tensorSums,
   verifyStorages,
 } from '../torch/checkpoint/index.js';
+
+/** Names are printed in full. */
+const UNCUT = Number.POSITIVE_INFINITY;
 
 export interface InspectOptions {
   json?: boolean;
@@ -78,7 +81,7 @@ function printTable(
 ): void {
   const header = ['tensor', 'shape', 'dtype', ...(sums === undefined ? [] : ['sum'])];
   const rows = [...tensors].map(([path, { shape, dtype }]) => [
-    printable(path),
+    printable(path, UNCUT),
     `[${shape.join(', ')}]`,
     dtype,
     ...(sums === undefined ? [] : [String(sums.get(path) ?? '-')]),
@@ -92,21 +95,16 @@ function printTable(
       .join('  ')
       .trimEnd()}\n`;
   const elements = [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((n, size) => n * size, 1), 0);
-  out.write(`${printable(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
+  out.write(`${printable(checkpoint.path, UNCUT)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
   if (rows.length > 0) out.write([header, ...rows].map(line).join(''));
   out.write(`${rows.length} tensors, ${elements} elements\n`);
   if (values.size === 0) return;
-  out.write(`\n${[...values].map(([path, value]) => `${printable(path)} = ${shownValue(value)}\n`).join('')}`);
+  out.write(`\n${[...values].map(([path, value]) => `${printable(path, UNCUT)} = ${shownValue(value)}\n`).join('')}`);
 }
 
 /** Text quoted and cut; a value may be a whole file's worth. */
 function shownValue(value: PickleScalar): string {
   if (typeof value !== 'string') return String(value);
   const long = value.length > 200;
-  return printable(JSON.stringify(long ? value.slice(0, 200) : value)) + (long ? '…' : '');
-}
-
-/** Control characters as escapes: a name must not move the terminal's cursor. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return printable(JSON.stringify(long ? value.slice(0, 200) : value), UNCUT) + (long ? '…' : '');
 }

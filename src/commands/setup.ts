@@ -1,26 +1,40 @@
-// `setup`: find or fetch LibTorch, build the addon against it, and see that it loads.
-import { UserError } from '../errors.js';
-import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
-import { bytesBelow, formatBytes, isYes } from '../libtorch/cache.js';
+// `setup`: finds or fetches LibTorch, builds the addon against it, and checks that it loads.
+import { bytesBelow, formatBytes } from '../disk/space.js';
+import { at, UserError } from '../errors.js';
+import {
+  addonFilesIn,
+  buildFolder,
+  findAddon,
+  packageRoot,
+  readBuildRecord,
+  requiredFiles,
+} from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
-import { describeSearch, inspectLibtorch, type Libtorch, searchLibtorch } from '../libtorch/search.js';
+import {
+  areMissing,
+  describeSearch,
+  inspectLibtorch,
+  isYes,
+  type Libtorch,
+  searchLibtorch,
+} from '../libtorch/search.js';
 import { buildAddon } from '../setup/build.js';
 import { fetchLibtorch } from '../setup/fetch-libtorch.js';
 import { probeAddon } from '../setup/probe.js';
 
 /** The command's options, named as on the command line. */
 export interface SetupOptions {
-  /** Have a LibTorch with CUDA, whether or not a driver is seen. */
+  /** Use a LibTorch with CUDA, even if no driver is seen. */
   cuda?: boolean;
-  /** Be content with one for CPU, whether or not a driver is seen. */
+  /** Use the CPU build, even if a driver is seen. */
   cpu?: boolean;
-  /** Folder of the LibTorch to use: stands for $LIBTORCH. */
+  /** Folder of the LibTorch to use: replaces $LIBTORCH. */
   libtorch?: string;
   /** Download nothing. */
   offline?: boolean;
-  /** SHA-256 that the official zip must have. */
+  /** Expected SHA-256 of the downloaded zip. */
   sha256?: string;
-  /** Look for LibTorch anew, and build even if nothing has changed. */
+  /** Search for LibTorch again, and build even if nothing has changed. */
   force?: boolean;
 }
 
@@ -31,11 +45,11 @@ interface Output {
 function checkOptions(options: SetupOptions): void {
   const wrong = (message: string) => new UserError(message, { exitCode: 2 });
   if (options.cuda && options.cpu)
-    throw wrong('--cuda and --cpu exclude each other: give one, or none to go by the driver.');
+    throw wrong('--cuda and --cpu exclude each other. Give one, or neither to let the driver decide.');
   if (options.sha256 !== undefined && !/^[0-9a-f]{64}$/i.test(options.sha256)) {
-    throw wrong(`--sha256 takes 64 hexadecimal digits, and ${JSON.stringify(options.sha256)} is something else.`);
+    throw wrong(`--sha256 is ${JSON.stringify(options.sha256)}. Give 64 hexadecimal digits.`);
   }
-  if (options.libtorch === '') throw wrong('--libtorch takes the path of a LibTorch folder, and it is empty.');
+  if (options.libtorch === '') throw wrong('--libtorch is empty. Give the path of a LibTorch folder.');
 }
 
 /** Which variant to fetch, and the sentence that says why. */
@@ -43,11 +57,12 @@ function choose(options: SetupOptions): { variant: Variant; why: string } {
   const driver = nvidiaDriver();
   if (options.cpu) return { variant: 'cpu', why: '--cpu was given' };
   if (options.cuda) return { variant: variantFor(driver), why: '--cuda was given' };
-  if (driver) return { variant: variantFor(driver), why: `${driver.seen}; --cpu takes the smaller build without CUDA` };
-  return { variant: 'cpu', why: 'no NVIDIA driver was seen; --cuda takes the build with CUDA' };
+  if (driver)
+    return { variant: variantFor(driver), why: `${driver.seen} (--cpu selects the smaller build without CUDA)` };
+  return { variant: 'cpu', why: 'no NVIDIA driver was found (--cuda selects the build with CUDA)' };
 }
 
-/** Why nothing may be downloaded, or undefined. npm hands its `offline` setting on as npm_config_offline. */
+/** Why nothing may be downloaded, or undefined. npm passes its `offline` setting on as npm_config_offline. */
 function downloadBan(options: SetupOptions): string | undefined {
   if (options.offline) return '--offline';
   const name = ['npm_config_offline', 'BLIP_SKIP_DOWNLOAD'].find((variable) => isYes(process.env[variable]));
@@ -55,37 +70,42 @@ function downloadBan(options: SetupOptions): string | undefined {
 }
 
 async function obtain(options: SetupOptions, say: (line: string) => void): Promise<Libtorch> {
-  // The LibTorch of the last build stays the one in use, until --force looks anew.
+  // The LibTorch of the last build stays in use, until --force searches again.
   const recorded = options.force ? undefined : readBuildRecord(findAddon())?.root;
   const search = searchLibtorch({ libtorch: options.libtorch, needCuda: options.cuda === true, recorded });
   if (search.libtorch) return search.libtorch;
   if (options.libtorch !== undefined || process.env.LIBTORCH) {
-    const [first] = search.looked;
+    const { place, outcome } = at(search.looked, 0);
     const name = options.libtorch === undefined ? 'LIBTORCH' : '--libtorch';
     throw new UserError(
-      `${name} is ${first?.place}: ${first?.outcome}; name a LibTorch folder (with lib/ and include/), or leave it out to have one found.`,
+      `${name} is ${place}: ${outcome}. Name a LibTorch folder (with lib/ and include/), or omit it to have one found.`,
     );
   }
   const ban = downloadBan(options);
   const { variant, why } = choose(options);
   if (ban !== undefined) {
     throw new UserError(
-      `No usable LibTorch was found, and ${ban} forbids a download: install PyTorch 2.11 for your Python, set LIBTORCH to a LibTorch folder, or run setup once with the network.\n${describeSearch(search)}`,
+      `No usable LibTorch was found, and ${ban} forbids a download. Install PyTorch 2.11 for your Python, set LIBTORCH to a LibTorch folder, or run setup once with a network.\n${describeSearch(search)}`,
     );
   }
   say(describeSearch(search));
-  say(`Taking LibTorch for ${variant === 'cpu' ? 'CPU' : `CUDA (${variant})`}: ${why}`);
+  say(`Fetching LibTorch for ${variant === 'cpu' ? 'CPU' : `CUDA (${variant})`}: ${why}`);
   const root = await fetchLibtorch({ variant, sha256: options.sha256, say });
   const fetched = inspectLibtorch(root, 'cache');
   if (typeof fetched === 'string')
-    throw new UserError(`LibTorch in ${root} cannot be used: ${fetched}; remove it and run setup again.`);
+    throw new UserError(`LibTorch in ${root} cannot be used: ${fetched}. Remove it and run setup again.`);
   return fetched;
 }
 
-const sources = { LIBTORCH: 'as told', build: 'as before', python: "Python's torch", cache: 'the user cache' } as const;
+const sources = {
+  LIBTORCH: 'as requested',
+  build: 'as in the last build',
+  python: "Python's torch",
+  cache: 'the user cache',
+} as const;
 
 /**
- * Finds or fetches LibTorch, builds the addon, loads it once in a process of its own, and says where everything is.
+ * Finds or fetches LibTorch, builds the addon, loads it once in a separate process, and says where everything is.
  * @throws UserError with what failed and what to do
  */
 export async function setupCommand(options: SetupOptions = {}, out: Output = process.stdout): Promise<void> {
@@ -95,21 +115,21 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   const cuda = libtorch.hasCuda ? 'CPU and CUDA' : 'CPU only';
   say(`LibTorch ${libtorch.build} (${cuda}; ${sources[libtorch.source]}): ${libtorch.root}`);
   if (!libtorch.hasCuda && !options.cpu && nvidiaDriver()) {
-    say('There is an NVIDIA driver, but this LibTorch has no CUDA: "setup --cuda" takes one that has.');
+    say('There is an NVIDIA driver, but this LibTorch has no CUDA. "setup --cuda" selects one that has.');
   } else if (libtorch.missingForCuda.length > 0) {
-    say(`Its CUDA part will not open, for want of ${libtorch.missingForCuda.join(', ')}.`);
+    say(`Its CUDA libraries cannot be opened: ${areMissing(libtorch.missingForCuda)}.`);
   }
   const built = await buildAddon(libtorch, { say, force: options.force === true });
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
-  if (!probe.ok) throw new UserError(`The addon is built but does not load: ${probe.error}`);
+  if (!probe.ok) throw new UserError(`The addon was built but does not load: ${probe.error}`);
   const paths = addonFilesIn(buildFolder());
-  const size = formatBytes(bytesBelow(paths.torch) + bytesBelow(paths.boot) + bytesBelow(paths.nccl));
-  say(`The addon ${built ? 'is built and loads' : 'was current, and loads'}: ${paths.folder} (${size})`);
+  const size = formatBytes([...requiredFiles(paths), paths.nccl].reduce((sum, path) => sum + bytesBelow(path), 0));
+  say(`The addon ${built ? 'was built' : 'was up to date'} and loads: ${paths.folder} (${size})`);
   const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {
-    say(`It has no part for NCCL, so several GPUs cannot work together: ${ncclDefect}`);
+    say(`It was built without NCCL, so several GPUs cannot work together: ${ncclDefect}.`);
   }
   const used =
     libtorch.source === 'cache' ? `, LibTorch in ${libtorch.root} (${formatBytes(bytesBelow(libtorch.root))})` : '';
-  say(`Ready: ${packageRoot}${used}. "doctor" shows the whole picture.`);
+  say(`Ready: ${packageRoot}${used}. "doctor" shows every part.`);
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import type { SplitReport } from '../evaluation/report.js';
+import { escapeHtml } from '../logging/text.js';
 
 /** One line of metrics.jsonl. */
 interface LoggedStep {
@@ -67,8 +68,6 @@ function recallRows({ before, after }: DemoReport): string {
   ].join('\n');
 }
 
-const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-
 /** Writes report.html into the output folder, a page that needs no other file; gives its path. */
 export async function writeDemoReport(outputDir: string, report: DemoReport): Promise<string> {
   const { after, minutes, command } = report;
@@ -85,7 +84,7 @@ ${after.images} new pictures and ${after.texts} captions, the caption of a pictu
 ${recallRows(report)}</table>
 <h2>Losses</h2>
 ${lossCurve(loggedSteps(outputDir))}
-<p>To repeat this: <code>${escaped(command)}</code>. The checkpoint is <code>checkpoint_best.pth</code>, which Python's torch.load reads as well.</p></html>
+<p>To repeat this: <code>${escapeHtml(command)}</code>. The checkpoint is <code>checkpoint_best.pth</code>, which Python's torch.load reads as well.</p></html>
 `;
   const path = join(outputDir, 'report.html');
   await writeFileAtomically(path, (file) => file.write(new TextEncoder().encode(html)));

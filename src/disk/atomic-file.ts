@@ -1,4 +1,4 @@
-// Files that are there wholly or not at all: written aside, synced, renamed.
+// Files that are complete or absent: written under another name, synced, renamed.
 import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { codeOf, messageOf, UserError } from '../errors.js';
@@ -6,7 +6,7 @@ import { removeStale, temporaryBeside } from './stale-files.js';
 
 const BUFFER = 1024 * 1024;
 
-/** A file being written from its begin to its end. */
+/** A file that is written from start to end. */
 export interface AtomicFile {
   /** Bytes written so far. */
   readonly position: number;
@@ -14,17 +14,17 @@ export interface AtomicFile {
 }
 
 /**
- * Writes `path` so that a reader, a crash or a full disk never meets half a file: `writer` fills a temporary file in the
- * same folder, which is synced to disk and renamed over `path`; then the folder is synced. A symbolic link stays one:
- * what it points to is replaced. When anything fails the temporary file is removed and `path` is as it was; that of a
- * writer that was killed is removed by the next one, before it needs room itself.
- * Gives what `writer` gives. Throws a UserError for what the file system refuses (folder absent, no permission, disk
+ * Writes `path` so that no reader, crash or full disk ever leaves or sees half a file: `writer` fills a temporary file in
+ * the same folder, which is synced to disk and renamed over `path`; then the folder is synced. A symbolic link stays one:
+ * what it points to is replaced. When anything fails, the temporary file is removed and `path` is as it was. The
+ * temporary file of a writer that was killed is removed by the next writer, before that one needs the room.
+ * Returns what `writer` returns. Throws a UserError for what the file system refuses (folder absent, no permission, disk
  * full); what `writer` throws passes through.
  */
 export async function writeFileAtomically<T>(path: string, writer: (file: AtomicFile) => Promise<T>): Promise<T> {
   const target = await realpath(path).catch(() => path);
   if ((await stat(target).catch(() => undefined))?.isDirectory() === true) {
-    throw new UserError(`${path} cannot be written: it is a folder; name a file`);
+    throw new UserError(`${path} cannot be written: it is a folder. Name a file.`);
   }
   await removeStale(target);
   const temporary = temporaryBeside(target);
@@ -59,23 +59,21 @@ export function cannotWrite(path: string, error: unknown): UserError {
   const sentence = (what: string) => new UserError(`${path} cannot be written: ${what}`, { cause: error });
   switch (codeOf(error)) {
     case 'ENOSPC':
-      return sentence('the disk is full; free some space or choose another folder');
+      return sentence('the disk is full. Free some space or choose another folder.');
     case 'EDQUOT':
-      return sentence("this user's disk quota is used up; free some space or choose another folder");
+      return sentence("this user's disk quota is used up. Free some space or choose another folder.");
     case 'EFBIG':
-      return sentence(
-        'it is larger than a file may be here; raise the limit (ulimit -f) or choose another file system',
-      );
+      return sentence('it is larger than a file may be here. Raise the limit (ulimit -f) or choose another disk.');
     case 'EACCES':
     case 'EPERM':
-      return sentence('this user may not write there; change the permissions or choose another folder');
+      return sentence('this user may not write there. Change the permissions or choose another folder.');
     case 'EROFS':
-      return sentence('the file system is read-only; choose another folder');
+      return sentence('the file system is read-only. Choose another folder.');
     case 'ENOENT':
     case 'ENOTDIR':
-      return sentence(`the folder ${dirname(path)} does not exist; create it first`);
+      return sentence(`the folder ${dirname(path)} does not exist. Create it first.`);
     default:
-      return sentence(messageOf(error));
+      return sentence(`${messageOf(error)}.`);
   }
 }
 
@@ -84,6 +82,19 @@ async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     throw cannotWrite(path, error);
+  }
+}
+
+/**
+ * Writes all of `bytes` at `position`, by default where the last write ended.
+ * @param path names the file in the UserError when that fails
+ */
+export async function writeAll(path: string, handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    // Linux writes at most 2 GiB a call.
+    const length = Math.min(bytes.length - done, 1 << 30);
+    const where = position === undefined ? null : position + done;
+    done += (await onDisk(path, () => handle.write(bytes, done, length, where))).bytesWritten;
   }
 }
 
@@ -101,7 +112,7 @@ class BufferedFile implements AtomicFile {
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#held + bytes.length > BUFFER) await this.flush();
     if (bytes.length >= BUFFER) {
-      await this.#writeAll(bytes);
+      await writeAll(this.path, this.handle, bytes);
     } else {
       this.#buffer.set(bytes, this.#held);
       this.#held += bytes.length;
@@ -110,15 +121,7 @@ class BufferedFile implements AtomicFile {
   }
 
   async flush(): Promise<void> {
-    await this.#writeAll(this.#buffer.subarray(0, this.#held));
+    await writeAll(this.path, this.handle, this.#buffer.subarray(0, this.#held));
     this.#held = 0;
-  }
-
-  async #writeAll(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      // Linux writes at most 2 GiB a call.
-      const length = Math.min(bytes.length - done, 1 << 30);
-      done += (await onDisk(this.path, () => this.handle.write(bytes, done, length))).bytesWritten;
-    }
   }
 }

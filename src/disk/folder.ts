@@ -1,4 +1,4 @@
-// Makes a folder and writes into it, with a sentence when something is in the way.
+// Makes folders, and writes into one that may not be there yet.
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { codeOf, UserError } from '../errors.js';
@@ -6,6 +6,8 @@ import { cannotWrite } from './atomic-file.js';
 
 /** Makes the folder `path` and those above it where they are absent. @throws UserError when that cannot be done */
 export function makeFolder(path: string): void {
+  const cannotMake = (why: string, cause: unknown) =>
+    new UserError(`The folder ${path} cannot be made: ${why}`, { cause });
   try {
     // Node 20's own way of making those above tries for ever where the system refuses with "does not exist", as in /proc.
     if (!existsSync(dirname(path))) makeFolder(dirname(path));
@@ -13,23 +15,19 @@ export function makeFolder(path: string): void {
     else mkdirSync(path, { recursive: true }); // nothing for a folder, an error for a file
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const code = codeOf(error);
-    if (code === 'ENOENT')
-      throw new UserError(
-        `The folder ${path} cannot be made: the file system there takes none; choose another folder.`,
-        {
-          cause: error,
-        },
-      );
-    if (code !== 'EEXIST' && code !== 'ENOTDIR') throw cannotWrite(path, error);
-    throw new UserError(
-      `The folder ${path} cannot be made: a part of this path is a file; choose another folder, or move the file.`,
-      { cause: error },
-    );
+    switch (codeOf(error)) {
+      case 'ENOENT':
+        throw cannotMake('this file system does not allow folders there. Choose another folder.', error);
+      case 'EEXIST':
+      case 'ENOTDIR':
+        throw cannotMake('a part of this path is a file. Choose another folder, or move the file.', error);
+      default:
+        throw cannotWrite(path, error);
+    }
   }
 }
 
-/** Makes `folder` where it is absent and has `write` write its file `name`. @throws UserError when either cannot be done */
+/** Has `write` write the file `name` in `folder`, which is made first. @throws UserError for what the file system refuses */
 export function intoFolder(folder: string, name: string, write: (path: string) => void): void {
   const path = join(folder, name);
   makeFolder(folder);

@@ -1,71 +1,60 @@
-// One at a time: a lock file that a second process waits for, and that a killed one does not leave shut.
+// One at a time: a lock file that a second process waits for. A process that was killed does not keep others out.
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf, messageOf, UserError } from '../errors.js';
+import { codeOf } from '../errors.js';
+import { cannotWrite } from './atomic-file.js';
+import { makeFolder } from './folder.js';
+import { isAlive, ownIdentity, type ProcessIdentity, parseIdentity } from './process-identity.js';
 
-/** The holder touches its file this often; a file left alone for `staleMs` has no holder (another host's, say). */
-const beatMs = 2_000;
-const staleMs = 30_000;
+/** The holder touches its file this often: that of another machine is stale when nobody has touched it for `STALE_MS`. */
+const BEAT_MS = 2_000;
+const STALE_MS = 30_000;
+const POLL_MS = 200;
 
-interface Holder {
-  pid: number;
-  host: string;
+export interface LockOptions {
+  /** Called once, with the holder's process id, when another process holds the lock. */
+  onWait?: ((pid: number) => void) | undefined;
+  /** Ends the wait with an AbortError. */
+  signal?: AbortSignal | undefined;
 }
 
-function readHolder(path: string): Holder | undefined {
+function readHolder(path: string): ProcessIdentity | undefined {
   try {
-    const [pid, host] = readFileSync(path, 'utf8').trim().split(' ');
-    return pid !== undefined && host !== undefined ? { pid: Number(pid), host } : undefined;
+    return parseIdentity(readFileSync(path, 'utf8').trim());
   } catch {
     return undefined;
   }
 }
 
-/** Whether a process of this host lives. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) === 'EPERM';
-  }
-}
-
-function isStale(path: string, holder: Holder | undefined): boolean {
+function isStale(path: string, holder: ProcessIdentity | undefined): boolean {
   const info = statSync(path, { throwIfNoEntry: false });
-  if (!info) return false;
-  if (Date.now() - info.mtimeMs > staleMs) return true;
-  return holder !== undefined && holder.host === hostname() && holder.pid !== process.pid && !isAlive(holder.pid);
+  if (info === undefined) return false;
+  return Date.now() - info.mtimeMs > STALE_MS || (holder !== undefined && isAlive(holder) === false);
 }
 
 function tryTake(path: string): boolean {
   try {
-    writeFileSync(path, `${process.pid} ${hostname()} ${randomUUID()}\n`, { flag: 'wx' });
+    writeFileSync(path, `${ownIdentity()}\n`, { flag: 'wx' });
     return true;
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;
-    throw new UserError(`Cannot write the lock file ${path}: ${messageOf(error)}; make its folder writable.`);
+    throw cannotWrite(path, error);
   }
 }
 
 /**
- * Runs `work` while holding the lock file `path`. `onWait` is called once, with the holder's process id, when another
- * process is at it. The lock spares double work; what it guards must be harmless without it too (write aside, rename).
+ * Runs `work` while holding the lock file `path`. The lock saves double work; what it guards must be harmless without it
+ * too (written aside, then renamed).
+ * @throws UserError where the file cannot be written
  */
-export async function withLock<T>(path: string, onWait: (pid: number) => void, work: () => Promise<T>): Promise<T> {
-  try {
-    mkdirSync(dirname(path), { recursive: true });
-  } catch (error) {
-    throw new UserError(`Cannot create ${dirname(path)}: ${messageOf(error)}; make it writable or set BLIP_CACHE.`);
-  }
-  let told = false;
-  while (!tryTake(path)) {
+export async function withLock<T>(path: string, { onWait, signal }: LockOptions, work: () => Promise<T>): Promise<T> {
+  makeFolder(dirname(path));
+  for (let isTold = false; !tryTake(path); ) {
     const holder = readHolder(path);
     if (isStale(path, holder)) {
-      // Renamed first, so that of two who see it stale only one clears it away.
+      // Renamed first, so that of two who see it stale only one removes it.
       const aside = `${path}.${randomUUID()}`;
       try {
         renameSync(path, aside);
@@ -75,19 +64,19 @@ export async function withLock<T>(path: string, onWait: (pid: number) => void, w
       }
       continue;
     }
-    if (!told && holder) {
-      onWait(holder.pid);
-      told = true;
+    if (!isTold && holder !== undefined) {
+      onWait?.(holder.pid);
+      isTold = true;
     }
-    await sleep(200);
+    await sleep(POLL_MS, undefined, { signal });
   }
   const beat = setInterval(() => {
     try {
       utimesSync(path, new Date(), new Date());
     } catch {
-      // Removed by hand: the work goes on, and is harmless without the lock.
+      // Removed by hand: the work is harmless without the lock.
     }
-  }, beatMs);
+  }, BEAT_MS);
   beat.unref();
   try {
     return await work();

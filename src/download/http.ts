@@ -1,21 +1,21 @@
-// One HTTP request of a download: redirects followed with care, every failure sorted into "again" or "never".
+// One HTTP request of a download: redirects followed with care, every failure sorted into transient or final.
 import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
 import { codeOf, messageOf, UserError } from '../errors.js';
 
-const MOST_REDIRECTS = 10;
+const MAX_REDIRECTS = 10;
 
 /** Something that may go away by itself: a dropped connection, a busy server. */
 export class TransientError extends Error {
   constructor(
     message: string,
-    /** What the server asks to be waited for. */
+    /** The pause that the server asks for. */
     readonly waitMs?: number,
   ) {
     super(message);
   }
 }
 
-/** The connection could not be made at all: retrying seconds later rarely helps, a word about the network does. */
+/** The connection could not be made at all: trying again seconds later rarely helps, a word about the network does. */
 export class UnreachableError extends UserError {}
 
 export interface HttpAnswer {
@@ -33,7 +33,7 @@ export interface RequestOptions {
 /** Connections through HTTP_PROXY, HTTPS_PROXY, NO_PROXY when they are set; `idleMs` without a byte ends one. */
 export function makeDispatcher(idleMs: number, env: NodeJS.ProcessEnv = process.env): Dispatcher {
   const options = { headersTimeout: idleMs, bodyTimeout: idleMs, connect: { timeout: Math.min(idleMs, 30_000) } };
-  const proxied = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => (env[name] ?? '') !== '');
+  const proxied = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => Boolean(env[name]));
   return proxied ? new EnvHttpProxyAgent(options) : new Agent(options);
 }
 
@@ -43,19 +43,19 @@ export function shownUrl(url: string | URL): string {
   return `${parsed.origin}${parsed.pathname}`;
 }
 
-/** Throws a UserError for what is no http or https URL. */
+/** @throws UserError for anything but an http or https URL */
 export function parseUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     const shown = url === undefined ? text.replace(/\/\/[^/@]*@/, '//') : `${url.protocol}//${url.host}${url.pathname}`;
-    throw new UserError(`${shown} is no address to download from: give one that begins with https:// or http://`);
+    throw new UserError(`${shown} is not an address to download from. Give one that starts with https:// or http://.`);
   }
   return url;
 }
 
 /**
  * GETs `url` and follows its redirects: at most ten, never from https to http, credentials to the first origin only.
- * Gives answers 200, 206 and 416; all others are thrown, as TransientError where another attempt may help, else as UserError.
+ * Returns answers 200, 206 and 416; throws a TransientError for others where another attempt may help, else a UserError.
  */
 export async function get(url: URL, options: RequestOptions): Promise<HttpAnswer> {
   let current = url;
@@ -66,16 +66,16 @@ export async function get(url: URL, options: RequestOptions): Promise<HttpAnswer
     await answer.body.dump().catch(() => undefined);
     const location = answer.header('location');
     if (![301, 302, 303, 307, 308].includes(status) || location === undefined) throw refusal(url, current, answer);
-    if (redirects === MOST_REDIRECTS) {
-      throw new UserError(`${shownUrl(url)} redirects more than ${MOST_REDIRECTS} times: check the address`);
+    if (redirects === MAX_REDIRECTS) {
+      throw new UserError(`${shownUrl(url)} redirects more than ${MAX_REDIRECTS} times. Check the address.`);
     }
     if (!URL.canParse(location, current.href)) {
-      throw new UserError(`${shownUrl(url)} redirects to something that is no address: check it in a browser`);
+      throw new UserError(`${shownUrl(url)} redirects to an invalid address. Check it in a browser.`);
     }
     const next = parseUrl(new URL(location, current.href).href);
     if (current.protocol === 'https:' && next.protocol === 'http:') {
       throw new UserError(
-        `${shownUrl(url)} redirects from https to ${shownUrl(next)}, which anyone could forge: refused`,
+        `${shownUrl(url)} redirects from https to ${shownUrl(next)}, which anyone could forge. Find an https address.`,
       );
     }
     current = next;
@@ -87,38 +87,26 @@ async function send(url: URL, first: URL, { dispatcher, signal, headers }: Reque
   target.username = '';
   target.password = '';
   target.hash = '';
-  const user = url.username !== '' || url.origin !== first.origin ? url : first;
+  const { username, password } = url.username !== '' || url.origin !== first.origin ? url : first;
+  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
   const authorization =
-    user.username === '' && user.password === ''
-      ? {}
-      : { authorization: `Basic ${Buffer.from(credentials(user)).toString('base64')}` };
+    credentials === ':' ? {} : { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
   try {
-    const {
-      statusCode,
-      body,
-      headers: received,
-    } = await request(target, {
+    const answer = await request(target, {
       dispatcher,
       headers: { 'user-agent': 'blip-retrieval', 'accept-encoding': 'identity', ...headers, ...authorization },
       ...(signal === undefined ? {} : { signal }),
     });
     // A body that nobody reads any more must not end the process.
-    body.on('error', () => undefined);
+    answer.body.on('error', () => undefined);
     return {
-      status: statusCode,
-      body,
-      header: (name) => {
-        const value = received[name];
-        return Array.isArray(value) ? value[0] : value;
-      },
+      status: answer.statusCode,
+      body: answer.body,
+      header: (name) => [answer.headers[name]].flat()[0],
     };
   } catch (error) {
     throw connectionFailure(url, error);
   }
-}
-
-function credentials({ username, password }: URL): string {
-  return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
 }
 
 const UNREACHABLE = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
@@ -129,14 +117,14 @@ export function connectionFailure(url: URL, error: unknown): Error {
   const reason = messageOf(error) || code;
   if (UNREACHABLE.has(code)) {
     return new UnreachableError(
-      `${shownUrl(url)} cannot be reached (${reason}): check the network, and HTTPS_PROXY where there is a proxy`,
+      `${shownUrl(url)} cannot be reached (${reason}). Check the network, and HTTPS_PROXY if there is a proxy.`,
       { cause: error },
     );
   }
   if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) {
     return new UserError(
-      `${shownUrl(url)} has no certificate that this machine trusts (${reason}): name your authority's file in ` +
-        'NODE_EXTRA_CA_CERTS',
+      `${shownUrl(url)} has no certificate that this machine trusts (${reason}). Set NODE_EXTRA_CA_CERTS to the file of ` +
+        'your certificate authority.',
       { cause: error },
     );
   }
@@ -144,24 +132,22 @@ export function connectionFailure(url: URL, error: unknown): Error {
 }
 
 function refusal(first: URL, last: URL, answer: HttpAnswer): Error {
-  const at = first.href === last.href ? '' : ` (at ${shownUrl(last)})`;
-  const what = `${shownUrl(first)} answered ${answer.status}${at}`;
+  const where = first.href === last.href ? '' : ` (at ${shownUrl(last)})`;
+  const what = `${shownUrl(first)} answered ${answer.status}${where}`;
   switch (answer.status) {
     case 404:
     case 410:
-      return new UserError(`${what}, there is no such file: check the address`);
+      return new UserError(`${what}: there is no such file. Check the address.`);
     case 401:
     case 403:
     case 407:
-      return new UserError(
-        `${what}, it may not be had without permission: check the address, or log in and fetch it by hand`,
-      );
+      return new UserError(`${what}: access denied. Check the address, or log in and download the file by hand.`);
     case 408:
     case 429:
       return new TransientError(`the server answered ${answer.status}`, retryAfter(answer));
     default:
       if (answer.status >= 500) return new TransientError(`the server answered ${answer.status}`, retryAfter(answer));
-      return new UserError(`${what}, which is no file: check the address`);
+      return new UserError(`${what}: unexpected status. Check the address.`);
   }
 }
 

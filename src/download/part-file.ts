@@ -1,18 +1,18 @@
 // The unfinished file of a download, and the note beside it that tells which file it is part of.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, rm, stat, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
 import { cannotWrite } from '../disk/atomic-file.js';
-import { messageOf, UserError } from '../errors.js';
+import { readJson } from '../disk/json-file.js';
 import type { HttpAnswer } from './http.js';
 
 /** What a later attempt needs to ask for the rest of the same file. */
-export interface PartState {
-  url: string;
-  etag?: string;
-  lastModified?: string;
-  total?: number;
-}
+const PartState = z.object({
+  url: z.string(),
+  etag: z.string().optional(),
+  lastModified: z.string().optional(),
+  total: z.number().optional(),
+});
+export type PartState = z.infer<typeof PartState>;
 
 export class PartFile {
   readonly path: string;
@@ -29,25 +29,19 @@ export class PartFile {
   }
 
   /** What it is part of, if that is the file at `url`. */
-  async state(url: string): Promise<PartState | undefined> {
-    try {
-      const state: unknown = JSON.parse(await readFile(this.#statePath, 'utf8'));
-      return isPartState(state) && state.url === url ? state : undefined;
-    } catch {
-      return undefined;
-    }
+  state(url: string): PartState | undefined {
+    const state = readJson(this.#statePath, PartState);
+    return state?.url === url ? state : undefined;
   }
 
-  /** Begins anew: a new file rather than an emptied one, so that whoever has the old one open keeps what it has. */
-  async begin(url: string, answer: HttpAnswer, total: number | undefined): Promise<void> {
+  /** Starts from nothing, with a new file rather than an emptied one: whoever has the old one open keeps its content. */
+  async start(url: string, answer: HttpAnswer, total: number | undefined): Promise<void> {
     await this.discard();
-    const etag = answer.header('etag');
-    const lastModified = answer.header('last-modified');
     const state: PartState = {
       url,
-      ...(etag === undefined ? {} : { etag }),
-      ...(lastModified === undefined ? {} : { lastModified }),
-      ...(total === undefined ? {} : { total }),
+      etag: answer.header('etag'),
+      lastModified: answer.header('last-modified'),
+      total,
     };
     try {
       await writeFile(this.#statePath, `${JSON.stringify(state)}\n`);
@@ -63,7 +57,7 @@ export class PartFile {
     });
   }
 
-  /** Forgets the note: the file has got its own name. */
+  /** Removes the note: the file has got its own name. */
   async forget(): Promise<void> {
     await rm(this.#statePath, { force: true });
   }
@@ -82,32 +76,4 @@ export class PartFile {
       await handle.close();
     }
   }
-}
-
-/** Writes all of `bytes` at `position`; `path` is for the sentence when the disk is full. */
-export async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number, path: string): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const left = bytes.length - done;
-    const { bytesWritten } = await handle.write(bytes, done, left, position + done).catch((error: unknown) => {
-      throw cannotWrite(path, error);
-    });
-    done += bytesWritten;
-  }
-}
-
-/** Hexadecimal SHA-256 of a file. */
-export async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk);
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, { cause: error });
-  }
-  return hash.digest('hex');
-}
-
-function isPartState(value: unknown): value is PartState {
-  if (typeof value !== 'object' || value === null || !('url' in value) || typeof value.url !== 'string') return false;
-  const optional = (name: string, type: string) => !(name in value) || typeof Reflect.get(value, name) === type;
-  return optional('etag', 'string') && optional('lastModified', 'string') && optional('total', 'number');
 }

@@ -1,4 +1,4 @@
-// How much memory evaluation may take for what, from what is free: on the GPU, or in this process's share of the machine.
+// Memory budgets of an evaluation, from the memory that is free on the GPU or in this process's share of the machine.
 import { freemem, totalmem } from 'node:os';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { native } from '../torch/native.js';
@@ -14,11 +14,11 @@ export interface Budgets {
 const SHARE = 0.4;
 
 // A chunk's largest tensors are its feed-forward activations (tokens, 3072). On two CPU cores larger chunks than this
-// gain nothing; a GPU wants more work a launch.
+// gain nothing; a GPU needs more work per launch.
 const CPU_TOKENS = 4096;
 const CUDA_TOKENS = 65536;
 
-/** Bytes this process could still take: what the system has, or what its control group leaves. */
+/** Bytes that this process could still allocate: what the system has, or what its control group leaves. */
 function freeHostMemory(): number {
   const limit = process.constrainedMemory();
   const used = process.memoryUsage().rss;
@@ -27,8 +27,8 @@ function freeHostMemory(): number {
 }
 
 /**
- * The budgets for `model`'s device; `featureMemory` (bytes), when given, is what images and stems of one rank share.
- * Ranks on CPUs are taken to be on one machine, whose memory they share; each has a GPU of its own otherwise.
+ * The budgets for `model`'s device; `featureMemory` (bytes), when given, is shared by images and stems of one rank.
+ * Ranks on CPUs are assumed to share one machine's memory; ranks on GPUs have one each.
  */
 export function chooseBudgets(model: BlipRetrieval, featureMemory?: number, ranks = 1): Budgets {
   const cuda = /^cuda(?::(\d+))?$/.exec(model.device);

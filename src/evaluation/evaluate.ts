@@ -58,7 +58,7 @@ function shareCandidates(ranks: Ranks, { imageToText, textToImage }: Candidates)
 
 /**
  * Scores every image of a split against its k_test best texts and the reverse, as the reference's `evaluation`.
- * Blocks the thread; loader workers go on. @throws UserError when there are no images or texts
+ * Blocks the thread; loader workers keep decoding. @throws UserError when there are no images or texts
  */
 export function evaluateSplit(
   model: BlipRetrieval,

@@ -10,7 +10,7 @@ import { DTYPES } from '../torch/dtype.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
 
-/** One pass over the images of a split. `next` blocks until a batch is there; null at the end. */
+/** One pass over the images of a split. `next` blocks until a batch is ready; null at the end. */
 export interface ImagePass {
   next(): ImageBatch | null;
   close(): void | Promise<void>;
@@ -116,7 +116,7 @@ export class ImageStore {
 
   /**
    * The tokens (L, V) of `images`, any of the split: first those that are kept, then the others, which are encoded now.
-   * Each tensor is valid until the next is asked for.
+   * Each tensor is valid until the next one is taken.
    */
   *tokens(images: Int32Array): Generator<[image: number, embeds: Tensor]> {
     const others = new Set(images);

@@ -127,7 +127,7 @@ export interface ChanceLevel {
 
 /**
  * The level of chance of a split, in percent. For an image with c of T texts, k random texts miss them all with
- * probability C(T-c, k) / C(T, k); for a text, k of N images hold its own with probability k / N.
+ * probability C(T-c, k) / C(T, k); for a text, k of N images include the right one with probability k / N.
  *
  * @param img2txt (images) the texts of each image
  * @param texts number of texts T

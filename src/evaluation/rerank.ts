@@ -50,7 +50,7 @@ function matchImage(
 class SlotScores {
   readonly imageToText: Float32Array;
   readonly textToImage: Float32Array;
-  readonly #logitOf: Float32Array; // of the image at hand, by distinct text
+  readonly #logitOf: Float32Array; // of the image being scattered, by distinct text
 
   constructor(
     readonly candidates: Candidates,

@@ -10,7 +10,7 @@ export const NOT_RERANKED = -100;
 export interface ScoreRows {
   rows: number;
   columns: number;
-  /** Row r; the same array is filled anew at every call. */
+  /** Row r; every call overwrites the array of the last one. */
   row(r: number): Float32Array;
 }
 
@@ -34,7 +34,7 @@ export function scoreRows(candidates: TopK, scores: Float32Array, columns: numbe
   };
 }
 
-/** The rows of a matrix that is there as a whole. */
+/** The rows of a matrix in memory. */
 export function denseRows(matrix: Float32Array, rows: number, columns: number): ScoreRows {
   return { rows, columns, row: (r) => matrix.subarray(r * columns, (r + 1) * columns) };
 }

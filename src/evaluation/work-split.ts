@@ -1,7 +1,7 @@
 // Which rank re-ranks which images: each those it encoded, but overloaded ranks hand some to the least loaded.
-// Images differ widely in pairs (a few are among the best for very many texts), so equal numbers of images are no equal
-// work. An image that changes ranks is encoded again there: that costs a few hundredths of matching it with its texts
-// (base: as much as 500 text tokens, of 17,000 on COCO), which is less than sending its tokens would take in code.
+// Images differ widely in pairs (a few are among the best for very many texts), so equal numbers of images do not mean
+// equal work. An image that changes ranks is encoded again there: that costs a few percent of matching it with its texts
+// (base: as much as 500 text tokens, of 17,000 on COCO), and needs less code than sending its tokens.
 
 import { at } from '../errors.js';
 import type { Architecture } from '../model/architecture.js';
@@ -17,7 +17,7 @@ export interface StepCosts {
   encoding: number;
 }
 
-/** The costs of a model's steps. Attention of texts to themselves is left out: they are short. */
+/** The costs of a model's steps. Self-attention of texts is neglected: they are short. */
 export function stepCosts({ vision, text }: Architecture): StepCosts {
   const tokens = (vision.imageSize / vision.patchSize) ** 2 + 1;
   const patches = 3 * vision.patchSize ** 2 * vision.width * tokens;
@@ -29,7 +29,7 @@ export function stepCosts({ vision, text }: Architecture): StepCosts {
   };
 }
 
-/** The work of re-ranking each image whose tokens are at hand. */
+/** The work of re-ranking each image, without encoding it. */
 export function rerankWork({ tokens }: Pick<ImagePairs, 'tokens'>, costs: StepCosts): Float64Array {
   return Float64Array.from(tokens, (own) => costs.keysValues + own * costs.token);
 }
@@ -42,9 +42,9 @@ export interface EncodedRange {
 }
 
 /**
- * The images that each rank re-ranks. A rank with more than the mean gives images away, its last ones first (those it
- * has not kept), each to the rank with the least, as long as that one stays below the giver. So no rank's work is more
- * than one image above the mean. `encoding` is the work of encoding an image whose tokens are not at hand.
+ * The images that each rank re-ranks. A rank with more than the mean hands over images, its last ones first (those it
+ * has not kept), each to the rank with the least work, as long as that one stays below the giver. So no rank's work is
+ * more than one image above the mean. `encoding` is the work of encoding an image whose tokens were not kept.
  */
 export function splitByWork(work: Float64Array, ranges: readonly EncodedRange[], encoding: number): Int32Array[] {
   const owner = new Int32Array(work.length);

@@ -1,7 +1,8 @@
-// The user cache: where downloads, unpacked LibTorch folders and small recorded facts are kept.
-import { lstatSync, readdirSync } from 'node:fs';
+// The user cache: where downloads, unpacked LibTorch folders and a few recorded facts are kept.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { makeFolder } from '../disk/folder.js';
+import { messageOf, UserError } from '../errors.js';
 
 /** The cache folder (it may not exist yet): $BLIP_CACHE, else $XDG_CACHE_HOME/blip-retrieval, else ~/.cache/blip-retrieval. */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -11,29 +12,13 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(base ?? join(env.HOME || homedir(), '.cache'), 'blip-retrieval');
 }
 
-/** Bytes of every regular file below `path` (links are not followed); 0 where there is nothing. */
-export function bytesBelow(path: string): number {
-  const info = lstatSync(path, { throwIfNoEntry: false });
-  if (!info) return 0;
-  if (!info.isDirectory()) return info.isFile() ? info.size : 0;
-  return readdirSync(path).reduce((sum, name) => sum + bytesBelow(join(path, name)), 0);
-}
-
-/** `543.6 MB`: decimal units with one digit, as package indexes print them. */
-export function formatBytes(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`;
-  const units = ['kB', 'MB', 'GB', 'TB'];
-  let value = bytes;
-  let unit = 'B';
-  for (const next of units) {
-    if (value < 1000) break;
-    value /= 1000;
-    unit = next;
+/** The cache folder, made where it is absent. @throws UserError where that cannot be done */
+export function madeCacheFolder(env: NodeJS.ProcessEnv): string {
+  const folder = cacheFolder(env);
+  try {
+    makeFolder(folder);
+  } catch (error) {
+    throw new UserError(`${messageOf(error)} BLIP_CACHE sets the cache folder.`, { cause: error });
   }
-  return `${value.toFixed(1)} ${unit}`;
-}
-
-/** Whether an environment variable says yes: set, and neither empty, `0`, `false` nor `no`. */
-export function isYes(value: string | undefined): boolean {
-  return value !== undefined && !['', '0', 'false', 'no'].includes(value.toLowerCase());
+  return folder;
 }

@@ -5,7 +5,7 @@ import { systemHas } from './elf.js';
 export type Variant = 'cpu' | 'cu126' | 'cu130';
 
 export interface Driver {
-  /** `580.65`; undefined where only the library tells that there is a driver. */
+  /** `580.65`; undefined where only the library shows that there is a driver. */
   version: string | undefined;
   /** What was seen, for the line that explains a choice. */
   seen: string;
@@ -24,8 +24,7 @@ export function nvidiaDriver(proc = '/proc/driver/nvidia/version'): Driver | und
   return undefined;
 }
 
-/** The variant that a driver can run: CUDA 13 asks for release 580, older ones run CUDA 12.6. */
+/** The variant that a driver can run: CUDA 13 needs release 580, older ones run CUDA 12.6. */
 export function variantFor(driver: Driver | undefined): Variant {
-  const release = Number(driver?.version?.split('.')[0] ?? Number.NaN);
-  return release < 580 ? 'cu126' : 'cu130';
+  return driver?.version !== undefined && Number.parseInt(driver.version, 10) < 580 ? 'cu126' : 'cu130';
 }

@@ -1,4 +1,4 @@
-// Which shared libraries an ELF file asks for, and which of them the dynamic linker would not find: a dlopen foretold.
+// Which shared libraries an ELF file needs, and which of them the dynamic linker would not find: a dlopen foretold.
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
@@ -21,7 +21,7 @@ const DT_RUNPATH = 29;
 export const ownMachine = process.arch === 'x64' ? 62 : process.arch === 'arm64' ? 183 : undefined;
 
 function readAt(fd: number, offset: number, length: number): Buffer {
-  // Offsets come from the file, which may be damaged: one that no file has reads as its end.
+  // Offsets come from the file, which may be damaged: an impossible one reads as the file's end.
   if (!Number.isSafeInteger(offset) || offset < 0) return Buffer.alloc(0);
   const buffer = Buffer.alloc(length);
   return buffer.subarray(0, readSync(fd, buffer, 0, length, offset));
@@ -59,14 +59,16 @@ export function readDynamic(path: string): DynamicSection | undefined {
     }
     const dynamic = segments.find((segment) => segment.type === PT_DYNAMIC);
     if (!dynamic || dynamic.offset + dynamic.length > size) return undefined;
-    // A library that a broken download cut short has its first pages and loads into a SIGBUS: the length tells.
+    // A library that a broken download cut short has its first pages, and loading it is a SIGBUS: the length tells.
     if (segments.some((s) => s.type === PT_LOAD && s.offset + s.length > size)) return undefined;
     const entries = readAt(fd, dynamic.offset, dynamic.length);
     const pairs: [tag: number, value: number][] = [];
     for (let at = 0; at + 16 <= entries.length; at += 16) {
       pairs.push([Number(entries.readBigInt64LE(at)), Number(entries.readBigUInt64LE(at + 8))]);
     }
-    const address = pairs.find(([tag]) => tag === DT_STRTAB)?.[1] ?? 0;
+    const stringTable = pairs.find(([tag]) => tag === DT_STRTAB);
+    if (!stringTable) return undefined;
+    const [, address] = stringTable;
     const home = segments.find((s) => s.type === PT_LOAD && address >= s.address && address < s.address + s.length);
     if (!home) return undefined;
     const strings = home.offset + address - home.address;
@@ -87,7 +89,7 @@ export function readDynamic(path: string): DynamicSection | undefined {
 
 let linkerCache: Buffer | undefined;
 
-/** Whether ldconfig's cache or a standard folder has the library; names in the cache stand between zero bytes. */
+/** Whether ldconfig's cache or a standard folder has the library; in the cache, names stand between zero bytes. */
 export function systemHas(name: string): boolean {
   try {
     linkerCache ??= readFileSync('/etc/ld.so.cache');
@@ -101,17 +103,17 @@ export function systemHas(name: string): boolean {
 }
 
 /**
- * Names of the libraries that opening `path` would miss, in the order they are asked for, each once. Follows the
- * dynamic linker: the file's search path, those it inherits, LD_LIBRARY_PATH, the system.
+ * Names of the libraries that opening `path` would miss, in the order in which they are needed, each once. Looks where the
+ * dynamic linker does: the file's search path, those it inherits, LD_LIBRARY_PATH, the system.
  */
 export function unresolvedLibraries(path: string, env: NodeJS.ProcessEnv = process.env): string[] {
   const missing = new Set<string>();
   const seen = new Set<string>();
-  const extra = (env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean);
+  const extra = env.LD_LIBRARY_PATH?.split(':').filter(Boolean) ?? [];
   const visit = (file: string, inherited: string[]): void => {
     const dynamic = readDynamic(file);
     if (!dynamic) return;
-    // A library with a RUNPATH of its own ignores what it could inherit, and hands nothing on.
+    // A library that has a RUNPATH ignores what it could inherit, and passes nothing on.
     const own = dynamic.inherits ? [...dynamic.searchPath, ...inherited] : dynamic.searchPath;
     for (const name of dynamic.needed) {
       if (seen.has(name)) continue;

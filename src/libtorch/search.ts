@@ -1,14 +1,14 @@
-// Finds LibTorch as tch-rs does: $LIBTORCH, the torch of the Python in use, the user cache; and can say where it looked.
+// Finds LibTorch as tch-rs does, in $LIBTORCH, the torch of the Python in use or the user cache, and says where it looked.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { cacheFolder, isYes } from './cache.js';
+import { cacheFolder } from './cache.js';
 import { ownMachine, readDynamic, unresolvedLibraries } from './elf.js';
 import { askPythons } from './python.js';
 
 /** The version that the addon is written for, and the first and last minor versions that are accepted. */
 export const targetVersion = '2.11.0';
-export const oldestMinor = 9;
-export const newestMinor = 13;
+const oldestMinor = 9;
+const newestMinor = 13;
 
 export type LibtorchSource = 'LIBTORCH' | 'build' | 'python' | 'cache';
 
@@ -22,15 +22,13 @@ export interface Libtorch {
   version: string;
   build: string;
   source: LibtorchSource;
-  /** libtorch_cuda.so is there; `missingForCuda` names the libraries that opening it would lack. */
+  /** Whether libtorch_cuda.so is there; `missingForCuda` names the libraries that it needs and that are missing. */
   hasCuda: boolean;
   missingForCuda: string[];
   hasNccl: boolean;
-  /** Built with the C++11 ABI of std::string, which the addon uses; always true of what a search returns. */
-  cxx11: boolean;
 }
 
-/** One place that was looked at, and what came of it: `used`, or why it was passed over. */
+/** One place that was searched, and the outcome, a clause: `used`, or why it was passed over. */
 export interface Looked {
   source: LibtorchSource;
   place: string;
@@ -44,15 +42,20 @@ export interface Search {
 
 export interface SearchOptions {
   env?: NodeJS.ProcessEnv;
-  /** Folder that the addon was built against: looked at after $LIBTORCH, before Python. */
+  /** Folder that the addon was built against: searched after $LIBTORCH, before Python. */
   recorded?: string | undefined;
-  /** Stands for $LIBTORCH (the `--libtorch` option). */
+  /** Replaces $LIBTORCH (the `--libtorch` option). */
   libtorch?: string | undefined;
-  /** Pass over what has no CUDA. */
+  /** Whether to pass over a LibTorch without CUDA. */
   needCuda?: boolean;
 }
 
-/** `2.11.0+cu130` of build-version, version.py or version.h, whichever the folder has; undefined if none says. */
+/** Whether an environment variable says yes: set, and neither empty, `0`, `false` nor `no`. */
+export function isYes(value: string | undefined): boolean {
+  return value !== undefined && !['', '0', 'false', 'no'].includes(value.toLowerCase());
+}
+
+/** `2.11.0+cu130`, read from build-version, version.py or version.h, whichever the folder has; undefined if none does. */
 export function readVersion(root: string): string | undefined {
   const read = (name: string): string => {
     try {
@@ -73,7 +76,7 @@ export function readVersion(root: string): string | undefined {
   return undefined;
 }
 
-/** Whether two LibTorch versions share an ABI: it holds within a minor version only. */
+/** Whether two LibTorch versions share an ABI, which holds only within a minor version. */
 export function sameMinor(a: string, b: string): boolean {
   const minor = (version: string) => version.split('.').slice(0, 2).join('.');
   return minor(a) === minor(b);
@@ -83,10 +86,7 @@ function versionDefect(version: string, env: NodeJS.ProcessEnv): string | undefi
   if (isYes(env.LIBTORCH_BYPASS_VERSION_CHECK)) return undefined;
   const [major, minor] = version.split('.').map(Number);
   if (major === 2 && minor !== undefined && minor >= oldestMinor && minor <= newestMinor) return undefined;
-  return (
-    `version ${version} is outside 2.${oldestMinor} to 2.${newestMinor}` +
-    ' (LIBTORCH_BYPASS_VERSION_CHECK=1 tries it all the same)'
-  );
+  return `version ${version} is outside 2.${oldestMinor} to 2.${newestMinor} (LIBTORCH_BYPASS_VERSION_CHECK=1 accepts it)`;
 }
 
 function hasNccl(lib: string, missing: string[]): boolean {
@@ -98,31 +98,36 @@ function hasNccl(lib: string, missing: string[]): boolean {
   return existsSync(join(dirname(lib), 'include/torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp'));
 }
 
-/** The folder as a LibTorch, or a text that says what is wrong with it, each missing file by name. */
+/** `libc.so is missing`, `liba.so, libb.so are missing`. */
+export function areMissing(libraries: string[]): string {
+  return `${libraries.join(', ')} ${libraries.length === 1 ? 'is' : 'are'} missing`;
+}
+
+/** The folder as a LibTorch, or a clause that says what is wrong with it, each missing file by name. */
 export function inspectLibtorch(folder: string, source: LibtorchSource, env = process.env): Libtorch | string {
   const root = resolve(folder);
   const lib = join(root, 'lib');
   if (!existsSync(root)) return 'there is no such folder';
   const absent = ['libc10.so', 'libtorch_cpu.so'].filter((name) => !existsSync(join(lib, name)));
-  if (absent.length > 0) return `lib/${absent.join(' and lib/')} not found in it`;
+  if (absent.length > 0) return `it has no lib/${absent.join(' and no lib/')}`;
   for (const name of ['libc10.so', 'libtorch_cpu.so']) {
     const dynamic = readDynamic(join(lib, name));
-    if (!dynamic) return `lib/${name} is damaged or no shared library for this system`;
-    if (dynamic.machine !== ownMachine) return `lib/${name} is for another processor than ${process.arch}`;
+    if (!dynamic) return `lib/${name} is damaged or is not a shared library for this system`;
+    if (dynamic.machine !== ownMachine) return `lib/${name} is for a processor other than ${process.arch}`;
   }
   const missing = unresolvedLibraries(join(lib, 'libtorch_cpu.so'), env);
   if (missing.length > 0) {
     const packages = missing.map(wheelOf).filter((name) => name !== undefined);
-    const cure = packages.length > 0 ? `: pip install ${[...new Set(packages)].join(' ')} adds them` : '';
-    return `lib/libtorch_cpu.so needs ${missing.join(', ')}, not found${cure}`;
+    const cure = packages.length > 0 ? `. Run pip install ${[...new Set(packages)].join(' ')}` : '';
+    return `lib/libtorch_cpu.so cannot be opened: ${areMissing(missing)}${cure}`;
   }
   const build = readVersion(root);
-  if (build === undefined) return 'neither build-version, version.py nor torch/version.h tells its version';
-  const version = build.split('+')[0] ?? build;
+  if (build === undefined) return 'its version is in neither build-version, version.py nor torch/version.h';
+  const version = build.replace(/\+.*/, '');
   const defect = versionDefect(version, env);
   if (defect !== undefined) return defect;
-  const cxx11 = readFileSync(join(lib, 'libc10.so')).includes('__cxx11');
-  if (!cxx11) return 'it was built with the C++ ABI of before C++11; take a build with the cxx11 ABI';
+  if (!readFileSync(join(lib, 'libc10.so')).includes('__cxx11'))
+    return 'it was built with the C++ ABI from before C++11. Take a build with the cxx11 ABI';
   const hasCuda = existsSync(join(lib, 'libtorch_cuda.so'));
   const missingForCuda = hasCuda ? unresolvedLibraries(join(lib, 'libtorch_cuda.so'), env) : [];
   return {
@@ -135,11 +140,10 @@ export function inspectLibtorch(folder: string, source: LibtorchSource, env = pr
     hasCuda,
     missingForCuda,
     hasNccl: hasCuda && hasNccl(lib, missingForCuda),
-    cxx11,
   };
 }
 
-/** The wheel that brings a library which `pip install --no-deps torch` leaves out. */
+/** The wheel with a library that `pip install --no-deps torch` omits. */
 function wheelOf(library: string): string | undefined {
   const cuda = /^lib(cudart|cupti)\.so\.(\d+)$/.exec(library);
   if (!cuda) return undefined;
@@ -162,66 +166,55 @@ function cachedRoots(cache: string): string[] {
 
 /**
  * Looks for LibTorch: `libtorch` or $LIBTORCH (which ends the search, found or not), the recorded folder, Python's
- * torch (unless LIBTORCH_USE_PYTORCH=0), the user cache. Never throws, and downloads nothing.
+ * torch (unless LIBTORCH_USE_PYTORCH=0), the user cache. Never throws, downloads nothing.
  */
 export function searchLibtorch(options: SearchOptions = {}): Search {
   const env = options.env ?? process.env;
   const looked: Looked[] = [];
-  const attempt = (root: string, source: LibtorchSource, place: string): Libtorch | undefined => {
+  const note = (source: LibtorchSource, place: string, outcome: string) => void looked.push({ source, place, outcome });
+  const attempt = (root: string, source: LibtorchSource): Libtorch | undefined => {
     const result = inspectLibtorch(root, source, env);
-    let outcome = typeof result === 'string' ? result : 'used';
-    if (typeof result !== 'string' && options.needCuda) {
-      if (!result.hasCuda) outcome = 'it has no CUDA';
-      else if (result.missingForCuda.length > 0)
-        outcome = `its CUDA part needs ${result.missingForCuda.join(', ')}, not found`;
+    const defect = typeof result === 'string' ? result : options.needCuda ? cudaDefect(result) : undefined;
+    note(source, root, defect ?? 'used');
+    return typeof result === 'string' || defect !== undefined ? undefined : result;
+  };
+  const fromPython = (): Libtorch | undefined => {
+    const title = "Python's torch";
+    const choice = env.LIBTORCH_USE_PYTORCH;
+    if (choice !== undefined && !isYes(choice)) {
+      note('python', title, `skipped: LIBTORCH_USE_PYTORCH=${choice}`);
+      return undefined;
     }
-    looked.push({ source, place, outcome });
-    return typeof result !== 'string' && outcome === 'used' ? result : undefined;
+    const pythons = askPythons(env);
+    if (pythons.length === 0) note('python', title, 'no working Python on PATH');
+    for (const { interpreter, version, torch } of pythons) {
+      const found = torch === undefined ? undefined : attempt(torch, 'python');
+      if (found) return found;
+      if (torch === undefined) note('python', `${interpreter} (Python ${version})`, 'torch is not installed there');
+    }
+    return undefined;
+  };
+  const fromCache = (): Libtorch | undefined => {
+    const cache = cacheFolder(env);
+    const roots = cachedRoots(cache);
+    if (roots.length === 0) note('cache', cache, 'nothing downloaded yet');
+    for (const root of roots) {
+      const found = attempt(root, 'cache');
+      if (found) return found;
+    }
+    return undefined;
   };
 
   const explicit = options.libtorch ?? env.LIBTORCH;
-  if (explicit) return { libtorch: attempt(explicit, 'LIBTORCH', explicit), looked };
-  looked.push({ source: 'LIBTORCH', place: '$LIBTORCH', outcome: 'not set' });
-
-  if (options.recorded !== undefined) {
-    const found = attempt(options.recorded, 'build', options.recorded);
-    if (found) return { libtorch: found, looked };
-  }
-
-  if (env.LIBTORCH_USE_PYTORCH !== undefined && !isYes(env.LIBTORCH_USE_PYTORCH)) {
-    looked.push({
-      source: 'python',
-      place: "Python's torch",
-      outcome: `skipped: LIBTORCH_USE_PYTORCH=${env.LIBTORCH_USE_PYTORCH}`,
-    });
-  } else {
-    const pythons = askPythons(env);
-    if (pythons.length === 0)
-      looked.push({ source: 'python', place: "Python's torch", outcome: 'no Python on PATH that runs' });
-    for (const python of pythons) {
-      const name = `${python.interpreter} (Python ${python.version})`;
-      if (python.torch === undefined) {
-        looked.push({ source: 'python', place: name, outcome: 'torch is not installed there' });
-        continue;
-      }
-      const found = attempt(python.torch, 'python', python.torch);
-      if (found) return { libtorch: found, looked };
-    }
-  }
-
-  const cache = cacheFolder(env);
-  const roots = cachedRoots(cache);
-  if (roots.length === 0) looked.push({ source: 'cache', place: cache, outcome: 'nothing downloaded yet' });
-  for (const root of roots) {
-    const found = attempt(root, 'cache', root);
-    if (found) return { libtorch: found, looked };
-  }
-  return { libtorch: undefined, looked };
+  if (explicit) return { libtorch: attempt(explicit, 'LIBTORCH'), looked };
+  note('LIBTORCH', '$LIBTORCH', 'not set');
+  const recorded = options.recorded === undefined ? undefined : attempt(options.recorded, 'build');
+  return { libtorch: recorded ?? fromPython() ?? fromCache(), looked };
 }
 
-/** The LibTorch to use, or undefined; `searchLibtorch` also says where was looked. */
-export function findLibtorchSync(options: SearchOptions = {}): Libtorch | undefined {
-  return searchLibtorch(options).libtorch;
+function cudaDefect({ hasCuda, missingForCuda }: Libtorch): string | undefined {
+  if (!hasCuda) return 'it has no CUDA';
+  return missingForCuda.length > 0 ? `its CUDA libraries cannot be opened: ${areMissing(missingForCuda)}` : undefined;
 }
 
 const titles: Record<LibtorchSource, string> = {
@@ -231,8 +224,8 @@ const titles: Record<LibtorchSource, string> = {
   cache: 'the user cache',
 };
 
-/** Lines for a failure message: every place that was looked at, in order, and why it was passed over. */
+/** Lines for a failure message: every place that was searched, in order, and why it was passed over. */
 export function describeSearch(search: Search): string {
   const lines = search.looked.map(({ source, place, outcome }) => `  ${titles[source]}: ${place}: ${outcome}`);
-  return ['LibTorch was looked for, in this order:', ...lines].join('\n');
+  return ['LibTorch was searched for, in this order:', ...lines].join('\n');
 }

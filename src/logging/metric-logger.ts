@@ -2,7 +2,10 @@
 import { canDrawProgress, ProgressBar, type ProgressStream } from './progress-bar.js';
 import { pythonDuration, pythonFixed } from './python-format.js';
 
-/** How a SmoothedValue shows itself. */
+/** Between the fields of a line. */
+const DELIMITER = '  ';
+
+/** How a SmoothedValue is printed. */
 export type MeterFormat = (value: SmoothedValue) => string;
 
 /** `{median:.4f} ({global_avg:.4f})`, the reference's default. */
@@ -55,6 +58,7 @@ export class SmoothedValue {
     return Math.max(...this.#window);
   }
 
+  /** The last value; like every statistic, NaN before the first. */
   get value(): number {
     return this.#window.at(-1) ?? Number.NaN;
   }
@@ -65,7 +69,6 @@ export class SmoothedValue {
 }
 
 export interface MetricLoggerOptions {
-  delimiter?: string;
   /** Where a line goes; console.log by default. */
   print?: (line: string) => void;
   /** The terminal for a progress bar; a bar replaces the lines when it is one. */
@@ -81,11 +84,9 @@ export interface MetricLoggerOptions {
 /** Meters by name, and the lines or the bar of the loops that feed them. */
 export class MetricLogger {
   readonly meters = new Map<string, SmoothedValue>();
-  readonly #delimiter: string;
   readonly #options: MetricLoggerOptions;
 
   constructor(options: MetricLoggerOptions = {}) {
-    this.#delimiter = options.delimiter ?? '  ';
     this.#options = options;
   }
 
@@ -93,7 +94,7 @@ export class MetricLogger {
     this.meters.set(name, meter);
   }
 
-  /** Adds one value to each named meter; a new name gets a meter of its own. */
+  /** Adds one value to each named meter, which is made where the name is new. */
   update(values: Readonly<Record<string, number>>): void {
     for (const [name, value] of Object.entries(values)) {
       let meter = this.meters.get(name);
@@ -107,45 +108,21 @@ export class MetricLogger {
 
   /** `loss_itm: 0.6931 (0.6935)  loss_ita: …`. */
   toString(): string {
-    return [...this.meters].map(([name, meter]) => `${name}: ${meter}`).join(this.#delimiter);
+    return [...this.meters].map(([name, meter]) => `${name}: ${meter}`).join(DELIMITER);
   }
 
   /** `loss_itm: 0.6935  loss_ita: …`: the averages since the start. */
   globalAverage(): string {
-    return [...this.meters]
-      .map(([name, meter]) => `${name}: ${pythonFixed(meter.globalAverage, 4)}`)
-      .join(this.#delimiter);
+    return [...this.meters].map(([name, meter]) => `${name}: ${pythonFixed(meter.globalAverage, 4)}`).join(DELIMITER);
   }
 
   /**
    * Starts the log of a loop of `total` steps. Call `dataReady` when a step's input is there and `step` when the step
-   * is done; a line is printed at every `printFreq`th step and at the last, and `end` prints the total time. `done`
-   * steps were done before, by the run that this one resumes.
+   * is done; a line is printed every `printFreq` steps and at the last, and `end` prints the total time. `done` steps
+   * were done before, by the run that this one resumes.
    */
   start(header: string, total: number, printFreq = 50, done = 0): LoggedLoop {
-    return new LoggedLoop(this, header, total, printFreq, { ...this.#options, delimiter: this.#delimiter }, done);
-  }
-
-  /** Logs the loop over `items`, of which there are `total`. Leaving the loop early prints no total time. */
-  async *logEvery<T>(
-    items: Iterable<T> | AsyncIterable<T>,
-    total: number,
-    header: string,
-    printFreq = 50,
-  ): AsyncGenerator<T, void, undefined> {
-    const loop = this.start(header, total, printFreq);
-    let complete = false;
-    try {
-      for await (const item of items) {
-        loop.dataReady();
-        yield item;
-        loop.step();
-      }
-      complete = true;
-    } finally {
-      if (complete) loop.end();
-      else loop.abort();
-    }
+    return new LoggedLoop(this, header, total, printFreq, this.#options, done);
   }
 }
 
@@ -158,7 +135,7 @@ export class LoggedLoop {
   readonly #header: string;
   readonly #total: number;
   readonly #printFreq: number;
-  readonly #options: MetricLoggerOptions & { delimiter: string };
+  readonly #options: MetricLoggerOptions;
   readonly #now: () => number;
   readonly #stepTime = new SmoothedValue();
   readonly #dataTime = new SmoothedValue();
@@ -173,7 +150,7 @@ export class LoggedLoop {
     header: string,
     total: number,
     printFreq: number,
-    options: MetricLoggerOptions & { delimiter: string },
+    options: MetricLoggerOptions,
     done = 0,
   ) {
     this.#done = done;
@@ -198,7 +175,7 @@ export class LoggedLoop {
     this.#waited = true;
   }
 
-  /** `count` steps are done: rows that were scored together share their time equally. */
+  /** `count` steps are done: rows that were scored together share the time equally. */
   step(count = 1): void {
     const now = this.#now();
     if (!this.#waited) this.#dataTime.update(0);
@@ -221,7 +198,7 @@ export class LoggedLoop {
     (this.#options.print ?? console.log)(`${this.#header} Total time: ${pythonDuration(seconds)} (${each} s / it)`);
   }
 
-  /** Takes the bar away when the loop is left by an error. */
+  /** Removes the bar when the loop ends with an error. */
   abort(): void {
     this.#bar?.finish();
   }
@@ -243,6 +220,6 @@ export class LoggedLoop {
     ];
     const { maxMemory } = this.#options;
     if (maxMemory !== undefined) fields.push(`max mem: ${pythonFixed(maxMemory() / 2 ** 20, 0)}`);
-    return fields.join(this.#options.delimiter);
+    return fields.join(DELIMITER);
   }
 }

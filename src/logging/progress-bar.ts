@@ -1,4 +1,4 @@
-// A progress bar on a terminal: one line that is drawn over, with the time that is left at the pace so far.
+// A progress bar on a terminal: one line, drawn over and over, with the time left at the pace so far.
 import { pythonDuration } from './python-format.js';
 
 /** What the bar writes to: a terminal, or something that looks like one in a test. */
@@ -12,7 +12,7 @@ export interface ProgressOptions {
   stream: ProgressStream;
   /** Milliseconds of a clock that does not jump. */
   now?: () => number;
-  /** Without colour, as NO_COLOR asks. */
+  /** Without colour; NO_COLOR decides by default. */
   plain?: boolean;
 }
 
@@ -25,9 +25,9 @@ export function canDrawProgress(stream: ProgressStream, env: NodeJS.ProcessEnv =
   return stream.isTTY === true && env.TERM !== 'dumb';
 }
 
-/** Whether colour is unwanted: NO_COLOR is set to anything but nothing (no-color.org). */
+/** Whether NO_COLOR is set and not empty (no-color.org). */
 export function noColor(env: NodeJS.ProcessEnv = process.env): boolean {
-  return env.NO_COLOR !== undefined && env.NO_COLOR !== '';
+  return Boolean(env.NO_COLOR);
 }
 
 /** One bar: `update` as work is done, `finish` once. */
@@ -64,10 +64,9 @@ export class ProgressBar {
     const count = `${Math.floor(share * 100)}%`.padStart(4);
     const text = `${count}  ${done}/${this.#total}  ${left}  elapsed ${pythonDuration(elapsed)}`;
     // A line that wraps cannot be drawn over, so a narrow terminal gets no bar.
-    const wide = this.#label.length + BAR_CELLS + text.length + 4 < (this.#stream.columns ?? 80);
-    this.#stream.write(
-      `\r\x1b[2K${wide ? `${this.#label} ${bar} ${text}` : text.slice(0, (this.#stream.columns ?? 80) - 1)}`,
-    );
+    const { columns = 80 } = this.#stream;
+    const wide = this.#label.length + BAR_CELLS + text.length + 4 < columns;
+    this.#stream.write(`\r\x1b[2K${wide ? `${this.#label} ${bar} ${text}` : text.slice(0, columns - 1)}`);
   }
 
   /** Clears the line, so that the next print starts on it. */

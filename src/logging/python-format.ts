@@ -5,8 +5,9 @@ export function pythonFloat(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
   if (value === 0) return Object.is(value, -0) ? '-0.0' : '0.0';
-  const [mantissa = '', power = '0'] = value.toExponential().split('e');
-  const exponent = Number(power);
+  const scientific = value.toExponential(); // `1.25e-7`
+  const mantissa = scientific.slice(0, scientific.indexOf('e'));
+  const exponent = Number(scientific.slice(mantissa.length + 1));
   if (exponent < -4 || exponent >= 16) {
     return `${mantissa}e${exponent < 0 ? '-' : '+'}${String(Math.abs(exponent)).padStart(2, '0')}`;
   }

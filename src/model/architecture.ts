@@ -55,7 +55,7 @@ const PATCH_SIZE = 16;
 const MAX_IMAGE_SIZE = 4096;
 /** Rows of bert-base-uncased's token embedding, and of the two tokens that BLIP adds. */
 const VOCABULARY = 30_524;
-/** The published models' queue; also what a config that leaves it out (evaluation needs none) stands for. */
+/** The published models' queue, and that of a config without queue_size: evaluation does not need it. */
 const QUEUE_SIZE = 57_600;
 
 /** What of a config decides the model. */

@@ -6,7 +6,7 @@ import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, noGrad, recordMade, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { attentionFor } from './packed-attention.js';
-import type { PackedTexts, Packing } from './packed-texts.js';
+import { int32, type PackedTexts, type Packing, packTexts, sortByLength } from './packed-texts.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
 
@@ -27,8 +27,8 @@ export class BlipRetrieval {
   readonly #weights: readonly Tensor[];
 
   /**
-   * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and precision
-   * are theirs already, else copied. Made inside a scope, the model lives as long as the scope.
+   * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and dtype
+   * fit, else copied. A model made inside a scope lives as long as the scope.
    */
   constructor(state: StateDict, architecture: Architecture, options: ModelOptions = {}) {
     this.architecture = architecture;
@@ -81,6 +81,12 @@ export class BlipRetrieval {
         return { embeds: half ? ops.to(embeds, { dtype: 'bfloat16' }) : embeds, features };
       }),
     );
+  }
+
+  /** Token rows [CLS] … [SEP] in any order → unit features (n, E) float32, in that order. */
+  embedTexts(rows: readonly Int32Array[]): Tensor {
+    const { sorted, rowOf } = sortByLength(rows);
+    return scope(() => ops.indexSelect(this.encodeTexts(packTexts(sorted, this.device)), 0, int32(rowOf, this.device)));
   }
 
   /** Texts that begin with [CLS] → unit features (n, E) float32. */

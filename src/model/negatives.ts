@@ -1,9 +1,9 @@
 // Hard negatives for matching: for each text an image, for each image a text, likelier the more similar they are.
-// Shapes: B own rows, W candidates (the own batch, or all ranks').
+// Shapes: B rows of this rank's batch, W candidates (the same batch, or all ranks').
 import * as ops from '../torch/ops.js';
 import { noGrad, scope, type Tensor } from '../torch/tensor.js';
 
-/** The candidate drawn for each row, or -1 where no candidate is of another image. */
+/** The candidate drawn for each row, or -1 where every candidate shows the same image. */
 export interface Negatives {
   /** For each text the number of an image. */
   imageOfText: number[];
@@ -21,7 +21,7 @@ export interface NegativeInput {
   temperature: Tensor;
 }
 
-/** softmax(similarity / temperature), 0 where the image is the row's own: (B, W). */
+/** softmax(similarity / temperature), 0 where the candidate shows the row's image: (B, W). */
 export function negativeWeights(features: Tensor, candidates: Tensor, input: NegativeInput): Tensor {
   return scope(() => {
     const similarity = ops.div(ops.matmul(features, ops.transpose(candidates, 0, 1)), input.temperature);

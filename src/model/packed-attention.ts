@@ -9,7 +9,7 @@ import { type Packing, packingOf } from './packed-texts.js';
 
 /**
  * q (Q, H, d), k and v (T, H, d) → (Q, H, d), where Q is T, or n when there is one query a text. `dropout` is the rate at
- * which attention probabilities are dropped: 0 but in training.
+ * which attention probabilities are dropped; training only.
  */
 export type PackedAttention = (q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout: number) => Tensor;
 
@@ -72,7 +72,7 @@ function probe(attend: PackedAttention, sample: Tensor, packing: Packing, gradie
   const leaf = noGrad(() => ops.clone(sample));
   leaf.requiresGrad = true;
   const out = attend(leaf, leaf, leaf, packing, 0);
-  // The sum of squares: its gradient, unlike that of a plain sum, differs from place to place.
+  // The sum of squares: its gradient, unlike that of a plain sum, differs from element to element.
   ops.sum(ops.to(ops.mul(out, out), { dtype: 'float32' })).backward();
   const { grad } = leaf;
   return grad === null ? [ops.detach(out)] : [ops.detach(out), grad];

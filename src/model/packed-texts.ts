@@ -1,4 +1,4 @@
-// Texts packed without padding: their tokens one after the other, texts of equal length side by side.
+// Texts packed without padding: all tokens in a row, texts of equal length next to each other.
 // Shapes: n texts, T tokens in all.
 import { at } from '../errors.js';
 import { fromBytes, to } from '../torch/ops.js';
@@ -83,6 +83,14 @@ export function packTexts(
     start += row.length;
   }
   return { ids: int32(ids, device), positions: int32(positions, device), packing };
+}
+
+/** Token rows in any order as `packTexts` takes them: shortest first, and where each is now (`rowOf`). */
+export function sortByLength(rows: readonly Int32Array[]): { sorted: Int32Array[]; rowOf: Int32Array } {
+  const order = [...rows.entries()].sort(([, a], [, b]) => a.length - b.length); // stable
+  const rowOf = new Int32Array(rows.length);
+  for (const [row, [given]] of order.entries()) rowOf[given] = row;
+  return { sorted: order.map(([, row]) => row), rowOf };
 }
 
 /** Splits rows of these lengths into runs of at most `budget` tokens (a single row may have more). */

@@ -20,7 +20,7 @@ export class FeatureQueues {
   }
 
   /**
-   * Puts n entries in place of the oldest ones. imageFeatures, textFeatures: (n, E); idx: (n) int64. The queue's length
+   * Replaces the oldest entries by n new ones. imageFeatures, textFeatures: (n, E); idx: (n) int64. The queue's length
    * need not be a multiple of n: a batch may wrap, and of one longer than the queue the last Q entries stay.
    */
   enqueue(imageFeatures: Tensor, textFeatures: Tensor, idx: Tensor): void {

@@ -7,14 +7,15 @@ import * as ops from '../torch/ops.js';
 import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
+import { BlipRetrieval } from './blip-retrieval.js';
 import { itmPairs } from './itm-pairs.js';
 import { contrastiveLoss, matchingLoss } from './losses.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
 import { range } from './offsets.js';
 import { attentionFor } from './packed-attention.js';
-import { int32, packTexts } from './packed-texts.js';
+import { int32, packTexts, sortByLength } from './packed-texts.js';
 import { FeatureQueues } from './queues.js';
-import { isBuffer, isTrained, momentumTwin, stateDictEntries } from './state-dict.js';
+import { isBuffer, isEvaluated, isTrained, momentumTwin, stateDictEntries } from './state-dict.js';
 import { TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
 
@@ -30,12 +31,12 @@ export interface TrainingBatch {
   idx: readonly number[];
 }
 
-export interface TrainingOptions {
+export interface TrainingModelOptions {
   device?: Device;
-  /** Candidates for negatives come from all ranks instead of this one alone. */
-  negativeAllRank: boolean;
-  /** Last blocks of the vision encoder that recompute their activations in the backward pass; 0 for none. */
-  checkpointedBlocks: number;
+  /** Candidates for negatives come from all ranks instead of this one alone; off by default. */
+  negativeAllRank?: boolean;
+  /** Last blocks of the vision encoder that recompute their activations in the backward pass; none by default. */
+  checkpointedBlocks?: number;
   /** Id of [ENC]. */
   encToken: number;
   /** The ranks that train together; one when left out. */
@@ -78,10 +79,10 @@ export class TrainingModel {
   readonly #momentumEncoders: Encoders;
   readonly #itmHead: Linear;
   readonly #temperature: Tensor;
-  readonly #options: TrainingOptions;
+  readonly #options: TrainingModelOptions;
 
   /** `state` has every entry of the model, float32 or int64 (see stateDictEntries); its tensors are copied. */
-  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingOptions) {
+  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: TrainingModelOptions) {
     this.architecture = architecture;
     this.device = options.device ?? 'cpu';
     this.#options = options;
@@ -122,7 +123,7 @@ export class TrainingModel {
     this.#momentumEncoders = encoders('_m');
   }
 
-  /** Runs an encoder in the precision that was asked for. */
+  /** Runs an encoder in the chosen precision. */
   #encode<T>(body: () => T): T {
     return this.#options.precision === 'bf16' ? autocast(this.device, 'bfloat16', body) : body();
   }
@@ -130,12 +131,9 @@ export class TrainingModel {
   /** Texts in any order → unit features (B, E), in that order. */
   #textFeatures({ text, textProj }: Encoders, texts: readonly Int32Array[]): Tensor {
     return scope(() => {
-      const sorted = [...texts.entries()].sort(([, a], [, b]) => a.length - b.length);
-      const sortedRow = new Int32Array(texts.length); // of each text
-      for (const [row, [text]] of sorted.entries()) sortedRow[text] = row;
-      const rows = sorted.map(([, row]) => row);
-      const hidden = this.#encode(() => text.forwardTexts(packTexts(rows, this.device)));
-      const first = ops.to(ops.indexSelect(hidden, 0, int32(sortedRow, this.device)), { dtype: 'float32' });
+      const { sorted, rowOf } = sortByLength(texts);
+      const hidden = this.#encode(() => text.forwardTexts(packTexts(sorted, this.device)));
+      const first = ops.to(ops.indexSelect(hidden, 0, int32(rowOf, this.device)), { dtype: 'float32' });
       return ops.normalize(textProj.forward(first), -1);
     });
   }
@@ -165,7 +163,7 @@ export class TrainingModel {
    * and `backward` of the result before it ends. Waits for the device once, for the negatives.
    */
   forward(batch: TrainingBatch, alpha: number): StepLosses {
-    const { negativeAllRank, checkpointedBlocks, encToken } = this.#options;
+    const { negativeAllRank = false, checkpointedBlocks = 0, encToken } = this.#options;
     const { ranks = oneRank, maxTextLength = MAX_LENGTH } = this.#options;
     const temperature = this.#temperature;
     noGrad(() => ops.clampInPlace(temperature, ...TEMPERATURE_RANGE));
@@ -200,7 +198,7 @@ export class TrainingModel {
     const allIdx = ranks.allGather(idx);
     this.queues.enqueue(ranks.allGather(momentum.images), ranks.allGather(momentum.texts), allIdx);
 
-    // ---- matching loss of own pairs and hard negatives
+    // ---- matching loss of the batch's pairs and hard negatives
     const candidates = negativeAllRank ? ranks : oneRank;
     const negatives = (this.#options.chooseNegatives ?? drawNegatives)({
       imageFeatures,
@@ -243,6 +241,13 @@ export class TrainingModel {
         this.#encode(() => encoded.backward());
       },
     };
+  }
+
+  /** The online model as evaluation uses it, sharing weights where the precision allows. The caller disposes it. */
+  evaluated(): BlipRetrieval {
+    const online = new Map([...this.state].filter(([name]) => isEvaluated(name)));
+    const { precision = 'fp32' } = this.#options;
+    return new BlipRetrieval(online, this.architecture, { device: this.device, precision });
   }
 
   dispose(): void {

@@ -44,7 +44,7 @@ class Block {
     return ops.reshape(ops.transpose(ops.attention(q, k, v), 1, 2), [b, l, width]);
   }
 
-  /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp: 0 but in training. */
+  /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp; training only. */
   forward(x: Tensor, dropPath = 0): Tensor {
     return scope(() => {
       const attention = this.proj.forward(this.#attend(this.norm1.forward(x)));
@@ -119,7 +119,7 @@ export class VisionTransformer {
   }
 
   /**
-   * As `forward`, but the last `count` blocks keep no activations: `backward`, to be called once after the loss's own,
+   * As `forward`, but the last `count` blocks keep no activations: `backward`, to be called once after the loss's backward,
    * computes them again block by block and carries the gradient on to the parameters.
    */
   forwardCheckpointed(images: Tensor, count: number): { embeds: Tensor; backward: () => void } {

@@ -1,35 +1,29 @@
-// Fetches LibTorch into the user cache: announced, resumable, digest-checked, and there either wholly or not at all.
-
+// Fetches LibTorch into the user cache: announced, resumable, digest-checked, and there completely or not at all.
 import { spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fetch } from 'undici';
-import { isAlive, withLock } from '../disk/lock-file.js';
+import { z } from 'zod';
+import { syncFolder } from '../disk/atomic-file.js';
+import { makeFolder } from '../disk/folder.js';
+import { readJson } from '../disk/json-file.js';
+import { withLock } from '../disk/lock-file.js';
+import { sha256OfFile } from '../disk/sha256.js';
+import { bytesBelow, demandSpace, formatBytes } from '../disk/space.js';
+import { removeStale, temporaryBeside } from '../disk/stale-files.js';
 import { download } from '../download/download.js';
 import { makeDispatcher, parseUrl, shownUrl } from '../download/http.js';
 import { messageOf, UserError } from '../errors.js';
-import { bytesBelow, cacheFolder, formatBytes } from '../libtorch/cache.js';
+import { madeCacheFolder } from '../libtorch/cache.js';
 import type { Variant } from '../libtorch/driver.js';
 import { inspectLibtorch, targetVersion } from '../libtorch/search.js';
 import { unpack, unpackedSize } from './unpack.js';
-import { cpuWheels, cudaWheels, fetchWheel, findPip, finishedWheel, sha256Of, type Wheel } from './wheels.js';
+import { cpuWheels, cudaWheels, fetchWheel, findPip, finishedWheel, type Wheel } from './wheels.js';
 
 export interface FetchOptions {
   variant: Variant;
   env?: NodeJS.ProcessEnv;
-  /** Digest that the zip must have (hexadecimal SHA-256); pip's wheels have theirs pinned. */
+  /** Expected SHA-256 of the zip, hexadecimal; pip's wheels have theirs pinned. */
   sha256?: string | undefined;
   /** Takes one line for the user. */
   say: (line: string) => void;
@@ -46,6 +40,10 @@ interface Part {
 
 const officialBase = 'https://download.pytorch.org/libtorch';
 const headTimeoutMs = 5_000;
+const moreRoom = 'Free some space or set BLIP_CACHE to a folder on another disk.';
+
+/** Digests of zips seen before, by URL: the first download decides, later ones must be equal. */
+const Digests = z.record(z.string(), z.string());
 
 /** Where the official zip of a variant lies; `BLIP_LIBTORCH_URL` replaces the part before `/cpu/…`. */
 export function zipUrl(variant: Variant, env: NodeJS.ProcessEnv = process.env): string {
@@ -56,14 +54,15 @@ export function zipUrl(variant: Variant, env: NodeJS.ProcessEnv = process.env): 
 const wantedOfZip = (name: string) =>
   /^libtorch\/(include\/|share\/|build-version$)/.test(name) || /^libtorch\/lib\/[^/]+\.so[^/]*$/.test(name);
 
-/** Size of the zip in bytes (NaN if the server does not say), or a text that tells why it cannot be had. */
-async function askForZip(url: string, env: NodeJS.ProcessEnv): Promise<number | string> {
+/** Size of the zip in bytes (undefined if the server does not say), or a clause that says why it is not available. */
+async function askForZip(url: string, env: NodeJS.ProcessEnv): Promise<{ bytes: number | undefined } | string> {
   const { host } = parseUrl(url);
   const dispatcher = makeDispatcher(headTimeoutMs, env);
   try {
     const answer = await fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(headTimeoutMs), dispatcher });
     if (!answer.ok) return `${host} answered ${answer.status}`;
-    return Number(answer.headers.get('content-length') ?? Number.NaN);
+    const length = answer.headers.get('content-length');
+    return { bytes: length === null ? undefined : Number(length) };
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
     return `${host} cannot be reached: ${cause}`;
@@ -72,167 +71,121 @@ async function askForZip(url: string, env: NodeJS.ProcessEnv): Promise<number | 
   }
 }
 
-function demandSpace(folder: string, bytes: number, what: string): void {
-  const { bavail, bsize } = statfsSync(folder);
-  if (bavail * bsize >= bytes) return;
-  const free = formatBytes(bavail * bsize);
-  throw new UserError(
-    `${what} needs ${formatBytes(bytes)} in ${folder}, where ${free} are free: free some or set BLIP_CACHE to a folder on another disk.`,
-  );
-}
-
-/** Digests of zips seen before, by URL: the first download decides, later ones must be equal. */
-function readDigests(path: string): Record<string, string> {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    if (typeof value !== 'object' || value === null) return {};
-    return Object.fromEntries(Object.entries(value).filter(([, digest]) => typeof digest === 'string'));
-  } catch {
-    return {};
-  }
-}
-
-async function zipParts(url: string, bytes: number, downloads: string, options: FetchOptions): Promise<Part[]> {
-  const archive = join(downloads, decodeURIComponent(url.split('/').at(-1) ?? 'libtorch.zip'));
-  const size = Number.isNaN(bytes) ? 'of unknown size' : formatBytes(bytes);
-  options.say(`Downloading ${shownUrl(url)} (${size}) to ${archive}`);
-  if (!Number.isNaN(bytes)) demandSpace(downloads, bytes, 'The download');
+async function zipParts(
+  url: string,
+  bytes: number | undefined,
+  downloads: string,
+  options: FetchOptions,
+): Promise<Part[]> {
+  const { say, signal } = options;
+  const archive = join(downloads, decodeURIComponent(basename(url)));
+  say(`Downloading ${shownUrl(url)} (${bytes === undefined ? 'of unknown size' : formatBytes(bytes)}) to ${archive}`);
+  if (bytes !== undefined) demandSpace(downloads, bytes, 'the download', moreRoom);
   const digests = join(downloads, 'digests.json');
-  const known = readDigests(digests);
+  const known = readJson(digests, Digests) ?? {};
   const expected = options.sha256?.toLowerCase() ?? known[url];
   let shown = 0;
   const onProgress = (received: number, total: number | undefined) => {
-    const tenth = total ? Math.floor((received / total) * 10) : 0;
-    if (tenth > shown && tenth < 10) options.say(`  ${tenth * 10} % of ${formatBytes(total ?? 0)}`);
+    if (total === undefined) return;
+    const tenth = Math.floor((received / total) * 10);
+    if (tenth > shown && tenth < 10) say(`  ${tenth * 10} % of ${formatBytes(total)}`);
     shown = Math.max(shown, tenth);
   };
-  // Whole already where unpacking failed the last time (a full disk, say).
-  const whole = expected !== undefined && existsSync(archive) && (await sha256Of(archive)) === expected;
-  if (!whole) {
-    await download(url, archive, {
-      onProgress,
-      ...(expected === undefined ? {} : { sha256: expected }),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-  }
+  await download(url, archive, { onProgress, sha256: expected, signal });
   if (expected === undefined) {
-    const digest = await sha256Of(archive);
+    const digest = await sha256OfFile(archive);
     writeFileSync(digests, `${JSON.stringify({ ...known, [url]: digest }, undefined, 2)}\n`);
-    options.say(`SHA-256 ${digest}: recorded, since none was given (--sha256) and none is published`);
+    say(`SHA-256 ${digest}: recorded, since none was given (--sha256) and none is published`);
   }
   return [{ archive, keep: wantedOfZip }];
 }
 
 async function pipParts(python: string, wheels: Wheel[], downloads: string, options: FetchOptions): Promise<Part[]> {
-  const present = await Promise.all(wheels.map((wheel) => finishedWheel(wheel, downloads)));
-  const open = wheels.filter((_, index) => present[index] === undefined);
-  const bytes = open.reduce((sum, wheel) => sum + wheel.bytes, 0);
-  const kept = present.length - open.length;
+  const { env, say, signal } = options;
+  const missing = new Set<Wheel>();
+  for (const wheel of wheels) if ((await finishedWheel(wheel, downloads)) === undefined) missing.add(wheel);
+  const bytes = [...missing].reduce((sum, wheel) => sum + wheel.bytes, 0);
+  const files = `${missing.size} ${missing.size === 1 ? 'file' : 'files'} (${formatBytes(bytes)})`;
+  const kept = wheels.length - missing.size;
   const already = kept > 0 ? `; ${kept} there already` : '';
-  const files = open.length === 1 ? 'file' : 'files';
-  options.say(
-    `Downloading ${open.length} ${files} (${formatBytes(bytes)}) with ${python} -m pip to ${downloads}${already}`,
-  );
-  demandSpace(downloads, bytes, 'The download');
+  say(`Downloading ${files} with ${python} -m pip to ${downloads}${already}`);
+  demandSpace(downloads, bytes, 'the download', moreRoom);
   const parts: Part[] = [];
-  for (const [index, wheel] of wheels.entries()) {
-    if (present[index] === undefined) options.say(`  ${wheel.requirement} (${formatBytes(wheel.bytes)})`);
-    const archive = await fetchWheel(wheel, downloads, {
-      python,
-      signal: options.signal,
-      ...(options.env ? { env: options.env } : {}),
-    });
-    parts.push({ archive, keep: wheel.keep });
+  for (const wheel of wheels) {
+    if (missing.has(wheel)) say(`  ${wheel.requirement} (${formatBytes(wheel.bytes)})`);
+    parts.push({ archive: await fetchWheel(wheel, downloads, { python, env, signal }), keep: wheel.keep });
   }
   return parts;
 }
 
 async function fetchParts(downloads: string, options: FetchOptions): Promise<Part[]> {
-  const env = options.env ?? process.env;
-  const { variant } = options;
+  const { variant, env = process.env } = options;
   const choice = env.BLIP_LIBTORCH_SOURCE || undefined;
   if (choice !== undefined && choice !== 'zip' && choice !== 'pip') {
-    throw new UserError(`BLIP_LIBTORCH_SOURCE is ${choice}: set it to zip or pip, or leave it unset.`, { exitCode: 2 });
+    throw new UserError(`BLIP_LIBTORCH_SOURCE is ${choice}. Set it to zip or pip, or unset it.`, { exitCode: 2 });
   }
   const x64 = process.arch === 'x64';
-  let why = 'BLIP_LIBTORCH_SOURCE=pip';
+  let why = 'BLIP_LIBTORCH_SOURCE is pip';
   if (choice !== 'pip') {
     const url = zipUrl(variant, env);
     const answer = x64 || env.BLIP_LIBTORCH_URL ? await askForZip(url, env) : `there is no zip for ${process.arch}`;
-    if (typeof answer === 'number') return zipParts(url, answer, downloads, options);
+    if (typeof answer !== 'string') return zipParts(url, answer.bytes, downloads, options);
     if (choice === 'zip') {
       throw new UserError(
-        `LibTorch cannot be downloaded: ${answer}; check the connection, or unset BLIP_LIBTORCH_SOURCE to try pip.`,
+        `LibTorch cannot be downloaded: ${answer}. Check the connection, or unset BLIP_LIBTORCH_SOURCE to try pip.`,
       );
     }
     why = answer;
-    options.say(`The official zip cannot be had (${answer}); taking pip's wheels.`);
+    options.say(`The official zip is not available (${answer}). Using pip's wheels instead.`);
   }
   const elsewise = 'install PyTorch for your Python, or set LIBTORCH to a LibTorch folder, then run setup again';
   if (variant === 'cu126') {
     throw new UserError(
-      `${why}, and pip has this LibTorch for CUDA 13 only, which asks for NVIDIA driver 580 or newer: update the driver, take the CPU build with --cpu, or ${elsewise}.`,
+      `LibTorch cannot be downloaded: ${why}, and pip has it for CUDA 13 only, which needs NVIDIA driver 580 or newer. Update the driver, take the CPU build with --cpu, or ${elsewise}.`,
     );
   }
   if (!x64 && options.wheels === undefined) {
-    throw new UserError(`No LibTorch for ${process.arch} is known here: ${elsewise}.`);
+    throw new UserError(`There is no known LibTorch for ${process.arch}. You can ${elsewise}.`);
   }
   if (options.sha256 !== undefined) {
     throw new UserError(
-      `--sha256 is for the zip, which cannot be had (${why}): leave it out to take pip's wheels, whose digests are pinned.`,
+      `--sha256 is for the zip, which is not available (${why}). Omit it to take pip's wheels, whose digests are pinned.`,
       { exitCode: 2 },
     );
   }
   const python = await findPip(env);
   if (python === undefined) {
     throw new UserError(
-      `LibTorch cannot be downloaded: ${why}, and no pip was found on PATH: install pip (python3-pip), or ${elsewise}.`,
+      `LibTorch cannot be downloaded: ${why}, and no pip was found on PATH. Install pip (python3-pip), or ${elsewise}.`,
     );
   }
   return pipParts(python, options.wheels ?? (variant === 'cpu' ? cpuWheels : cudaWheels), downloads, options);
 }
 
-/** Removes what killed processes of this host left half unpacked. */
-function sweep(cache: string): void {
-  for (const name of readdirSync(cache)) {
-    const pid = /^\.unpacking-(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(cache, name), { recursive: true, force: true });
-  }
-}
-
-function syncFolder(folder: string): void {
-  // One call for the whole file system: ten thousand headers, each with its own fsync, take minutes.
-  spawnSync('sync', ['-f', folder], { stdio: 'ignore' });
-  const fd = openSync(folder, 'r');
-  fsyncSync(fd);
-  closeSync(fd);
-}
-
-async function install(target: string, cache: string, downloads: string, options: FetchOptions): Promise<string> {
-  sweep(cache);
-  mkdirSync(downloads, { recursive: true });
+async function install(target: string, cache: string, options: FetchOptions): Promise<string> {
+  const aside = temporaryBeside(join(cache, 'libtorch'));
+  await removeStale(join(cache, 'libtorch')); // what killed processes left half unpacked, of any variant
+  const downloads = join(cache, 'downloads');
+  makeFolder(downloads);
   const parts = await fetchParts(downloads, options);
   let size = 0;
   for (const { archive, keep } of parts) size += await unpackedSize(archive, keep);
-  demandSpace(cache, size, 'Unpacking');
+  demandSpace(cache, size, 'LibTorch', moreRoom);
   options.say(`Unpacking ${formatBytes(size)} to ${target}`);
-  const aside = join(cache, `.unpacking-${process.pid}`);
-  rmSync(aside, { recursive: true, force: true });
   try {
     mkdirSync(aside);
     for (const { archive, keep } of parts) await unpack(archive, aside, keep, options.signal);
     const inner = existsSync(join(aside, 'libtorch')) ? 'libtorch' : 'torch';
     const result = inspectLibtorch(join(aside, inner), 'cache', options.env ?? process.env);
     if (typeof result === 'string') {
-      throw new UserError(
-        `What was downloaded is no usable LibTorch (${result}): remove ${downloads} and run setup again.`,
-      );
+      throw new UserError(`The download is not a usable LibTorch: ${result}. Remove ${downloads} and run setup again.`);
     }
-    syncFolder(aside);
+    // One call for the whole file system: ten thousand headers, each with its own fsync, take minutes.
+    spawnSync('sync', ['-f', aside], { stdio: 'ignore' });
     // A folder that is there by now is broken (it was looked at before), or another process's equal work.
     rmSync(target, { recursive: true, force: true });
     renameSync(aside, target);
-    syncFolder(cache);
+    await syncFolder(cache);
     for (const { archive } of parts) rmSync(archive, { force: true });
     return join(target, inner);
   } finally {
@@ -241,23 +194,22 @@ async function install(target: string, cache: string, downloads: string, options
 }
 
 /**
- * Puts LibTorch of a variant into the user cache, unless a whole one is there, and returns its root folder. A second
+ * Puts LibTorch of a variant into the user cache, unless a complete one is there, and returns its root folder. A second
  * process that wants the same waits for the first.
  * @throws UserError when nothing can be reached, a digest differs, or the disk is full
  */
 export async function fetchLibtorch(options: FetchOptions): Promise<string> {
-  const env = options.env ?? process.env;
-  const cache = cacheFolder(env);
-  const name = `libtorch-${targetVersion}-${options.variant}`;
-  const target = join(cache, name);
-  const wait = (pid: number) => options.say(`Another setup (process ${pid}) is fetching LibTorch: waiting for it`);
-  return withLock(join(cache, `${name}.lock`), wait, async () => {
+  const { say, signal, env = process.env } = options;
+  const cache = madeCacheFolder(env);
+  const target = join(cache, `libtorch-${targetVersion}-${options.variant}`);
+  const onWait = (pid: number) => say(`Waiting for another setup (process ${pid}), which is fetching LibTorch`);
+  return withLock(`${target}.lock`, { onWait, signal }, async () => {
     for (const inner of ['torch', 'libtorch']) {
       const root = join(target, inner);
       if (typeof inspectLibtorch(root, 'cache', env) !== 'string') return root;
     }
-    const root = await install(target, cache, join(cache, 'downloads'), options);
-    options.say(`LibTorch is in ${root} (${formatBytes(bytesBelow(target))})`);
+    const root = await install(target, cache, options);
+    say(`LibTorch is in ${root} (${formatBytes(bytesBelow(target))})`);
     return root;
   });
 }

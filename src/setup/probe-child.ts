@@ -1,9 +1,12 @@
-// What `doctor` and `setup` run in a process of its own, so that a library that crashes cannot take them down with it.
+// What `doctor` and `setup` run in a separate process, so that a library that crashes cannot take them down with it.
 // Usage: node probe-child.js addon | sharp. Prints one line of JSON: { ok: true, … } or { ok: false, error }.
+import { createRequire } from 'node:module';
 import { messageOf } from '../errors.js';
+import { demandAddon } from '../libtorch/addon-files.js';
 import { loadNative } from '../torch/load.js';
 
 function probeAddon() {
+  createRequire(import.meta.url)(demandAddon().image);
   const native = loadNative();
   const version = native.version();
   const devices = version.cuda

@@ -1,10 +1,12 @@
-// Runs probe-child.js and reads its answer; a crash, a hang and nonsense become an error text like any other.
-import { spawn } from 'node:child_process';
+// Runs probe-child.js and reads its answer; a crash, a hang or nonsense become an error text like any other.
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { messageOf } from '../errors.js';
+import { lastLine } from '../logging/text.js';
+import { runProgram } from './run-program.js';
 
 const script = fileURLToPath(new URL('./probe-child.js', import.meta.url));
-const timeoutMs = 120_000;
+const TIMEOUT_MS = 120_000;
 
 const failure = z.object({ ok: z.literal(false), error: z.string() });
 const addon = z.object({
@@ -20,56 +22,34 @@ const sharp = z.object({ ok: z.literal(true), sharp: z.string(), vips: z.string(
 export type AddonProbe = z.infer<typeof addon> | z.infer<typeof failure>;
 export type SharpProbe = z.infer<typeof sharp> | z.infer<typeof failure>;
 
-interface Outcome {
-  text: string;
-  problem: string | undefined;
-}
-
-function run(what: string, env: NodeJS.ProcessEnv): Promise<Outcome> {
-  return new Promise((settle) => {
-    const child = spawn(process.execPath, [script, what], {
-      env,
-      timeout: timeoutMs,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let text = '';
-    let errors = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-    });
-    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-      errors = (errors + chunk).slice(-2_000);
-    });
-    child.on('error', (error) => settle({ text, problem: error.message }));
-    child.on('close', (code, signal) => {
-      const last = errors.trim().split('\n').at(-1) ?? '';
-      const ended = signal === null ? `exit status ${code}` : `signal ${signal}`;
-      settle({ text, problem: code === 0 ? undefined : `its process ended with ${ended}${last && `: ${last}`}` });
-    });
-  });
-}
-
 async function probe<T>(
   what: string,
   schema: z.ZodType<T>,
   env: NodeJS.ProcessEnv,
 ): Promise<T | z.infer<typeof failure>> {
-  const { text, problem } = await run(what, env);
-  // An answer that was printed before a crash at exit is no success.
-  if (problem !== undefined) return { ok: false, error: problem };
+  const options = { env, timeout: TIMEOUT_MS };
+  const outcome = await runProgram(process.execPath, [script, what], options).catch(messageOf);
+  if (typeof outcome === 'string') return { ok: false, error: outcome };
+  const { code, signal, stdout, stderr } = outcome;
+  // An answer before a crash at exit is not a success.
+  if (code !== 0) {
+    const ended = signal === null ? `exit status ${code}` : `signal ${signal}`;
+    const last = lastLine(stderr);
+    return { ok: false, error: `its process ended with ${ended}${last && `: ${last}`}` };
+  }
   try {
-    return z.union([schema, failure]).parse(JSON.parse(text.trim().split('\n').at(-1) ?? ''));
+    return z.union([schema, failure]).parse(JSON.parse(lastLine(stdout)));
   } catch {
-    return { ok: false, error: `its process answered ${JSON.stringify(text.slice(0, 200))}` };
+    return { ok: false, error: `its process answered ${JSON.stringify(stdout.slice(0, 200))}` };
   }
 }
 
-/** Loads the addon in a process of its own. */
+/** Loads the addon in a separate process. */
 export function probeAddon(env: NodeJS.ProcessEnv = process.env): Promise<AddonProbe> {
   return probe('addon', addon, env);
 }
 
-/** Loads sharp in a process of its own. */
+/** Loads sharp in a separate process. */
 export function probeSharp(env: NodeJS.ProcessEnv = process.env): Promise<SharpProbe> {
   return probe('sharp', sharp, env);
 }

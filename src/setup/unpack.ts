@@ -1,4 +1,4 @@
-// Unpacks chosen entries of a zip file or wheel into a folder, none outside of it, each checked against its CRC.
+// Unpacks chosen entries of a zip file or wheel into a folder, none outside it, each checked against its CRC.
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
@@ -6,6 +6,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { type Entry, openPromise } from 'yauzl';
+import { cannotWrite } from '../disk/atomic-file.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
 
 const fileTypeMask = 0o170000;
@@ -37,7 +38,7 @@ async function open(archive: string) {
   try {
     return await openPromise(archive);
   } catch (error) {
-    throw new UserError(`${archive} is no zip archive (${messageOf(error)}): remove it and run setup again.`);
+    throw new UserError(`${archive} is not a zip archive (${messageOf(error)}). Remove it and run setup again.`);
   }
 }
 
@@ -56,7 +57,6 @@ export async function unpack(
   let count = 0;
   let name = '';
   try {
-    const made = new Set<string>();
     for await (const entry of zip.eachEntry()) {
       signal?.throwIfAborted();
       name = entry.fileName;
@@ -64,17 +64,15 @@ export async function unpack(
       const target = join(folder, name);
       if (!target.startsWith(folder + sep)) throw new Error('its name leads out of the folder');
       if (((entry.externalFileAttributes >>> 16) & fileTypeMask) === symbolicLink) throw new Error('it is a link');
-      const parent = dirname(target);
-      if (!made.has(parent)) await mkdir(parent, { recursive: true });
-      made.add(parent);
+      await mkdir(dirname(target), { recursive: true });
       await pipeline(await zip.openReadStreamPromise(entry), checksum(entry), createWriteStream(target), { signal });
       count++;
     }
   } catch (error) {
     if (signal?.aborted) throw error;
-    if (codeOf(error) === 'ENOSPC') throw new UserError(`No space left in ${folder}: free some and run setup again.`);
+    if (codeOf(error) === 'ENOSPC') throw cannotWrite(folder, error);
     const where = name === '' ? archive : `${name} in ${archive}`;
-    throw new UserError(`Cannot unpack ${where}: ${messageOf(error)}; remove the archive and run setup again.`, {
+    throw new UserError(`${where} cannot be unpacked: ${messageOf(error)}. Remove the archive and run setup again.`, {
       cause: error,
     });
   } finally {

@@ -1,19 +1,19 @@
-// The addon's exports as TypeScript sees them: the other side of native/exports.h.
+// The exports of torch.node as TypeScript sees them, in the order of native/exports.h.
 
-/** A number that stands for a tensor, generator or mapping of the addon; see native/handles.h. */
+/** A number that names a tensor, generator or mapped file of the addon; see native/handles.h. */
 export type Handle = number;
 
 /** What an operator returns: one value, several, or null. */
 export type NativeResult = number | bigint | boolean | string | null | NativeResult[];
 
 export interface Native {
-  /** `returns`: types of the results that are handed back; not those written into an argument. */
+  /** `returns`: types of the results that are returned; not of those written into an argument. */
   resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
   linear(x: Handle, weight: Handle, bias: Handle): Handle;
 
-  /** Tells V8 of the memory of a tensor that it alone will dispose of; returns the bytes that it knows of in all. */
-  entrust(handle: Handle): number;
+  /** Reports to V8 the memory of a tensor that only its GC will dispose of; returns all bytes reported so far. */
+  trackExternal(handle: Handle): number;
   dispose(handle: Handle): boolean;
   disposeAll(handles: readonly Handle[]): number;
   liveHandles(): number;
@@ -24,8 +24,7 @@ export interface Native {
   dtype(tensor: Handle): number;
   device(tensor: Handle): string;
   nbytes(tensor: Handle): number;
-  dataPointer(tensor: Handle): number;
-  /** A second handle of the tensor, for another thread: a worker's other handles end with it. */
+  /** A second handle of the tensor, for another thread: a worker's other handles end with the worker. */
   alias(tensor: Handle): Handle;
   item(tensor: Handle): number | boolean | bigint;
   fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;
@@ -40,7 +39,6 @@ export interface Native {
   ): Handle;
   requiresGrad(tensor: Handle): boolean;
   setRequiresGrad(tensor: Handle, flag: boolean): void;
-  isLeaf(tensor: Handle): boolean;
   grad(tensor: Handle): Handle | null;
   clearGrad(tensor: Handle): void;
   backward(tensor: Handle, retainGraph: boolean): void;
@@ -58,7 +56,6 @@ export interface Native {
   getThreads(): number;
   setThreads(threads: number): void;
   version(): { built: string; cudaLibrary: boolean; cuda: boolean };
-  parallelInfo(): string;
   deviceCount(): number;
   deviceName(index: number): string | null;
   setDevice(index: number): void;
@@ -71,9 +68,11 @@ export interface Native {
     peakReserved: number;
   };
   resetPeakMemory(index: number): void;
-  emptyCache(): void;
+
   /** Takes the lock of an open file; false when another holds it, null where the file system has none. */
   lockFile(descriptor: number): boolean | null;
+  /** Makes the kernel kill this process when its parent ends; false when the parent is no longer `pid`. */
+  dieWithParent(pid: number): boolean;
 
   /** A process group's number; see native/distributed.cc, also for what follows. */
   initProcessGroup(
@@ -89,7 +88,6 @@ export interface Native {
     ncclLibrary: string,
   ): number;
   destroyProcessGroup(group: number, patienceMs: number): void;
-  dieWithParent(pid: number): boolean;
   allReduce(group: number, tensor: Handle, op: 'sum' | 'max' | 'min'): void;
   broadcast(group: number, tensor: Handle, root: number): void;
   allGather(group: number, tensor: Handle, gradient: boolean): Handle;
@@ -98,30 +96,4 @@ export interface Native {
   reducerForward(reducer: number): void;
   reducerBackward(reducer: number): void;
   destroyReducer(reducer: number): void;
-
-  /** Pillow's bicubic resize of 8-bit RGB; see native/image.cc. */
-  resizeBicubic(
-    source: Uint8Array,
-    width: number,
-    height: number,
-    outWidth: number,
-    outHeight: number,
-    destination: Uint8Array,
-    box?: readonly number[],
-  ): void;
-  /** Turns each row of 8-bit RGB pixels left to right, in place. */
-  mirrorRows(pixels: Uint8Array, width: number, height: number): void;
-  /** How often each value occurs in 8-bit RGB pixels: 256 counts of red, then of green, then of blue. */
-  channelHistograms(pixels: Uint8Array): Uint32Array;
-  /** Replaces each value of 8-bit RGB pixels, in place, by its channel's entry among 3 x 256. */
-  lookUp(pixels: Uint8Array, tables: Uint8Array): void;
-  /** OpenCV's bilinear affine warp of 8-bit RGB; `matrix` leads from the destination to the source. See native/augment.cc. */
-  warpAffine(
-    source: Uint8Array,
-    destination: Uint8Array,
-    width: number,
-    height: number,
-    matrix: readonly number[],
-    fill: number,
-  ): void;
 }

@@ -56,15 +56,8 @@ export function int64(values: ArrayLike<number>, shape: readonly number[] = [val
 const toOp = operator('aten::to.dtype_layout');
 
 /** The tensor with another dtype or on another device; the same tensor under a new handle when nothing changes. */
-export const to = (x: Tensor, options: TensorOptions & { nonBlocking?: boolean }) =>
-  toOp(
-    x,
-    options.dtype === undefined ? null : dtypeCode(options.dtype),
-    null,
-    options.device ?? null,
-    null,
-    options.nonBlocking ?? false,
-  );
+export const to = (x: Tensor, options: TensorOptions) =>
+  toOp(x, options.dtype === undefined ? null : dtypeCode(options.dtype), null, options.device ?? null, null);
 export const contiguous = operator('aten::contiguous');
 export const clone = operator('aten::clone');
 export const detach = operator('aten::detach');

@@ -11,10 +11,10 @@ export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 // second time is harmless and nothing need be unregistered.
 const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
 
-/** Leaves a tensor to the garbage collector, which comes the sooner the more memory it is told of. */
-function entrust(tensor: Tensor): void {
+/** Leaves a tensor to the garbage collector, which runs the sooner the more memory is reported to it. */
+function trackExternal(tensor: Tensor): void {
   forgotten.register(tensor, tensor.handle);
-  native().entrust(tensor.handle);
+  native().trackExternal(tensor.handle);
 }
 
 /** A scope that is running: the tensors it owns, and the scope around it. */
@@ -27,7 +27,7 @@ let current: Scope | undefined;
 
 /** Makes the innermost scope the tensor's owner or, outside all scopes, the garbage collector. */
 function own(tensor: Tensor): void {
-  if (current === undefined) entrust(tensor);
+  if (current === undefined) trackExternal(tensor);
   else current.made.push(tensor);
 }
 
@@ -219,7 +219,7 @@ export function keep<T extends Tensor>(tensor: T): T {
     const index = owner.made.lastIndexOf(tensor);
     if (index < 0) continue;
     owner.made.splice(index, 1);
-    entrust(tensor);
+    trackExternal(tensor);
     break;
   }
   return tensor;

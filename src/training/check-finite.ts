@@ -1,4 +1,4 @@
-// Whether weights and optimizer are sound: a checkpoint that is not would be written over one that is.
+// Whether weights and optimizer are finite: a broken checkpoint must not replace a good one.
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
 import * as ops from '../torch/ops.js';

@@ -78,7 +78,7 @@ function optimizerState(model: TrainingModel, optimizer: AdamW, lr: number): Wri
   return { state, param_groups: [group] };
 }
 
-/** A config's values as they are pickled: numbers with a fraction are floats, whole ones ints, as YAML gave them. */
+/** A config's values as they are pickled: numbers with a fraction are floats, integers ints, as YAML gave them. */
 function plain(value: unknown): WritableValue {
   if (value === null || ['string', 'number', 'boolean', 'bigint'].includes(typeof value)) return value as WritableValue;
   if (Array.isArray(value)) return value.map(plain);

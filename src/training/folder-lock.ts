@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
-import { bootId } from '../disk/stale-files.js';
+import { bootId } from '../disk/process-identity.js';
 import { UserError } from '../errors.js';
 import { native } from '../torch/native.js';
 
 const NAME = '.training.lock';
 
-/** A run that was killed a moment ago may take some seconds to end, on a GPU above all. */
+/** A run that was just killed may take some seconds to end, above all on a GPU. */
 const PATIENCE_MS = 15_000;
 const POLL_MS = 100;
 
@@ -22,10 +22,10 @@ export interface FolderLockOptions {
 }
 
 /**
- * Takes `outputDir`, which is made where it is absent, for a training run until the returned function is called. The
- * kernel holds the lock and lets go of it when the process ends, by kill -9 too, so a killed run never bars its
- * resumption; the file stays and says who holds it. On a file system without locks nothing is barred, and one that another
- * machine holds is told and passed over.
+ * Locks `outputDir`, which is made where it is absent, for a training run until the returned function is called. The
+ * kernel holds the lock and releases it when the process ends, by kill -9 too, so a killed run never blocks its
+ * resumption; the file stays and says who holds it. On a file system without locks nothing is blocked. A lock that another
+ * machine holds is reported and ignored.
  * @throws UserError when another run on this machine holds the folder, or it cannot be written to
  */
 export async function lockFolder(
@@ -42,18 +42,21 @@ export async function lockFolder(
     throw cannotWrite(path, error);
   }
   const started = performance.now();
-  for (let told = false; native().lockFile(descriptor) === false; told = true) {
+  for (let isTold = false; native().lockFile(descriptor) === false; isTold = true) {
     if (performance.now() - started >= patienceMs) {
       if (isElsewhere(path)) {
-        print('Going on all the same, for that machine may have failed: make sure that nothing trains there any more');
+        print(
+          'Continuing: the lock belongs to another machine, which may have crashed. Make sure no run is still active there.',
+        );
         return () => closeSync(descriptor);
       }
       closeSync(descriptor);
       throw new UserError(
-        `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints; choose another --output_dir, or stop that run`,
+        `Another run is training into ${outputDir}${holderOf(path)}, and the two would overwrite each other's checkpoints. Choose another --output_dir, or stop that run.`,
       );
     }
-    if (!told) print(`Another run holds ${outputDir}${holderOf(path)}: waiting ${patienceMs / 1000} s for its end`);
+    if (!isTold)
+      print(`Another run holds ${outputDir}${holderOf(path)}: waiting up to ${patienceMs / 1000} s for it to end`);
     await sleep(POLL_MS);
   }
   try {
@@ -61,19 +64,21 @@ export async function lockFolder(
     const since = new Date().toISOString();
     writeSync(descriptor, `process ${process.pid} on ${hostname()}, since ${since}, boot ${bootId()}\n`);
   } catch {
-    // A full disk: the lock holds without a name.
+    // A full disk: the lock holds all the same, without a name.
   }
   return () => closeSync(descriptor);
 }
 
 function holderOf(path: string): string {
-  const line = readFileSync(path, 'utf8').split(', boot')[0]?.trim() ?? '';
+  const line = readFileSync(path, 'utf8')
+    .replace(/, boot.*/s, '')
+    .trim();
   return line === '' ? '' : ` (${line})`;
 }
 
 /**
- * Whether another machine took the lock. A file server keeps the locks of one that has failed for a minute and a half, or
- * until it is back, and a run that was put on another machine meanwhile must not wait for that.
+ * Whether another machine took the lock. A file server keeps the locks of a machine that has crashed for a minute and a
+ * half, or until it is back, and a run that was moved to another machine must not wait for that.
  */
 function isElsewhere(path: string): boolean {
   const boot = / boot (\S+)\s*$/.exec(readFileSync(path, 'utf8'))?.[1];

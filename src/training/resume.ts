@@ -1,4 +1,4 @@
-// Resuming a run from its checkpoint: whether it can be, what differs from the run that wrote it, and where it stands.
+// Resuming a run from its checkpoint: whether it can be, what differs from the run that wrote it, and its state.
 import { dirname } from 'node:path';
 import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
@@ -42,7 +42,7 @@ class CheckpointFields {
     return typeof value === 'number' ? value : this.fail(`it has no number ${path.join('/')}.`);
   }
 
-  /** The tensor over the mapped file; `shape`, when given, must be its own. */
+  /** The tensor over the mapped file, which must have the shape `shape` unless that is undefined. */
   tensor(shape: readonly number[] | undefined, ...path: Path): Tensor {
     const ref = this.value(...path);
     if (!isTensorRef(ref)) return this.fail(`it has no tensor ${path.join('/')}.`);
@@ -96,7 +96,7 @@ function requireSameRun(fields: CheckpointFields, identity: RunIdentity): void {
   }
 }
 
-/** Where the run of a checkpoint_last.pth stands, and the random state of `rank` there. */
+/** The state of the run that wrote a checkpoint_last.pth, and the random state of its rank `rank`. */
 function readState(fields: CheckpointFields, rank: number): { state: RunState; random: RandomState } {
   const own = ['resume', 'ranks', rank] as const;
   const meters = Object.fromEntries(

@@ -1,4 +1,4 @@
-// log.txt and metrics.jsonl: lines are added while a run goes on, and a resumed run takes away what it will log again.
+// log.txt and metrics.jsonl: a run appends lines, and a resumed run first removes those that it will log again.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -23,26 +23,26 @@ function linesOf(path: string): string[] {
   return text.split('\n').filter((line) => line !== '');
 }
 
-/** Whether log.txt tells of an epoch, of whatever run. */
+/** Whether log.txt has a line of any epoch, of any run. */
 export function hasEpochs(outputDir: string): boolean {
   return linesOf(join(outputDir, 'log.txt')).length > 0;
 }
 
-const [whole, recall] = [z.int(), z.number()];
+const [integer, recall] = [z.int(), z.number()];
 const EpochLine = z.object({
-  ...{ epoch: whole, best_epoch: whole, val_r_mean: recall },
+  ...{ epoch: integer, best_epoch: integer, val_r_mean: recall },
   ...{ test_txt_r1: recall, test_txt_r5: recall, test_txt_r10: recall, test_txt_r_mean: recall },
   ...{ test_img_r1: recall, test_img_r5: recall, test_img_r10: recall, test_img_r_mean: recall, test_r_mean: recall },
 });
 
-/** What the log.txt in `folder` says of an epoch that was the best until then: r_mean on val, the metrics on test. */
+/** What log.txt in `folder` has for an epoch that was the best until then: r_mean on val, the metrics on test. */
 export function loggedBest(folder: string, epoch: number): { best: number; bestTest: RetrievalMetrics } | undefined {
   for (const line of linesOf(join(folder, 'log.txt')).reverse()) {
     let value: unknown;
     try {
       value = JSON.parse(line);
     } catch {
-      continue; // a line in whose midst a run was killed
+      continue; // a run was killed while it wrote this line
     }
     const { data: of } = EpochLine.safeParse(value);
     if (of === undefined || of.epoch !== epoch || of.best_epoch !== epoch) continue;
@@ -57,8 +57,8 @@ export function loggedBest(folder: string, epoch: number): { best: number; bestT
 }
 
 /**
- * Takes away the lines that a run from `start` on will write again, and what is left of a line in whose midst the run
- * before was killed. @throws UserError where a file cannot be written
+ * Removes the lines that a run from `epoch` and `step` on will write again, and an incomplete last line that a killed run
+ * left. @throws UserError where a file cannot be written
  */
 export async function forgetLater(
   outputDir: string,
@@ -76,7 +76,7 @@ export async function forgetLater(
       .filter((line) => line !== '' && wanted(numberIn(line, 'epoch'), numberIn(line, 'step')))
       .map((line) => `${line}\n`)
       .join('');
-    // A kill in here must not cost the lines that stay.
+    // A kill in here must not lose the lines that stay.
     if (kept !== text) await writeFileAtomically(path, (file) => file.write(Buffer.from(kept)));
   };
   await keepLines('log.txt', (logged) => logged < epoch);

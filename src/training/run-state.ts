@@ -1,4 +1,4 @@
-// Where a training run stands: all that an exact resume needs beside weights, optimizer and random states.
+// The state of a training run: all that an exact resume needs beside weights, optimizer and random states.
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 
 /** Sum and number of the values of one meter. */

@@ -35,9 +35,9 @@ export interface RunOptions {
 export interface TrainingOptions {
   /** Start from a checkpoint of a run; 'latest' is checkpoint_last.pth of the output folder. */
   resume: string | undefined;
-  /** Write checkpoint_last.pth every so many steps, beside the end of every epoch. */
+  /** Steps between two saves of checkpoint_last.pth; it is saved at every epoch's end anyway. */
   saveEvery: number | undefined;
-  /** End after this many steps of the whole run. */
+  /** Stop after this many steps, counted from the run's first epoch. */
   maxSteps: number | undefined;
   /** Batches whose gradients are added up for one update of the weights. */
   accumulate: number;

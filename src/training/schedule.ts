@@ -1,4 +1,4 @@
-// What changes as training goes on: the learning rate by epoch, the share of soft targets by step.
+// What changes in the course of training: the learning rate by epoch, the share of soft targets by step.
 
 /** Cosine from `initLr` to `minLr` over `maxEpoch` epochs, constant within an epoch; as BLIP's cosine_lr_schedule. */
 export function learningRate(epoch: number, maxEpoch: number, initLr: number, minLr: number): number {

@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM while a run trains: noted, so that it can save at a step's end before it stops.
+// SIGINT and SIGTERM while a run trains: noted, so that the run can save at the end of a step before it stops.
 
 /** Signals are noted when the event loop turns. A second one, once the first was noted, ends the process at once. */
 export class StopSignals {
@@ -19,7 +19,7 @@ export class StopSignals {
     for (const { signal, handler } of this.#handlers) process.once(signal, handler);
   }
 
-  /** From here on a signal ends the process at once, even in the midst of native code. */
+  /** From here on a signal ends the process at once, even inside native code. */
   release(): void {
     for (const { signal, handler } of this.#handlers) process.off(signal, handler);
   }

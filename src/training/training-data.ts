@@ -3,11 +3,12 @@
 import { TrainingSampler } from '../data/loader/sampler.js';
 import { type TrainingEpoch, trainingEpoch } from '../data/loader/training-loader.js';
 import type { TrainingSet } from '../data/training-set.js';
+import { oneRank } from '../distributed/ranks.js';
 import { at } from '../errors.js';
 import { normalizeImages } from '../model/normalize-images.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
-import type { Run } from './run.js';
+import type { Run, RunOptions } from './run.js';
 
 /** One batch as the loop gets it. */
 export interface LoadedBatch {
@@ -37,14 +38,18 @@ export interface TrainingData {
   open(epoch: number, firstStep: number): EpochBatches;
 }
 
+/** What the data need of a run; programs may leave out the rest. */
+export type DataRun = Pick<Run, 'tokenizer' | 'architecture'> &
+  Partial<Pick<Run, 'device' | 'ranks'>> & { options?: Partial<Pick<RunOptions, 'seed' | 'skipBadImages'>> };
+
 /** The rows of `set` in batches of `batchSize`, this rank's share of them. */
-export function trainingData(run: Run, set: TrainingSet, batchSize: number): TrainingData {
-  const { ranks, tokenizer, device, architecture, options } = run;
-  const { rank, worldSize } = ranks;
+export function trainingData(run: DataRun, set: TrainingSet, batchSize: number): TrainingData {
+  const { tokenizer, architecture, device = 'cpu', options = {} } = run;
+  const { seed = 42, skipBadImages = false } = options;
+  const { rank, worldSize } = run.ranks ?? oneRank;
   const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
   const tokens = set.captions.map((caption) => tokenizer.encode(caption).ids);
   const size = architecture.vision.imageSize;
-  const { seed, skipBadImages } = options;
   const batchesOf = ({ loader, rows: order }: TrainingEpoch): EpochBatches => ({
     next() {
       const batch = loader.next();

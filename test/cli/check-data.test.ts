@@ -27,7 +27,7 @@ test('a sound data set has no defect and exit code 0', async () => {
   const { code, stdout, stderr } = await runCli(['check-data', '--config', config]);
   assert.equal(stderr, '');
   assert.equal(code, 0, stdout);
-  assert.match(stdout, /^coco: 3 files, \d+ sound rows, \d+ captions, \d+ images: no defect\n$/);
+  assert.match(stdout, /^coco: 3 files, \d+ valid rows, \d+ captions, \d+ images: no defect\n$/);
 });
 
 test('defects of rows and images are one line each, with file and row, and exit code 1', async () => {
@@ -49,7 +49,7 @@ test('defects of rows and images are one line each, with file and row, and exit 
   assert.equal(code, 1);
   const lines = stdout.trimEnd().split('\n');
   assert.equal(lines.length, 6, stdout);
-  assert.match(lines[0] ?? '', /^note: .*coco_karpathy_train\.json does not exist; only training needs it$/);
+  assert.match(lines[0] ?? '', /^Note: .*coco_karpathy_train\.json does not exist\. Only training needs it\.$/);
   assert.equal(lines[1], `${annotation} row 3: field caption[0] is empty.`);
   assert.match(lines[2] ?? '', /row 3: field caption\[1\] has no words/);
   assert.match(lines[3] ?? '', new RegExp(`coco_karpathy_val.json row 1: The image .*${first.image} is empty`));
@@ -67,10 +67,10 @@ function written(config: { imageRoot: string; annRoot: string; dataset: 'coco' |
 test('without any file there is a line for each split that evaluation needs', () => {
   const { code, text } = written({ imageRoot: join(folder, 'no images'), annRoot: folder, dataset: 'flickr' }, false);
   assert.equal(code, 1);
-  assert.match(text, /flickr30k_val\.json does not exist; put it there/);
-  assert.match(text, /flickr30k_test\.json does not exist; put it there/);
+  assert.match(text, /flickr30k_val\.json does not exist\. Put it there/);
+  assert.match(text, /flickr30k_test\.json does not exist\. Put it there/);
   assert.match(text, /The folder image_root .*no images does not exist\. Correct image_root/);
-  assert.match(text, /flickr: 0 files, 0 sound rows, 0 captions, 0 images: 3 defects\n$/);
+  assert.match(text, /flickr: 0 files, 0 valid rows, 0 captions, 0 images: 3 defects\n$/);
 });
 
 test('a terminal sees progress, a file does not', () => {
@@ -84,6 +84,6 @@ test('a terminal sees progress, a file does not', () => {
   const file = written(config, false);
   assert.equal(file.code, 0);
   assert.ok(!file.text.includes('\r'));
-  assert.match(file.text, /coco: 2 files, 2 sound rows, 2 captions, 1 image: no defect/);
+  assert.match(file.text, /coco: 2 files, 2 valid rows, 2 captions, 1 image: no defect/);
   assert.match(written(config, true).text, /images .*1\/1/);
 });

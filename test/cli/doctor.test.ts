@@ -73,7 +73,7 @@ test('a LibTorch that is not there, or lacks a library, makes it unusable: exit 
   const root = fakeTorch(folder, { without: ['nvidia/cu13/lib/libcudart.so.13'] });
   const { status, stdout } = doctor([], { LIBTORCH: root });
   assert.equal(status, 1);
-  assert.match(stdout, /looked at .*: lib\/libtorch_cpu\.so needs libcudart\.so\.13, not found/);
+  assert.match(stdout, /searched .*: lib\/libtorch_cpu\.so cannot be opened: libcudart\.so\.13 is missing/);
   assert.match(stdout, /Not usable:\n {2}- no LibTorch was found\n {4}run "npx blip-retrieval setup"/);
 });
 
@@ -92,10 +92,10 @@ test("several GPUs without NCCL's part of the addon: what is amiss, and the comm
     libtorch: { cuda: true },
     addon: { built: true, nccl: false, ncclDefect: 'it did not compile' },
   };
-  assert.deepEqual(ncclDefects(lacking, 'npx blip-retrieval setup'), [
+  assert.deepEqual(ncclDefects(lacking), [
     {
-      what: 'the 2 GPUs cannot work together: the addon has no part for NCCL: it did not compile',
-      todo: 'run "npx blip-retrieval setup --cuda --force"; one process on one GPU works without',
+      what: 'the 2 GPUs cannot work together: the addon was built without NCCL: it did not compile',
+      todo: 'run "npx blip-retrieval setup --cuda --force"; one process on one GPU works without it',
       fatal: false,
     },
   ]);
@@ -105,13 +105,15 @@ test("several GPUs without NCCL's part of the addon: what is amiss, and the comm
     { ...lacking, addon: { ...lacking.addon, nccl: true } },
     { ...lacking, addon: { ...lacking.addon, built: false } },
   ])
-    assert.deepEqual(ncclDefects(sound, 'npx blip-retrieval setup'), []);
+    assert.deepEqual(ncclDefects(sound), []);
 });
 
 test('a number of threads that is none is pointed out, and is not fatal', () => {
   const { status, report: found } = report({ OMP_NUM_THREADS: 'many' });
   assert.equal(status, 0);
   assert.ok(
-    found.defects.some(({ what, fatal }) => !fatal && what === 'OMP_NUM_THREADS is "many", no number of threads'),
+    found.defects.some(
+      ({ what, fatal }) => !fatal && what === 'OMP_NUM_THREADS is "many", which is not a number of threads',
+    ),
   );
 });

@@ -1,31 +1,22 @@
 // Evaluation by several processes: the scores of one, also where images change ranks, cannot be read, or are too few.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NOT_RERANKED } from '#blip/evaluation/scores.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
-import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';
-import { tinyData, tinyRun } from '../helpers/tiny-run.js';
+import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-evaluate-ranks-'));
-const config = join(folder, 'train.yaml');
-
-before(async () => {
-  await tinyRun(folder);
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const tiny = new TinyRuns();
+before(() => tiny.write());
+after(() => tiny.remove());
 
 const evaluate = (output: string, ranks: number, ...more: string[]) =>
-  runCli([
-    ...['--nproc_per_node', String(ranks), '--config', config, '--output_dir', join(folder, output)],
-    ...['--device', 'cpu', '--evaluate', '--save_scores', ...more],
-  ]);
+  tiny.run(output, '--nproc_per_node', String(ranks), '--evaluate', '--save_scores', ...more);
 
 function scoresOf(output: string, split: 'val' | 'test'): Map<string, Float32Array> {
-  const tensors = readSafetensors(join(folder, output, `scores_${split}.safetensors`));
+  const tensors = readSafetensors(tiny.path(output, `scores_${split}.safetensors`));
   return new Map(
     [...tensors].map(([name, { data: bytes }]) => [name, new Float32Array(bytes.slice().buffer)] as const),
   );
@@ -50,10 +41,7 @@ test('two and three processes give the scores and recalls of one', async () => {
         });
       }
     }
-    assert.deepEqual(
-      readJson(join(folder, `by${ranks}`, 'evaluate.txt')),
-      readJson(join(folder, 'one', 'evaluate.txt')),
-    );
+    assert.deepEqual(readJson(tiny.path(`by${ranks}`, 'evaluate.txt')), readJson(tiny.path('one', 'evaluate.txt')));
     // 10 images of val: rank 0 encodes its equal share, and re-ranks what makes the work equal.
     const [encoded, reranked] = ['Features', 'Evaluation'].map((loop) =>
       Number(new RegExp(`^${loop}: {2}\\[ *0/(\\d+)\\]`, 'm').exec(several.stdout)?.[1]),
@@ -64,7 +52,7 @@ test('two and three processes give the scores and recalls of one', async () => {
 });
 
 test('images that cannot be read are counted over all ranks, each once', async () => {
-  const broken = join(folder, 'broken');
+  const broken = tiny.path('broken');
   mkdirSync(join(broken, 'annotation'), { recursive: true });
   const splits = ['val', 'test'].map((split) => {
     const file = `coco_karpathy_${split}.json`;
@@ -84,7 +72,7 @@ test('images that cannot be read are counted over all ranks, each once', async (
 });
 
 test('more processes than images', async () => {
-  const annotations = join(folder, 'single');
+  const annotations = tiny.path('single');
   mkdirSync(annotations);
   for (const split of ['val', 'test']) {
     const file = `coco_karpathy_${split}.json`;
@@ -93,5 +81,5 @@ test('more processes than images', async () => {
   }
   const run = await evaluate('single_out', 2, '--set', `ann_root=${annotations}`);
   assert.equal(run.code, 0, run.stderr);
-  assert.equal(readJson<Record<string, number>>(join(folder, 'single_out', 'evaluate.txt')).val_r_mean, 100);
+  assert.equal(readJson<Record<string, number>>(tiny.path('single_out', 'evaluate.txt')).val_r_mean, 100);
 });

@@ -21,10 +21,10 @@ function setup(args: string[], env: NodeJS.ProcessEnv = {}) {
 test('options that contradict each other or make no sense are wrong usage', () => {
   const both = setup(['--cuda', '--cpu']);
   assert.deepEqual([both.status, both.stdout], [2, '']);
-  assert.match(both.stderr, /--cuda and --cpu exclude each other: give one, or none to go by the driver\./);
+  assert.match(both.stderr, /--cuda and --cpu exclude each other\. Give one, or neither to let the driver decide\./);
   const digest = setup(['--sha256', 'abc']);
   assert.equal(digest.status, 2);
-  assert.match(digest.stderr, /--sha256 takes 64 hexadecimal digits, and "abc" is something else\./);
+  assert.match(digest.stderr, /--sha256 is "abc"\. Give 64 hexadecimal digits\./);
   assert.equal(setup(['--no-such-option']).status, 2);
 });
 
@@ -40,7 +40,7 @@ for (const [name, args, env] of [
     assert.equal(status, 1);
     assert.match(
       stderr,
-      new RegExp(`^error: No usable LibTorch was found, and ${name} forbids a download: install PyTorch`),
+      new RegExp(`^error: No usable LibTorch was found, and ${name} forbids a download\\. Install PyTorch`),
     );
     assert.match(stderr, /\n {2}LIBTORCH: \$LIBTORCH: not set\n {2}Python: .*LIBTORCH_USE_PYTORCH=0\n/);
     assert.ok(stderr.includes(`the user cache: ${cache}: nothing downloaded yet`));
@@ -55,20 +55,20 @@ test('a LibTorch that was named and does not serve is an error, not a reason to 
   assert.equal(option.status, 1);
   assert.match(
     option.stderr,
-    /^error: --libtorch is .*: lib\/libtorch_cpu\.so needs libcudart\.so\.13, not found: pip install/,
+    /^error: --libtorch is .*: lib\/libtorch_cpu\.so cannot be opened: libcudart\.so\.13 is missing\. Run pip install/,
   );
   const variable = setup([], { LIBTORCH: join(folder, 'nowhere') });
   assert.equal(variable.status, 1);
-  assert.match(variable.stderr, /^error: LIBTORCH is .*nowhere: there is no such folder; name a LibTorch folder/);
+  assert.match(variable.stderr, /^error: LIBTORCH is .*nowhere: there is no such folder\. Name a LibTorch folder/);
   const cpuOnly = setup(['--cuda', '--libtorch', fakeTorch(join(folder, 'cpu'))]);
   assert.equal(cpuOnly.status, 1);
-  assert.match(cpuOnly.stderr, /^error: --libtorch is .*: it has no CUDA; /);
+  assert.match(cpuOnly.stderr, /^error: --libtorch is .*: it has no CUDA\. /);
 });
 
 test('where everything is in place it says so, and where', () => {
   const { status, stdout, stderr } = setup([]);
   assert.equal(status, 0, stderr);
-  assert.match(stdout, /^LibTorch 2\.\d+\.\d+\S* \((CPU only|CPU and CUDA); as before\): \//m);
-  assert.match(stdout, /^The addon was current, and loads: .*build\/Release \(/m);
+  assert.match(stdout, /^LibTorch 2\.\d+\.\d+\S* \((CPU only|CPU and CUDA); as in the last build\): \//m);
+  assert.match(stdout, /^The addon was up to date and loads: .*build\/Release \(/m);
   assert.match(stdout, /^Ready: /m);
 });

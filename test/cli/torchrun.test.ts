@@ -1,25 +1,14 @@
 // torchrun in our launcher's place: two ranks of the command line train to the same end, and a rank killed fails them all.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { freePort, pythonWithTorch } from '../helpers/ranks.js';
-import { runCli } from '../helpers/run-cli.js';
-import { tinyRun } from '../helpers/tiny-run.js';
+import { TinyRuns } from '../helpers/tiny-run.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-torchrun-'));
 const found = pythonWithTorch();
-let config = '';
-before(async () => {
-  config = await tinyRun(folder);
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
-
-const argumentsFor = (output: string, ...more: string[]) => [
-  ...['--config', config, '--output_dir', join(folder, output), '--device', 'cpu', '--log_every', '1', ...more],
-];
+const tiny = new TinyRuns();
+before(() => tiny.write());
+after(() => tiny.remove());
 
 /** `torchrun --nproc_per_node=2 --no-python node dist/cli.js …`. */
 async function torchrun(python: string, args: readonly string[]) {
@@ -30,22 +19,22 @@ async function torchrun(python: string, args: readonly string[]) {
 
 test('torchrun --no-python trains to the end of our own launcher, bit for bit', async (t) => {
   if ('absent' in found) return t.skip(found.absent);
-  const steps = ['--max_steps', '8', '--save_every', '2'];
-  const command = await torchrun(found.python, argumentsFor('torchrun', ...steps));
+  const steps = ['--log_every', '1', '--max_steps', '8', '--save_every', '2'];
+  const command = await torchrun(found.python, tiny.args('torchrun', ...steps));
   const { code, stdout, stderr } = await command.ended;
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^Train Epoch: \[1\] {2}\[1\/6\]/m); // 48 rows, 4 on each of 2 ranks
-  const own = await runCli(['--nproc_per_node', '2', ...argumentsFor('own', ...steps)]);
+  const own = await tiny.run('own', '--nproc_per_node', '2', ...steps);
   assert.equal(own.code, 0, own.stderr);
   for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth']) {
-    const [a, b] = ['own', 'torchrun'].map((output) => readFileSync(join(folder, output, name)));
+    const [a, b] = ['own', 'torchrun'].map((output) => tiny.read(output, name));
     assert.ok(a && b?.equals(a), `${name} differs`);
   }
 });
 
 test('a rank killed under torchrun fails the command, and leaves no process behind', async (t) => {
   if ('absent' in found) return t.skip(found.absent);
-  const command = await torchrun(found.python, argumentsFor('killed', '--set', 'max_epoch=1000'));
+  const command = await torchrun(found.python, tiny.args('killed', '--log_every', '1', '--set', 'max_epoch=1000'));
   await command.says('Train Epoch: [0]');
   process.kill(await command.rank(1), 'SIGKILL');
   const { code, stderr } = await command.ended;

@@ -1,60 +1,49 @@
 // What can cost a night of fine-tuning: bad data, numbers that overflow, settings that change, signals, a wrong resume.
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
-import { startCommand } from '../helpers/command.js';
-import { runCli } from '../helpers/run-cli.js';
 import { readJson } from '../helpers/tensors.js';
-import { tinyData, tinyRun } from '../helpers/tiny-run.js';
+import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'blip-mishaps-'));
-let config = '';
-
-const argumentsFor = (output: string, ...more: string[]) => [
-  ...['--config', config, '--output_dir', join(folder, output), '--device', 'cpu'],
-  ...more,
-];
-const run = (output: string, ...more: string[]) => runCli(argumentsFor(output, ...more), { OMP_NUM_THREADS: '1' });
-const file = (output: string, name: string) => join(folder, output, name);
-const read = (output: string, name: string) => readFileSync(file(output, name));
+const tiny = new TinyRuns();
 const stepOf = (output: string) =>
-  flattenCheckpoint(openCheckpoint(file(output, 'checkpoint_last.pth'))).values.get('resume/step');
+  flattenCheckpoint(openCheckpoint(tiny.path(output, 'checkpoint_last.pth'))).values.get('resume/step');
 
 /** A copy of the annotations in which `change` was made to the rows of one split. */
 function annotations<T>(name: string, split: string, change: (rows: T[]) => T[]): string {
-  const path = join(folder, name);
+  const path = tiny.path(name);
   cpSync(join(tinyData, 'annotation'), path, { recursive: true });
   const annotation = join(path, `coco_karpathy_${split}.json`);
   writeFileSync(annotation, JSON.stringify(change(readJson<T[]>(annotation))));
   return path;
 }
 
+// Two runs that the tests copy and continue: `whole` has trained two epochs of 12 steps, `part` 7 steps.
 before(async () => {
-  config = await tinyRun(folder);
-  const whole = await run('whole');
+  await tiny.write();
+  const whole = await tiny.run('whole');
   assert.equal(whole.code, 0, whole.stderr);
-  const part = await run('part', '--max_steps', '7');
+  const part = await tiny.run('part', '--max_steps', '7');
   assert.equal(part.code, 0, part.stderr);
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
+after(() => tiny.remove());
 
 /** A copy of the output of another run. */
 function copyOf(output: string, name: string): string {
-  cpSync(join(folder, output), join(folder, name), { recursive: true });
+  cpSync(tiny.path(output), tiny.path(name), { recursive: true });
   return name;
 }
 
 test('an image that cannot be read ends training, or is counted over all ranks', async () => {
-  const images = join(folder, 'images');
+  const images = tiny.path('images');
   cpSync(join(tinyData, 'images'), images, { recursive: true });
   truncateSync(join(images, 'train/train_000010.jpg'), 500);
-  const strict = await run('strict', '--set', `image_root=${images}`);
+  const strict = await tiny.run('strict', '--set', `image_root=${images}`);
   assert.equal(strict.code, 1);
   assert.match(strict.stderr, /train_000010\.jpg is truncated or damaged .*--skip_bad_images/);
-  const lenient = await run(
+  const lenient = await tiny.run(
     'lenient',
     ...['--set', `image_root=${images}`, '--set', 'max_epoch=1', '--skip_bad_images', '--nproc_per_node', '2'],
   );
@@ -68,7 +57,7 @@ for (const split of ['train', 'val'])
     const path = annotations<{ image: string }>(`absent_${split}`, split, (rows) =>
       rows.map((row, i) => (i === rows.length - 1 ? { ...row, image: 'nowhere/at_all.jpg' } : row)),
     );
-    const { code, stdout, stderr } = await run(`absent_${split}_out`, '--set', `ann_root=${path}`);
+    const { code, stdout, stderr } = await tiny.run(`absent_${split}_out`, '--set', `ann_root=${path}`);
     assert.equal(code, 1);
     assert.match(
       stderr,
@@ -79,123 +68,123 @@ for (const split of ['train', 'val'])
 
 test('weights that have overflowed while the loss was finite are not saved over those that are sound', async () => {
   copyOf('part', 'overflow');
-  const before = read('overflow', 'checkpoint_last.pth');
-  const { code, stderr } = await run('overflow', '--resume', '--save_every', '1', '--set', 'weight_decay=1e45');
+  const before = tiny.read('overflow', 'checkpoint_last.pth');
+  const { code, stderr } = await tiny.run('overflow', '--resume', '--save_every', '1', '--set', 'weight_decay=1e45');
   assert.equal(code, 1);
   assert.match(stderr, /is not finite after 8 steps of epoch 0; the last checkpoint was left as it is\. Lower init_lr/);
-  assert.ok(read('overflow', 'checkpoint_last.pth').equals(before));
+  assert.ok(tiny.read('overflow', 'checkpoint_last.pth').equals(before));
 });
 
 test('a resumed run says which settings are others, and refuses those that would begin anew', async () => {
   copyOf('part', 'changed');
-  const told = await run('changed', '--resume', '--max_steps', '8', '--set', 'init_lr=5e-5', '--set', 'alpha=0.1');
+  const told = await tiny.run('changed', '--resume', '--max_steps', '8', '--set', 'init_lr=5e-5', '--set', 'alpha=0.1');
   assert.equal(told.code, 0, told.stderr);
   assert.match(
     told.stdout,
     /^Settings that changed since the checkpoint was written: alpha 0\.4, now 0\.1; init_lr 0\.0001, now 0\.00005\.$/m,
   );
-  const refused = await run('changed', '--resume', '--set', 'queue_size=32');
+  const refused = await tiny.run('changed', '--resume', '--set', 'queue_size=32');
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /cannot be resumed: image_queue is \[256,64\] in it and \[256,32\] here/);
 });
 
 test('a run that has done its steps does no more', async () => {
   copyOf('part', 'enough');
-  const { code, stdout, stderr } = await run('enough', '--resume', '--max_steps', '7');
+  const { code, stdout, stderr } = await tiny.run('enough', '--resume', '--max_steps', '7');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^Stopped after 7 steps/m);
   assert.equal(stepOf('enough'), 7);
 });
 
 test('a second run into the folder of one that trains is refused, and one that was killed bars nobody', async () => {
-  const command = startCommand(argumentsFor('shared', '--set', 'max_epoch=1000', '--save_every', '1'));
+  const command = tiny.start('shared', '--set', 'max_epoch=1000', '--save_every', '1');
   await command.says('Train Epoch: [0]');
-  const second = await run('shared', '--max_steps', '1', '--set', 'alpha=0.1');
+  const second = await tiny.run('shared', '--max_steps', '1', '--set', 'alpha=0.1');
   assert.equal(second.code, 1);
   assert.match(
     second.stderr,
     new RegExp(`^error: Another run is training into .*shared \\(process ${command.pid} on `),
   );
-  assert.match(read('shared', 'config.yaml').toString(), /alpha: 0\.4/);
-  const evaluation = await run('shared', '--evaluate');
+  assert.match(tiny.read('shared', 'config.yaml').toString(), /alpha: 0\.4/);
+  const evaluation = await tiny.run('shared', '--evaluate');
   assert.equal(evaluation.code, 0, evaluation.stderr);
   command.kill('SIGKILL');
   await command.ended;
-  const resumed = await run('shared', '--resume', '--max_steps', '1');
+  const resumed = await tiny.run('shared', '--resume', '--max_steps', '1');
   assert.equal(resumed.code, 0, resumed.stderr);
 });
 
 test('to resume what was never saved costs no line of log.txt', async () => {
-  mkdirSync(join(folder, 'unsaved'));
-  cpSync(file('whole', 'log.txt'), file('unsaved', 'log.txt'));
-  const { code, stdout, stderr } = await run('unsaved', '--resume', '--max_steps', '1');
+  mkdirSync(tiny.path('unsaved'));
+  cpSync(tiny.path('whole', 'log.txt'), tiny.path('unsaved', 'log.txt'));
+  const { code, stdout, stderr } = await tiny.run('unsaved', '--resume', '--max_steps', '1');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /no .*checkpoint_last\.pth to resume from yet: starting from the beginning/);
-  assert.ok(read('unsaved', 'log.txt').equals(read('whole', 'log.txt')));
+  assert.ok(tiny.read('unsaved', 'log.txt').equals(tiny.read('whole', 'log.txt')));
 });
 
 test('with fewer epochs than were trained nothing is done, and nothing lost', async () => {
   copyOf('whole', 'shorter');
-  const { code, stdout, stderr } = await run('shorter', '--resume', '--set', 'max_epoch=1');
+  const { code, stdout, stderr } = await tiny.run('shorter', '--resume', '--set', 'max_epoch=1');
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^Training is complete: 1 of 1 epochs are done\. Raise max_epoch to train longer\.$/m);
-  assert.ok(read('shorter', 'log.txt').equals(read('whole', 'log.txt')));
+  assert.ok(tiny.read('shorter', 'log.txt').equals(tiny.read('whole', 'log.txt')));
 });
 
 test('a run that goes on from checkpoint_best.pth does not replace it by a worse one', async () => {
   copyOf('whole', 'best');
-  const epoch = flattenCheckpoint(openCheckpoint(file('best', 'checkpoint_best.pth'))).values.get('epoch');
+  const epoch = flattenCheckpoint(openCheckpoint(tiny.path('best', 'checkpoint_best.pth'))).values.get('epoch');
   // Recalls that no later epoch can exceed.
-  const lines = read('best', 'log.txt').toString().trimEnd().split('\n');
+  const lines = tiny.read('best', 'log.txt').toString().trimEnd().split('\n');
   const perfect = lines.map((line) => {
     const fields = JSON.parse(line);
     return JSON.stringify(fields.epoch === epoch ? { ...fields, best_epoch: epoch, val_r_mean: 100 } : fields);
   });
-  writeFileSync(file('best', 'log.txt'), `${perfect.join('\n')}\n`);
-  const more = ['--resume', file('best', 'checkpoint_best.pth'), '--set', 'max_epoch=3'];
-  const { code, stderr } = await run('best', ...more);
+  writeFileSync(tiny.path('best', 'log.txt'), `${perfect.join('\n')}\n`);
+  const more = ['--resume', tiny.path('best', 'checkpoint_best.pth'), '--set', 'max_epoch=3'];
+  const { code, stderr } = await tiny.run('best', ...more);
   assert.equal(code, 0, stderr);
-  assert.ok(read('best', 'checkpoint_best.pth').equals(read('whole', 'checkpoint_best.pth')));
-  const last = JSON.parse(read('best', 'log.txt').toString().trimEnd().split('\n').at(-1) ?? '');
+  assert.ok(tiny.read('best', 'checkpoint_best.pth').equals(tiny.read('whole', 'checkpoint_best.pth')));
+  const last = JSON.parse(tiny.read('best', 'log.txt').toString().trimEnd().split('\n').at(-1) ?? '');
   assert.deepEqual([last.epoch, last.best_epoch], [2, epoch]);
 
-  rmSync(file('best', 'log.txt'));
-  const unknown = await run('best', ...more, '--max_steps', '1');
-  assert.match(unknown.stdout, /No log\.txt beside it tells its recalls/);
+  rmSync(tiny.path('best', 'log.txt'));
+  const unknown = await tiny.run('best', ...more, '--max_steps', '1');
+  assert.match(unknown.stdout, /^The log\.txt beside it does not have its recalls: /m);
 });
 
 test('a signal ends an evaluation at once, and the resumed run ends as if there had been none', async () => {
   // Long enough that a process that waited for its end would be seen to print its recalls.
   const path = annotations('long', 'val', (rows) => Array.from({ length: 100 }, () => rows).flat());
   const more = ['--set', `ann_root=${path}`, '--set', 'max_epoch=1'];
-  const undisturbed = await run('undisturbed', ...more);
+  const undisturbed = await tiny.run('undisturbed', ...more);
   assert.equal(undisturbed.code, 0, undisturbed.stderr);
-  const command = startCommand(argumentsFor('disturbed', ...more));
+  const command = tiny.start('disturbed', ...more);
   await command.says('Computing features');
   command.kill('SIGINT');
   const { signal, stdout } = await command.ended;
   assert.equal(signal, 'SIGINT');
   assert.doesNotMatch(stdout, /r_mean/);
-  assert.ok(!existsSync(file('disturbed', 'log.txt')));
-  const resumed = await run('disturbed', ...more, '--resume');
+  assert.ok(!existsSync(tiny.path('disturbed', 'log.txt')));
+  const resumed = await tiny.run('disturbed', ...more, '--resume');
   assert.equal(resumed.code, 0, resumed.stderr);
   for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth'])
-    assert.ok(read('disturbed', name).equals(read('undisturbed', name)), `${name} differs`);
+    assert.ok(tiny.read('disturbed', name).equals(tiny.read('undisturbed', name)), `${name} differs`);
 });
 
 test('the last batches of an epoch count as much as the others, however few are added up', async () => {
   // An epoch has 12 steps: both are one update from the mean of 12 gradients.
   const weights = [];
   for (const accumulate of ['12', '100']) {
-    const { code, stderr } = await run(`sum${accumulate}`, '--accumulate', accumulate, '--max_steps', '12');
+    const { code, stderr } = await tiny.run(`sum${accumulate}`, '--accumulate', accumulate, '--max_steps', '12');
     assert.equal(code, 0, stderr);
-    weights.push(read(`sum${accumulate}`, 'checkpoint_last.pth'));
+    weights.push(tiny.read(`sum${accumulate}`, 'checkpoint_last.pth'));
   }
   assert.ok(weights[0]?.equals(weights[1] ?? new Uint8Array()));
 });
 
 test('what memory is short for is named, with the settings of training', async () => {
-  const { code, stderr } = await run('memory', '--set', 'queue_size=10000000000000');
+  const { code, stderr } = await tiny.run('memory', '--set', 'queue_size=10000000000000');
   assert.equal(code, 1);
-  assert.match(stderr, /^error: memory is short: .*10240000000000000 bytes.*; lower batch_size_train or queue_size/);
+  assert.match(stderr, /^error: memory is short: .*10240000000000000 bytes.* Lower batch_size_train or queue_size/);
 });

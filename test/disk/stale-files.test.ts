@@ -1,7 +1,7 @@
 // Temporary files that killed writers have left: a later writer clears them away, and no others.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { removeStale, temporaryBeside } from '#blip/disk/stale-files.js';
@@ -41,6 +41,13 @@ test('what a writer has left that ended is removed, and nothing else', async () 
   }
   await removeStale(target);
   for (const [what, name, , stays] of cases) assert.equal(existsSync(join(folder, name)), stays, what);
+});
+
+test('folders that a writer was filling are removed as well', async () => {
+  const left = join(folder, `.checkpoint_last.pth.${space}-${ended}-1.00000002.tmp`);
+  mkdirSync(join(left, 'deep'), { recursive: true });
+  await removeStale(target);
+  assert.equal(existsSync(left), false);
 });
 
 test('a folder that is not there is left to the write that follows', async () => {

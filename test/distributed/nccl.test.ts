@@ -53,6 +53,6 @@ test('it asks LibTorch for two constructors, and CUDA and NCCL for nothing', { s
 test('where it was not built, the error names it and the command that builds it', () => {
   assert.throws(() => ncclLibrary(addonFilesIn('/nowhere')), {
     name: 'UserError',
-    message: /\/nowhere\/libblip_nccl\.so is not there: run "npx blip-retrieval setup --cuda --force"/,
+    message: /\/nowhere\/libblip_nccl\.so does not exist\. Run "npx blip-retrieval setup --cuda --force"/,
   });
 });

@@ -220,9 +220,9 @@ function floatTiff(): Buffer {
 }
 
 const images: [what: string, bytes: Uint8Array, message: RegExp][] = [
-  ['empty', Buffer.alloc(0), /is empty; replace it/],
-  ['a page of HTML', Buffer.from('<html>404</html>'), /is no JPEG, PNG, GIF, WebP or TIFF image; replace it/],
-  ['an SVG drawing', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), /is no JPEG, PNG/],
+  ['empty', Buffer.alloc(0), /is empty\. Replace it/],
+  ['a page of HTML', Buffer.from('<html>404</html>'), /is not a JPEG, PNG, GIF, WebP or TIFF image\. Replace it/],
+  ['an SVG drawing', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), /is not a JPEG, PNG/],
   [
     'half a JPEG',
     jpeg.subarray(0, jpeg.length / 2),
@@ -235,8 +235,12 @@ const images: [what: string, bytes: Uint8Array, message: RegExp][] = [
   ['a PNG of nothing but a header', small.subarray(0, 40), /is truncated or damaged/],
   ['half a GIF', gif.subarray(0, gif.length / 2), /is truncated or damaged/],
   ['half a WebP', webp.subarray(0, webp.length / 2), /is truncated or damaged/],
-  ['a TIFF of floats', floatTiff(), /cannot be decoded \(TIFF samples of type float, which must be made 8-bit first\)/],
-  ['too large', huge, /is too large: 20000x20000 pixels are more than the limit of 178956970; make it smaller/],
+  [
+    'a TIFF of floats',
+    floatTiff(),
+    /cannot be decoded \(TIFF samples of type float, which must be converted to 8 bits first\)/,
+  ],
+  ['too large', huge, /is too large: 20000x20000 pixels exceed the limit of 178956970\. Make it smaller/],
 ];
 for (const [index, [what, bytes, message]] of images.entries()) {
   test(`an image that is ${what}, decoded and in the loader`, async () => {
@@ -251,7 +255,7 @@ for (const [index, [what, bytes, message]] of images.entries()) {
 test('an image above a limit of the caller', async () => {
   const path = join(folder, 'limited.png');
   writeFileSync(path, small);
-  await assert.rejects(decodeRgb(path, { maxPixels: 3000 }), says('64x48 pixels are more than the limit of 3000'));
+  await assert.rejects(decodeRgb(path, { maxPixels: 3000 }), says('64x48 pixels exceed the limit of 3000'));
   assert.equal((await decodeRgb(path, { maxPixels: 64 * 48 })).width, 64);
 });
 
@@ -259,7 +263,7 @@ test('an image that is absent or a folder', async () => {
   const absent = join(folder, 'absent.jpg');
   await assert.rejects(
     decodeRgb(absent),
-    says(`The image ${absent} does not exist; correct image_root or the annotation.`),
+    says(`The image ${absent} does not exist. Correct image_root or the annotation.`),
   );
   await assert.rejects(decodeRgb(folder), says(`The image ${folder} cannot be read (`));
 });

@@ -1,10 +1,11 @@
-// Calls of the addon's functions as JavaScript may make them, past their types.
+// Calls of torch.node's and image.node's functions as JavaScript may make them, past their types.
 import assert from 'node:assert/strict';
+import { imageAddon } from '#blip/data/images/image-addon.js';
 import { native } from '#blip/torch/native.js';
 
 function call(name: string, args: readonly unknown[]): unknown {
-  const found: unknown = Object.entries(native()).find(([key]) => key === name)?.[1];
-  assert.ok(typeof found === 'function', `the addon exports ${name}`);
+  const found: unknown = Object.entries({ ...native(), ...imageAddon() }).find(([key]) => key === name)?.[1];
+  assert.ok(typeof found === 'function', `an addon exports ${name}`);
   return Reflect.apply(found, undefined, args);
 }
 

@@ -1,22 +1,25 @@
-// A run of the tiny model with the weights of rule_tiny: its checkpoint and its config, for tests of the command line.
-import { writeFileSync } from 'node:fs';
+// Runs of the command line with the tiny model: its weights (those of rule_tiny), its config, and a folder for outputs.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { architectureOf } from '#blip/model/architecture.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { type Command, startCommand } from './command.js';
 import { fixture } from './fixtures.js';
 import { ruleWeights } from './rule-weights.js';
+import { runCli } from './run-cli.js';
+import type { NodeResult } from './run-node.js';
 
 /** Keys of a config with their values. */
 export type ConfigValues = Readonly<Record<string, string | number | boolean>>;
 
-/** The folder with the images and annotations of rule_tiny: 48 captions of 24 images to train on. */
+/** Images and annotations of rule_tiny. The train split has 48 captions of 24 images. */
 export const tinyData = fixture('rule_tiny/data') as string;
 
-/** What the model is built from. */
 export const tinyArchitecture = architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} });
 
-/** Writes the weights to a file in `folder` and gives its path. */
+/** Writes the weights to `folder/rule_tiny.pth` and returns its path. */
 export async function tinyCheckpoint(folder: string): Promise<string> {
   const path = join(folder, 'rule_tiny.pth');
   const entries = stateDictEntries(tinyArchitecture);
@@ -28,7 +31,7 @@ export async function tinyCheckpoint(folder: string): Promise<string> {
   return path;
 }
 
-/** What an evaluation needs. */
+/** A config for evaluation. */
 export function evaluationValues(pretrained: string): ConfigValues {
   return {
     image_root: join(tinyData, 'images'),
@@ -42,7 +45,7 @@ export function evaluationValues(pretrained: string): ConfigValues {
   };
 }
 
-/** What training needs: two epochs of twelve steps in one process. */
+/** A config for training: two epochs of twelve steps in one process. */
 export function trainingValues(pretrained: string): ConfigValues {
   return {
     ...evaluationValues(pretrained),
@@ -59,15 +62,64 @@ export function trainingValues(pretrained: string): ConfigValues {
   };
 }
 
-/** Writes a config file and gives its path. */
+/** Writes a config file and returns its path. */
 export function writeConfigFile(path: string, values: ConfigValues): string {
   const lines = Object.entries(values).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
   writeFileSync(path, lines.join(''));
   return path;
 }
 
-/** Writes weights and a training config with `changes` into `folder`; gives the config's path. */
+/** Writes `rule_tiny.pth` and `train.yaml`, a training config with `changes`, to `folder`. @returns the config's path */
 export async function tinyRun(folder: string, changes: ConfigValues = {}): Promise<string> {
   const pretrained = await tinyCheckpoint(folder);
   return writeConfigFile(join(folder, 'train.yaml'), { ...trainingValues(pretrained), ...changes });
+}
+
+/**
+ * The runs of one test file, on the CPU, each with an output folder of its own.
+ *
+ *     const tiny = new TinyRuns();
+ *     before(() => tiny.write());     // rule_tiny.pth and train.yaml
+ *     after(() => tiny.remove());
+ *     const { code } = await tiny.run('short', '--max_steps', '5');
+ *     tiny.read('short', 'log.txt');
+ */
+export class TinyRuns {
+  readonly folder = mkdtempSync(join(tmpdir(), 'blip-runs-'));
+  readonly config = join(this.folder, 'train.yaml');
+
+  /** @param options.changes to the training config; `options.flags` are given to every run */
+  constructor(readonly options: { changes?: ConfigValues; flags?: readonly string[] } = {}) {}
+
+  async write(): Promise<void> {
+    await tinyRun(this.folder, this.options.changes);
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Arguments of a run into the folder `output`. */
+  args(output: string, ...more: string[]): string[] {
+    const { flags = [] } = this.options;
+    return [...flags, '--config', this.config, '--output_dir', this.path(output), '--device', 'cpu', ...more];
+  }
+
+  /** Runs the command line to its end. */
+  run(output: string, ...more: string[]): Promise<NodeResult> {
+    return runCli(this.args(output, ...more), { OMP_NUM_THREADS: '1' });
+  }
+
+  /** Starts the command line. */
+  start(output: string, ...more: string[]): Command {
+    return startCommand(this.args(output, ...more));
+  }
+
+  path(...names: string[]): string {
+    return join(this.folder, ...names);
+  }
+
+  read(...names: string[]): Buffer {
+    return readFileSync(this.path(...names));
+  }
 }

@@ -2,7 +2,8 @@
 // momentum, queues and the final state.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { evaluationTransform } from '#blip/data/images/decode.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
 import { DataParallel, noSync } from '#blip/distributed/data-parallel.js';
 import type { ProcessGroup } from '#blip/distributed/process-group.js';
@@ -147,7 +148,7 @@ async function loadImages(folder: string, names: readonly string[], device: Devi
   const bytes = SIZE * SIZE * 3;
   const pixels = new Uint8Array(names.length * bytes);
   for (const [i, name] of names.entries())
-    await evaluationTransform(join(folder, name), SIZE, pixels.subarray(i * bytes, (i + 1) * bytes));
+    evaluationTransform(await decodeRgb(join(folder, name)), SIZE, pixels.subarray(i * bytes, (i + 1) * bytes));
   return scope(() => normalizeImages(ops.fromBytes(pixels, 'uint8', [names.length, SIZE, SIZE, 3]), device));
 }
 

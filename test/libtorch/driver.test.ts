@@ -1,10 +1,10 @@
 // Which build of LibTorch a driver gets, and the small functions about the cache.
 import assert from 'node:assert/strict';
-import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bytesBelow, cacheFolder, formatBytes, isYes } from '#blip/libtorch/cache.js';
+import { cacheFolder } from '#blip/libtorch/cache.js';
 import { nvidiaDriver, variantFor } from '#blip/libtorch/driver.js';
+import { isYes } from '#blip/libtorch/search.js';
 import { put, temporary } from '../setup/fake-libtorch.js';
 
 test("the driver's version, as both kernel modules write it", (t) => {
@@ -41,22 +41,6 @@ test('the cache folder', () => {
   assert.equal(cacheFolder({ XDG_CACHE_HOME: '/x', HOME: '/h' }), '/x/blip-retrieval');
   assert.equal(cacheFolder({ XDG_CACHE_HOME: 'relative', HOME: '/h' }), '/h/.cache/blip-retrieval');
   assert.equal(cacheFolder({ HOME: '/h' }), '/h/.cache/blip-retrieval');
-});
-
-test('sizes', (t) => {
-  const folder = temporary(t);
-  assert.equal(bytesBelow(join(folder, 'absent')), 0);
-  put(join(folder, 'a/b'), Buffer.alloc(1_000));
-  put(join(folder, 'c'), Buffer.alloc(1));
-  symlinkSync(folder, join(folder, 'a/ring'));
-  assert.equal(bytesBelow(folder), 1_001);
-  assert.deepEqual([0, 999, 1_000, 543_563_777, 2_510_000_000].map(formatBytes), [
-    '0 B',
-    '999 B',
-    '1.0 kB',
-    '543.6 MB',
-    '2.5 GB',
-  ]);
 });
 
 test('yes and no in environment variables', () => {

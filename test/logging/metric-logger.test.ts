@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { lastValue, MetricLogger, SmoothedValue } from '#blip/logging/metric-logger.js';
 
 /** Steps through `total` items on a hand-wound clock, in seconds. */
-async function loop(
+function loop(
   logger: MetricLogger,
   clock: { now: number },
   total: number,
@@ -12,21 +12,27 @@ async function loop(
   printFreq: number,
   waits: (i: number) => number,
   works: (i: number) => number,
-): Promise<void> {
-  function* items() {
+): void {
+  const log = logger.start(header, total, printFreq);
+  try {
     for (let i = 0; i < total; i++) {
       clock.now += waits(i);
-      yield i;
+      log.dataReady();
+      clock.now += works(i);
+      log.step();
     }
+  } catch (error) {
+    log.abort();
+    throw error;
   }
-  for await (const i of logger.logEvery(items(), total, header, printFreq)) clock.now += works(i);
+  log.end();
 }
 
-test('evaluation: no meters, no memory', async () => {
+test('evaluation: no meters, no memory', () => {
   const clock = { now: 100 };
   const lines: string[] = [];
   const logger = new MetricLogger({ print: (line) => lines.push(line), now: () => clock.now });
-  await loop(
+  loop(
     logger,
     clock,
     103,
@@ -44,7 +50,7 @@ test('evaluation: no meters, no memory', async () => {
   ]);
 });
 
-test('training: meters of three formats, and memory as on CUDA', async () => {
+test('training: meters of three formats, and memory as on CUDA', () => {
   const clock = { now: 0 };
   const lines: string[] = [];
   const logger = new MetricLogger({
@@ -58,7 +64,7 @@ test('training: meters of three formats, and memory as on CUDA', async () => {
     logger.update({ loss_itm: 0.7 - 0.03125 * i, lr: 1e-5, other: i * i });
     return 0.5;
   };
-  await loop(logger, clock, 3, 'Train Epoch: [0]', 2, () => 0.25, work);
+  loop(logger, clock, 3, 'Train Epoch: [0]', 2, () => 0.25, work);
   assert.deepEqual(lines, [
     'Train Epoch: [0]  [0/3]  eta: 0:00:02  lr: 0.000010  loss_itm: 0.7000  other: 0.0000 (0.0000)  time: 0.7500  data: 0.2500  max mem: 1537',
     'Train Epoch: [0]  [2/3]  eta: 0:00:00  lr: 0.000010  loss_itm: 0.6375  other: 1.0000 (1.6667)  time: 0.7500  data: 0.2500  max mem: 1537',
@@ -94,11 +100,11 @@ test('the window forgets, the average does not', () => {
   assert.equal(meter.globalAverage, 28 / 6);
 });
 
-test('quiet prints nothing', async () => {
+test('quiet prints nothing', () => {
   const clock = { now: 0 };
   const lines: string[] = [];
   const logger = new MetricLogger({ print: (line) => lines.push(line), now: () => clock.now, quiet: true });
-  await loop(
+  loop(
     logger,
     clock,
     3,
@@ -110,14 +116,14 @@ test('quiet prints nothing', async () => {
   assert.deepEqual(lines, []);
 });
 
-test('on a terminal a bar takes the place of the lines, and goes away when the loop is left', async () => {
+test('on a terminal a bar takes the place of the lines, and goes away when the loop is left', () => {
   const clock = { now: 0 };
   const lines: string[] = [];
   const drawn: string[] = [];
   const stream = { isTTY: true, columns: 100, write: (text: string) => drawn.push(text) };
   const options = { print: (line: string) => lines.push(line), now: () => clock.now, stream };
   const logger = new MetricLogger(options);
-  await loop(
+  loop(
     logger,
     clock,
     3,
@@ -131,8 +137,8 @@ test('on a terminal a bar takes the place of the lines, and goes away when the l
   assert.match(drawn.join(''), /3\/3 {2}eta 0:00:00/);
   assert.equal(drawn.at(-1), '\r\x1b[2K');
   drawn.length = 0;
-  await assert.rejects(async () => {
-    await loop(
+  assert.throws(() => {
+    loop(
       new MetricLogger(options),
       clock,
       3,

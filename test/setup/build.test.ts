@@ -20,7 +20,7 @@ function libtorchIn(folder: string, version?: string): Libtorch {
   return found;
 }
 
-/** A package whose CMake project needs no compiler: it writes the two files, and counts its builds in build/count. */
+/** A package whose CMake project needs no compiler: it writes the three files, and counts its builds in build/count. */
 function fakePackage(folder: string, commands: string): string {
   const root = join(folder, 'package');
   put(join(root, 'package.json'), '{ "name": "fake", "version": "1.0.0", "binary": { "napi_versions": [8] } }\n');
@@ -34,6 +34,7 @@ function fakePackage(folder: string, commands: string): string {
 const writing = `
 message(STATUS "root \${LIBTORCH_ROOT}")
 file(APPEND "\${CMAKE_BINARY_DIR}/count" "configured\\n")
+file(WRITE "\${CMAKE_BINARY_DIR}/Release/image.node" "image")
 file(WRITE "\${CMAKE_BINARY_DIR}/Release/boot.node" "boot")
 file(WRITE "\${CMAKE_BINARY_DIR}/Release/torch.node" "torch of \${LIBTORCH_ROOT}")`;
 
@@ -70,25 +71,29 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
-    const { boot, torch, record: recordFile } = paths(root);
-    assert.equal(buildDefect(root, {}), 'the addon is not built');
-    put(boot, '');
-    put(torch, '');
-    assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
+    const { image, boot, torch, record: recordFile } = paths(root);
+    for (const path of [boot, torch, image]) {
+      assert.equal(buildDefect(root, {}), 'the addon has not been built');
+      put(path, '');
+    }
+    assert.equal(buildDefect(root, {}), 'there is no record of what the addon was built from');
     put(recordFile, '{ "root": 1 }');
-    assert.equal(buildDefect(root, {}), 'it is not recorded what the addon was built from');
+    assert.equal(buildDefect(root, {}), 'there is no record of what the addon was built from');
     const record = { root: libtorch.root, version: libtorch.build, stamp: buildStamp(libtorch, root) };
     put(recordFile, JSON.stringify(record));
     assert.deepEqual(readBuildRecord(paths(root)), record);
     assert.equal(buildDefect(root, {}), undefined);
     const other = fakeTorch(join(folder, 'other'), { version: '2.12.0' });
-    assert.match(buildDefect(root, { LIBTORCH: other }) ?? '', /^LIBTORCH is 2\.12\.0, and it was built for 2\.11\.0/);
+    assert.match(
+      buildDefect(root, { LIBTORCH: other }) ?? '',
+      /^it was built for LibTorch 2\.11\.0\+cu130, and LIBTORCH has 2\.12\.0$/,
+    );
     put(join(root, 'native/a.cc'), 'changed');
     assert.equal(buildDefect(root, {}), 'its sources have changed');
     put(join(libtorch.root, 'version.py'), "__version__ = '2.11.1'\n");
-    assert.match(buildDefect(root, {}) ?? '', /is 2\.11\.1 now, and was 2\.11\.0\+cu130$/);
+    assert.match(buildDefect(root, {}) ?? '', /^it was built for LibTorch 2\.11\.0\+cu130, and .* has 2\.11\.1$/);
     rmSync(libtorch.root, { recursive: true });
-    assert.match(buildDefect(root, {}) ?? '', /^the LibTorch it was built against is gone from /);
+    assert.match(buildDefect(root, {}) ?? '', /^the LibTorch that it was built against is gone from /);
   });
 });
 
@@ -99,10 +104,10 @@ describe('what a build needs', () => {
     mkdirSync(bin);
     assert.match(
       buildToolDefect({ PATH: bin }) ?? '',
-      /^The addon cannot be built without cmake and a C\+\+ compiler and make or ninja: .*cmake.*, then run setup again\.$/,
+      /^The addon cannot be built without cmake and a C\+\+ compiler and make or ninja\. Run ".*cmake.*", then setup again\.$/,
     );
     for (const name of ['cmake', 'make']) symlinkSync('/bin/true', join(bin, name));
-    assert.match(buildToolDefect({ PATH: bin }) ?? '', /without a C\+\+ compiler: /);
+    assert.match(buildToolDefect({ PATH: bin }) ?? '', /without a C\+\+ compiler\. Run /);
     symlinkSync('/bin/false', join(bin, 'c++'));
     assert.match(
       buildToolDefect({ PATH: bin }) ?? '',
@@ -153,10 +158,10 @@ describe('the build itself', () => {
     const both = await Promise.all([buildAddon(libtorch, options), buildAddon(libtorch, options)]);
     assert.deepEqual(both.sort(), [false, true]);
     assert.equal(said.filter((line) => line.startsWith('Compiling')).length, 1);
-    assert.equal(said.filter((line) => line.includes(`(process ${process.pid}) is building`)).length, 1);
+    assert.equal(said.filter((line) => line.includes(`(process ${process.pid}), which is building`)).length, 1);
   });
 
-  test("NCCL's part that does not compile is left away, and the reason recorded", async (t) => {
+  test("NCCL's part that does not compile is omitted, and the reason recorded", async (t) => {
     const folder = temporary(t);
     const failing = 'if(BLIP_NCCL)\n  message(FATAL_ERROR "native/nccl.cc:3: error: no such NCCL")\nendif()';
     const root = fakePackage(folder, `${failing}\n${writing}`);
@@ -176,7 +181,10 @@ describe('the build itself', () => {
     const root = fakePackage(folder, writing);
     const options = { root, env: environment(folder), say: silent };
     await buildAddon(libtorchIn(folder), options);
-    assert.equal(readBuildRecord(paths(root))?.ncclDefect, 'this LibTorch has no headers of its CUDA part');
+    assert.equal(
+      readBuildRecord(paths(root))?.ncclDefect,
+      'this LibTorch does not have the headers of its CUDA libraries',
+    );
     put(
       join(root, 'CMakeLists.txt'),
       `${readFileSync(join(root, 'CMakeLists.txt'), 'utf8')}
@@ -196,10 +204,10 @@ describe('the build itself', () => {
     await assert.rejects(building, (error: Error) => {
       assert.match(
         error.message,
-        /^The addon could not be compiled against LibTorch 2\.11\.0\+cu130 in .*; the full log is /,
+        /^The addon could not be compiled against LibTorch 2\.11\.0\+cu130 in .*\. See the full log /,
       );
       assert.match(error.message, /\n {2}.*CMake Error[\s\S]*the moon is full/);
-      const log = /the full log is (\S+\.log);/.exec(error.message)?.[1] ?? '';
+      const log = /See the full log (\S+\.log), which says:\n/.exec(error.message)?.[1] ?? '';
       assert.match(readFileSync(log, 'utf8'), /the moon is full/);
       return true;
     });
@@ -210,7 +218,7 @@ describe('the build itself', () => {
     const folder = temporary(t);
     const root = fakePackage(folder, '');
     const building = buildAddon(libtorchIn(folder), { root, env: environment(folder), say: silent });
-    await assert.rejects(building, { message: /left no .*boot\.node, .*torch\.node: run setup --force\.$/ });
+    await assert.rejects(building, { message: /left no .*boot\.node, .*torch\.node\. Run setup --force\.$/ });
   });
 });
 

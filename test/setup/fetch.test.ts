@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -11,6 +11,7 @@ import { searchLibtorch } from '#blip/libtorch/search.js';
 import { fetchLibtorch, zipUrl } from '#blip/setup/fetch-libtorch.js';
 import type { Wheel } from '#blip/setup/wheels.js';
 import { projectRoot } from '../helpers/fixtures.js';
+import { endedIdentity, foreignIdentity } from '../helpers/identities.js';
 import { fakePython, libtorchZip, put, temporary, wheelFiles, zip } from './fake-libtorch.js';
 import { serve } from './server.js';
 
@@ -40,7 +41,7 @@ describe('the zip', () => {
     assert.equal(zipUrl('cu126', { BLIP_LIBTORCH_URL: 'http://mirror.test/x/' }), `http://mirror.test/x/cu126/${path}`);
   });
 
-  test('is announced with its size before a byte comes, unpacked without what is of no use, and found', async (t) => {
+  test('is announced with its size before a byte comes, unpacked without what is not needed, and found', async (t) => {
     const folder = temporary(t);
     const server = await serve(t, libtorchZip());
     const env = environment(folder, server.url);
@@ -124,7 +125,7 @@ describe('the zip', () => {
     assert.ok(server.sent < content.length * 1.5, `${server.sent} bytes were sent for ${content.length}`);
   });
 
-  test('a digest that was demanded and is not met: nothing is installed', async (t) => {
+  test('a digest other than the expected one: nothing is installed', async (t) => {
     const folder = temporary(t);
     const server = await serve(t, libtorchZip());
     const env = environment(folder, server.url);
@@ -151,14 +152,17 @@ describe('the zip', () => {
   test('a zip of something else is refused, and what a killed process left half unpacked is swept away', async (t) => {
     const folder = temporary(t);
     const server = await serve(t, zip([{ name: 'libtorch/build-version', content: '2.11.0+cpu' }]));
-    const left = join(folder, 'cache', '.unpacking-999999999');
-    mkdirSync(left, { recursive: true });
+    const unpacking = (identity: string) => `.libtorch.${identity}.00000000.tmp`;
+    mkdirSync(join(folder, 'cache', unpacking(endedIdentity()), 'libtorch'), { recursive: true });
+    // The cache may be on a file server: what another machine unpacks at the moment stays.
+    const elsewhere = unpacking(foreignIdentity());
+    mkdirSync(join(folder, 'cache', elsewhere));
     const error = await failure(fetchLibtorch({ variant: 'cpu', env: environment(folder, server.url), say: silent }));
     assert.match(
       error.message,
-      /no usable LibTorch \(lib\/libc10\.so and lib\/libtorch_cpu\.so not found in it\): remove/,
+      /^The download is not a usable LibTorch: it has no lib\/libc10\.so and no lib\/libtorch_cpu\.so\. Remove /,
     );
-    assert.deepEqual(readdirSync(join(folder, 'cache')), ['downloads']);
+    assert.deepEqual(readdirSync(join(folder, 'cache')).sort(), [elsewhere, 'downloads'].sort());
   });
 });
 
@@ -223,14 +227,14 @@ describe("pip's wheels", () => {
     assert.deepEqual(kept, ['nvidia_cuda_runtime-13.0.96-py3-none-any.whl']);
   });
 
-  test('serve where the zip cannot be had, which is said', async (t) => {
+  test('serve where the zip is not available, which is said', async (t) => {
     const { env, wheels, said } = await pipWorld(t);
     // Port 9 of this machine answers nobody.
     const away = { ...env, BLIP_LIBTORCH_SOURCE: '', BLIP_LIBTORCH_URL: 'http://127.0.0.1:9/none' };
     await fetchLibtorch({ variant: 'cpu', env: away, wheels, say: (line) => said.push(line) });
     assert.match(
       said[0] ?? '',
-      /^The official zip cannot be had \(127\.0\.0\.1:9 cannot be reached: .*\); taking pip's wheels\.$/,
+      /^The official zip is not available \(127\.0\.0\.1:9 cannot be reached: .*\)\. Using pip's wheels instead\.$/,
     );
   });
 });
@@ -239,11 +243,14 @@ describe('when nothing can be fetched', () => {
   const unreachable = 'http://127.0.0.1:9';
 
   test('neither zip nor pip: both are named', async (t) => {
-    const env = environment(temporary(t), unreachable);
+    const folder = temporary(t);
+    // A virtual environment whose Python was uninstalled: it may be run, and does not start.
+    chmodSync(put(join(folder, 'bin', 'python3'), '#!/nowhere/python3\n'), 0o755);
+    const env = environment(folder, unreachable);
     const error = await failure(fetchLibtorch({ variant: 'cpu', env, wheels: [], say: silent }));
     assert.match(
       error.message,
-      /127\.0\.0\.1:9 cannot be reached: .*, and no pip was found on PATH: install pip .*LIBTORCH/,
+      /127\.0\.0\.1:9 cannot be reached: .*, and no pip was found on PATH\. Install pip .*LIBTORCH/,
     );
   });
 
@@ -256,19 +263,19 @@ describe('when nothing can be fetched', () => {
   test('pip has no LibTorch for an old driver', async (t) => {
     const env = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
     const error = await failure(fetchLibtorch({ variant: 'cu126', env, say: silent }));
-    assert.match(error.message, /CUDA 13 only, which asks for NVIDIA driver 580 or newer: update the driver/);
+    assert.match(error.message, /CUDA 13 only, which needs NVIDIA driver 580 or newer\. Update the driver/);
   });
 
   test('a mirror that is no address is an error, not a reason to go elsewhere', async (t) => {
     const env = environment(temporary(t), 'ftp://user:secret@mirror.test/libtorch');
     const error = await failure(fetchLibtorch({ variant: 'cpu', env, say: silent }));
-    assert.match(error.message, /^ftp:\/\/mirror\.test\/.* is no address to download from/);
+    assert.match(error.message, /^ftp:\/\/mirror\.test\/.* is not an address to download from\./);
   });
 
   test('a source that does not exist, and a digest that has nothing to hold for, are wrong usage', async (t) => {
     const curious = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'ftp' });
     const first = await failure(fetchLibtorch({ variant: 'cpu', env: curious, say: silent }));
-    assert.deepEqual([first.exitCode, first.message.split(':')[0]], [2, 'BLIP_LIBTORCH_SOURCE is ftp']);
+    assert.deepEqual([first.exitCode, first.message.split('.')[0]], [2, 'BLIP_LIBTORCH_SOURCE is ftp']);
     const pip = environment(temporary(t), unreachable, { BLIP_LIBTORCH_SOURCE: 'pip' });
     const second = await failure(
       fetchLibtorch({ variant: 'cpu', env: pip, sha256: 'a'.repeat(64), wheels: [], say: silent }),

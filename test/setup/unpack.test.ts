@@ -42,7 +42,11 @@ test('names that leave the folder are refused, and nothing is written there', as
   const folder = temporary(t);
   for (const name of ['../evil', 'a/../../evil', '/tmp/evil', 'C:/evil', 'a\\..\\..\\evil']) {
     const archive = put(join(folder, 'evil.zip'), zip([{ name, content: 'evil' }]));
-    await refuses(archive, join(folder, 'out'), /^Cannot unpack .*evil.*remove the archive and run setup again\.$/);
+    await refuses(
+      archive,
+      join(folder, 'out'),
+      /^.*evil.* cannot be unpacked: .*Remove the archive and run setup again\.$/,
+    );
     assert.equal(existsSync(join(folder, 'evil')), false, name);
   }
 });
@@ -50,7 +54,7 @@ test('names that leave the folder are refused, and nothing is written there', as
 test('links are refused', async (t) => {
   const folder = temporary(t);
   const archive = put(join(folder, 'l.zip'), zip([{ name: 'lib', content: '/etc', mode: 0o120777 }]));
-  await refuses(archive, join(folder, 'out'), /Cannot unpack lib in .*: it is a link/);
+  await refuses(archive, join(folder, 'out'), /^lib in .* cannot be unpacked: it is a link/);
 });
 
 test('a wrong checksum, a cut archive, and no archive at all', async (t) => {
@@ -58,8 +62,8 @@ test('a wrong checksum, a cut archive, and no archive at all', async (t) => {
   const wrong = put(join(folder, 'w.zip'), zip([{ name: 'lib.so', content: 'bytes', crc: 1 }]));
   await refuses(wrong, join(folder, 'out'), /checksum of lib\.so does not match/);
   const whole = zip([{ name: 'lib.so', content: Buffer.alloc(5_000) }]);
-  await refuses(put(join(folder, 'cut.zip'), whole.subarray(0, 2_000)), join(folder, 'out'), /is no zip archive/);
-  await refuses(put(join(folder, 'page.zip'), '<html>'), join(folder, 'out'), /page\.zip is no zip archive/);
+  await refuses(put(join(folder, 'cut.zip'), whole.subarray(0, 2_000)), join(folder, 'out'), /is not a zip archive/);
+  await refuses(put(join(folder, 'page.zip'), '<html>'), join(folder, 'out'), /page\.zip is not a zip archive/);
 });
 
 test('an abort ends it', async (t) => {

@@ -1,9 +1,11 @@
-// Values of the wrong kind for every argument of the addon: an Error that names function and argument, never a guess.
+// Values of the wrong kind for every argument of torch.node and image.node: an Error that names function and argument,
+// never a guess.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { imageAddon } from '#blip/data/images/image-addon.js';
 import { native } from '#blip/torch/native.js';
 import { failure } from '../helpers/addon-call.js';
 import { freePort } from '../helpers/ranks.js';
@@ -33,13 +35,20 @@ after(() => {
 
 type Kind = 'tensor' | 'generator' | 'mapping' | 'handle' | 'integer' | 'string' | 'boolean' | 'bytes' | 'array';
 
-/** Arguments of every export, and values that fit. */
-const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> = {
+/** For each function its arguments, and values that fit. */
+type Functions = Record<string, [name: string, kind: Kind | 'optional array', fitting: unknown][]>;
+
+const TORCH: Functions = {
   resolve: [
     ['name', 'string', 'aten::add'],
     ['overload', 'string', 'Tensor'],
   ],
-  entrust: [['handle', 'handle', tensor]],
+  linear: [
+    ['x', 'tensor', tensor],
+    ['weight', 'tensor', tensor],
+    ['bias', 'tensor', tensor],
+  ],
+  trackExternal: [['handle', 'handle', tensor]],
   dispose: [['handle', 'handle', stale]],
   disposeAll: [['handles', 'array', [stale]]],
   liveHandles: [],
@@ -49,7 +58,6 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   dtype: [['tensor', 'tensor', tensor]],
   device: [['tensor', 'tensor', tensor]],
   nbytes: [['tensor', 'tensor', tensor]],
-  dataPointer: [['tensor', 'tensor', tensor]],
   alias: [['tensor', 'tensor', tensor]],
   item: [['tensor', 'tensor', leaf]],
   fromBytes: [
@@ -74,12 +82,6 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
     ['tensor', 'tensor', tensor],
     ['flag', 'boolean', false],
   ],
-  linear: [
-    ['x', 'tensor', tensor],
-    ['weight', 'tensor', tensor],
-    ['bias', 'tensor', tensor],
-  ],
-  isLeaf: [['tensor', 'tensor', tensor]],
   grad: [['tensor', 'tensor', tensor]],
   clearGrad: [['tensor', 'tensor', tensor]],
   backward: [
@@ -108,33 +110,14 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   getThreads: [],
   setThreads: [['threads', 'integer', 1]],
   version: [],
-  parallelInfo: [],
   deviceCount: [],
   deviceName: [['index', 'integer', 0]],
   setDevice: [['index', 'integer', 0]],
   synchronize: [['index', 'integer', 0]],
   deviceMemory: [['index', 'integer', 0]],
   resetPeakMemory: [['index', 'integer', 0]],
-  emptyCache: [],
   lockFile: [['descriptor', 'integer', 1]],
-  mirrorRows: [
-    ['pixels', 'bytes', new Uint8Array(12)],
-    ['width', 'integer', 2],
-    ['height', 'integer', 2],
-  ],
-  channelHistograms: [['pixels', 'bytes', new Uint8Array(12)]],
-  lookUp: [
-    ['pixels', 'bytes', new Uint8Array(12)],
-    ['tables', 'bytes', new Uint8Array(768)],
-  ],
-  warpAffine: [
-    ['source', 'bytes', new Uint8Array(12)],
-    ['destination', 'bytes', new Uint8Array(12)],
-    ['width', 'integer', 2],
-    ['height', 'integer', 2],
-    ['matrix', 'array', [1, 0, 0, 0, 1, 0]],
-    ['fill', 'integer', 0],
-  ],
+  dieWithParent: [['pid', 'integer', 1]],
   initProcessGroup: [
     ['host', 'string', '127.0.0.1'],
     ['port', 'integer', port],
@@ -151,7 +134,6 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
     ['group', 'integer', group],
     ['patienceMs', 'integer', 0],
   ],
-  dieWithParent: [['pid', 'integer', 1]],
   allReduce: [
     ['group', 'integer', group],
     ['tensor', 'tensor', tensor],
@@ -179,8 +161,43 @@ const FUNCTIONS: Record<string, [name: string, kind: Kind, fitting: unknown][]> 
   destroyReducer: [['reducer', 'integer', 1]],
 };
 
-/** Not made by the addon's common door: `invoke` is tested in operator.test.ts, `resizeBicubic` with the images. */
-const ELSEWHERE = ['invoke', 'resizeBicubic'];
+const pixels = () => new Uint8Array(12);
+
+const IMAGE: Functions = {
+  resizeBicubic: [
+    ['source', 'bytes', pixels()],
+    ['width', 'integer', 2],
+    ['height', 'integer', 2],
+    ['outWidth', 'integer', 2],
+    ['outHeight', 'integer', 2],
+    ['destination', 'bytes', pixels()],
+    ['box', 'optional array', [0, 0, 2, 2]],
+  ],
+  mirrorRows: [
+    ['pixels', 'bytes', pixels()],
+    ['width', 'integer', 2],
+    ['height', 'integer', 2],
+  ],
+  channelHistograms: [['pixels', 'bytes', pixels()]],
+  lookUp: [
+    ['pixels', 'bytes', pixels()],
+    ['tables', 'bytes', new Uint8Array(768)],
+  ],
+  warpAffine: [
+    ['source', 'bytes', pixels()],
+    ['destination', 'bytes', pixels()],
+    ['width', 'integer', 2],
+    ['height', 'integer', 2],
+    ['matrix', 'array', [1, 0, 0, 0, 1, 0]],
+    ['fill', 'integer', 0],
+  ],
+};
+
+/** Each addon with its table. `invoke` is not made by the common door: operator.test.ts tests it. */
+const ADDONS = [
+  [addon, { ...TORCH, invoke: undefined }],
+  [imageAddon(), IMAGE],
+] as const;
 
 class Loud extends Error {}
 const loud = () => {
@@ -220,21 +237,22 @@ function show(value: unknown): string {
   return String(value);
 }
 
-test('the table of this test knows every export', () => {
-  assert.deepEqual(Object.keys(addon).sort(), [...Object.keys(FUNCTIONS), ...ELSEWHERE].sort());
+test('the tables of this test know every export', () => {
+  for (const [exports, table] of ADDONS) assert.deepEqual(Object.keys(exports).sort(), Object.keys(table).sort());
 });
 
-for (const [name, parameters] of Object.entries(FUNCTIONS)) {
+for (const [name, parameters] of Object.entries({ ...TORCH, ...IMAGE })) {
   test(`${name} refuses wrong arguments`, () => {
     const before = addon.liveHandles();
     const fitting = parameters.map(([, , value]) => value);
     parameters.forEach(([parameter, kind], position) => {
-      WRONG[kind].forEach((value, i) => {
+      const wrong = kind === 'optional array' ? WRONG.array.filter((value) => value !== undefined) : WRONG[kind];
+      wrong.forEach((value, i) => {
         const what = `${name} with ${show(value)} (${kind} ${i}) for ${parameter}`;
         const error = failure(name, fitting.with(position, value), what);
         assert.ok(error.message.includes(` for ${parameter} but received `), `${what}: ${error.message}`);
       });
-      failure(name, fitting.slice(0, position), `${name} without ${parameter}`);
+      if (kind !== 'optional array') failure(name, fitting.slice(0, position), `${name} without ${parameter}`);
     });
     const error = failure(name, [...fitting, undefined], `${name} with one argument too many`);
     assert.match(error.message, /expected at most \d+ arguments but received \d+/);
@@ -247,4 +265,5 @@ test('an error that a getter throws comes through as it is', () => {
   assert.throws(() => addon.fromBytes(new Uint8Array(8), 6, sizes), Loud);
   assert.throws(() => addon.fromMapping(mapping, 0, 6, [2], sizes), Loud);
   assert.throws(() => addon.disposeAll(sizes), Loud);
+  assert.throws(() => imageAddon().resizeBicubic(pixels(), 2, 2, 2, 2, pixels(), sizes), Loud);
 });

@@ -117,18 +117,18 @@ test('large tensors that are forgotten between turns of the event loop stay few'
     }
     console.log(most);`);
   assert.deepEqual([code, stderr], [0, '']);
-  // Some 80; all 600 without V8's knowing of their memory.
+  // Some 80; all 600 if their memory were not reported to V8.
   assert.ok(Number(stdout) < 300, `${stdout.trim()} at once`);
 });
 
-test('V8 is told of the memory that only it can free, as long as it is there', async () => {
+test('the memory that only V8 can free is reported to it, as long as it exists', async () => {
   const { code, stdout, stderr } = await runNode(`
     const disposed = native.createGenerator(1);
     native.dispose(disposed);
-    const start = native.entrust(disposed);
-    const told = [];
-    const note = () => told.push(Math.round((native.entrust(disposed) - start) / 2 ** 20));
-    const large = () => ops.zeros([4, 1024, 1024]); // 16 MiB, of which a quarter is told
+    const start = native.trackExternal(disposed);
+    const reported = [];
+    const note = () => reported.push(Math.round((native.trackExternal(disposed) - start) / 2 ** 20));
+    const large = () => ops.zeros([4, 1024, 1024]); // 16 MiB, of which a quarter is reported
     const x = large();
     note();
     const [view, small] = [ops.select(x, 0, 0), ops.zeros([1000])];
@@ -148,7 +148,7 @@ test('V8 is told of the memory that only it can free, as long as it is there', a
     note();
     native.disposeAll([x.handle, y.handle, small.handle]);
     note();
-    console.log(JSON.stringify(told));`);
+    console.log(JSON.stringify(reported));`);
   assert.deepEqual([code, stderr, stdout.trim()], [0, '', '[4,4,4,8,12,8,0]']);
 });
 

@@ -7,7 +7,6 @@ import { after, test } from 'node:test';
 import { UserError } from '#blip/errors.js';
 import type { DType } from '#blip/torch/dtype.js';
 import { mapFile } from '#blip/torch/mapped-file.js';
-import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, scope } from '#blip/torch/tensor.js';
 
@@ -64,10 +63,12 @@ for (const offset of [0, 4, 64, 1, 2, 3, 7, 61]) {
         const x = file.tensor(offset, 'float32', shape, stride);
         assert.deepEqual([x.shape, x.strides, x.dtype], [shape, stride, 'float32']);
         assert.deepEqual([...x.float32()], values, `[${shape}] by [${stride}]`);
-        if (!shape.includes(0)) assert.equal(native().dataPointer(x.handle) % 4, 0, 'aligned for the kernels');
       }
       const whole = file.tensor(offset, 'float32', [12], [1]);
       assert.equal(ops.sum(whole).item(), 66);
+      // Kernels need aligned elements: others are copied, so they do not see what is written into the mapping.
+      ops.subInPlace(whole, whole);
+      assert.equal(ops.sum(file.tensor(offset, 'float32', [12], [1])).item(), offset % 4 === 0 ? 0 : 66);
     });
     file.close();
     assert.equal(liveHandles(), before);
@@ -180,8 +181,8 @@ test('files that cannot be mapped', () => {
   const absent = join(folder, 'absent');
   const sentences: [path: string, sentence: RegExp][] = [
     [absent, /cannot open .*absent: No such file or directory: name a file/],
-    [folder, /is no regular file with content: name a file/],
-    [empty, /empty is no regular file with content/],
+    [folder, /is not a regular file with content: name a file/],
+    [empty, /empty is not a regular file with content/],
     [join(empty, 'below'), /Not a directory/],
     [`${absent}\0`, /without a null character/],
   ];

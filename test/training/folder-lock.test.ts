@@ -18,9 +18,11 @@ test('a folder is one run’s until it lets go, and the other is told whose', as
   const holder = `${output} \\(process ${process.pid} on .+, since \\d{4}-.+Z\\)`;
   await assert.rejects(lockFolder(output, { print, patienceMs: 1 }), {
     name: 'UserError',
-    message: new RegExp(`^Another run is training into ${holder}, .*choose another --output_dir, or stop that run$`),
+    message: new RegExp(
+      `^Another run is training into ${holder}, .*\\. Choose another --output_dir, or stop that run\\.$`,
+    ),
   });
-  assert.match(lines.join('\n'), new RegExp(`^Another run holds ${holder}: waiting 0\\.001 s for its end$`));
+  assert.match(lines.join('\n'), new RegExp(`^Another run holds ${holder}: waiting up to 0\\.001 s for it to end$`));
   unlock();
   (await lockFolder(output, { print, patienceMs: 0 }))();
 });
@@ -50,7 +52,7 @@ test('a machine that has failed, of which a file server keeps the lock, bars nob
   (await lockFolder(output, { print: (line) => void lines.push(line), patienceMs: 1 }))();
   assert.match(
     lines.join('\n'),
-    /process 7 on node3, since 2026-11-24T02:00:00\.000Z\): waiting .*\nGoing on all the same/,
+    /process 7 on node3, since 2026-11-24T02:00:00\.000Z\): waiting .*\nContinuing: the lock belongs to another machine/,
   );
   closeSync(held);
 });

@@ -1,5 +1,5 @@
-// Stand-ins for gloo's headers. LibTorch's packages hold gloo compiled in, and ProcessGroupGloo.hpp, but not the
-// headers that one includes. ProcessGroupGloo keeps only pointers to gloo's classes and creates their objects inside
+// Stand-ins for gloo's headers. LibTorch's packages contain gloo compiled in, and ProcessGroupGloo.hpp, but not the
+// headers it includes. ProcessGroupGloo keeps only pointers to gloo's classes and creates their objects inside
 // LibTorch, so declarations that compile are enough: nothing here is ever constructed or called by the addon.
 #pragma once
 #include <chrono>

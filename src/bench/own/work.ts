@@ -5,7 +5,8 @@ import sharp from 'sharp';
 import { z } from 'zod';
 import { annotationFileName } from '../../data/annotations.js';
 import { preCaption } from '../../data/caption.js';
-import { evaluationTransform } from '../../data/images/decode.js';
+import { decodeRgb } from '../../data/images/decode.js';
+import { evaluationTransform } from '../../data/images/evaluation-transform.js';
 import { normalizePixels } from '../../data/images/normalization.js';
 import { Tokenizer } from '../../data/tokenizer.js';
 import { evaluateSplit } from '../../evaluation/evaluate.js';
@@ -93,7 +94,7 @@ export async function transform({ folder, image_size }: CommandOf<'transform'>):
   return await timed(async () => {
     const pixels = new Uint8Array(image_size * image_size * 3);
     for (const { image } of rows) {
-      await evaluationTransform(join(folder, image), image_size, pixels);
+      evaluationTransform(await decodeRgb(join(folder, image)), image_size, pixels);
       normalizePixels(pixels);
     }
   });

@@ -1,10 +1,10 @@
 // The affine operations of RandAugment as matrices, and warping by them as OpenCV's warpAffine does.
-import { native } from '../../torch/native.js';
+import { imageAddon } from './image-addon.js';
 
-/** Rows of the matrix: (x, y) goes to (m0 x + m1 y + m2, m3 x + m4 y + m5), pixels with y downwards. */
+/** Rows of the matrix: (x, y) moves to (m0 x + m1 y + m2, m3 x + m4 y + m5), pixels with y downwards. */
 export type Matrix = readonly [number, number, number, number, number, number];
 
-/** What was outside of the image becomes this grey. */
+/** The grey of what lies outside the image. */
 const BORDER = 128;
 
 // The reference writes shears and shifts as float32 matrices, rotations as float64.
@@ -27,9 +27,9 @@ function inverse([a, b, x, c, d, y]: Matrix): Matrix {
   return [p, q, -p * x - q * y, r, s, -r * x - s * y];
 }
 
-/** @returns (height, width, 3) uint8, where `matrix` has moved the pixels */
+/** @returns (height, width, 3) uint8: the pixels moved by `matrix` */
 export function warp(pixels: Uint8Array, width: number, height: number, matrix: Matrix): Uint8Array {
   const warped = new Uint8Array(pixels.length);
-  native().warpAffine(pixels, warped, width, height, inverse(matrix), BORDER);
+  imageAddon().warpAffine(pixels, warped, width, height, inverse(matrix), BORDER);
   return warped;
 }

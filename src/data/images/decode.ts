@@ -1,10 +1,9 @@
-// Image files to 8-bit RGB, byte for byte as Pillow's `Image.open(path).convert('RGB')`, and the evaluation transform.
+// Image files to 8-bit RGB, byte for byte as Pillow's `Image.open(path).convert('RGB')`.
 import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { codeOf, messageOf, UserError } from '../../errors.js';
-import { native } from '../../torch/native.js';
 
-/** Pillow's limit: beyond it an image is taken for a decompression bomb. */
+/** Pillow's limit: a larger image is taken for a decompression bomb. */
 export const MAX_PIXELS = 178_956_970;
 
 export interface RgbImage {
@@ -24,18 +23,18 @@ const UNSUPPORTED = 'TIFF samples';
 type Format = 'jpeg' | 'png' | 'gif' | 'webp' | 'tiff';
 
 /**
- * Decodes a JPEG, PNG, GIF, WebP or TIFF file; of an animation the first frame. As Pillow does: no rotation by EXIF (in
- * TIFF there is), no colour profile is applied, alpha is dropped and not blended, CMYK is converted by the plain formula, 16-bit
- * RGB keeps its upper bytes while 16-bit grey is cut at 255. All of these were found equal to Pillow 12's bytes.
- * @throws UserError, with the path, when the file is absent, no image, truncated, damaged or too large
+ * Decodes a JPEG, PNG, GIF, WebP or TIFF file; the first frame of an animation. As in Pillow, EXIF rotates only TIFF,
+ * colour profiles are ignored, alpha is dropped and not blended, CMYK is converted by the plain formula, and 16-bit RGB
+ * keeps its upper bytes while 16-bit grey is clipped at 255. The bytes were compared with those of Pillow 12.
+ * @throws UserError, with the path, when the file is absent, not an image, truncated, damaged or too large
  */
 export async function decodeRgb(path: string, options: DecodeOptions = {}): Promise<RgbImage> {
   const maxPixels = options.maxPixels ?? MAX_PIXELS;
   const bytes = readImage(path);
   const format = formatOf(bytes);
   if (format === undefined) {
-    const what = bytes.length === 0 ? 'is empty' : 'is no JPEG, PNG, GIF, WebP or TIFF image';
-    throw new UserError(`The image ${path} ${what}; replace it or convert it to one of these formats.`);
+    const what = bytes.length === 0 ? 'is empty' : 'is not a JPEG, PNG, GIF, WebP or TIFF image';
+    throw new UserError(`The image ${path} ${what}. Replace it or convert it to one of these formats.`);
   }
   try {
     return await decode(bytes, format, maxPixels);
@@ -44,27 +43,12 @@ export async function decodeRgb(path: string, options: DecodeOptions = {}): Prom
   }
 }
 
-/**
- * The transform of evaluation: decode, then resize to a square without keeping the proportions.
- * @param dst (size, size, 3) uint8, which is written
- * @throws UserError as decodeRgb does
- */
-export async function evaluationTransform(
-  path: string,
-  size: number,
-  dst: Uint8Array,
-  options: DecodeOptions = {},
-): Promise<void> {
-  const image = await decodeRgb(path, options);
-  native().resizeBicubic(image.data, image.width, image.height, size, size, dst);
-}
-
 function readImage(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
     const why = codeOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${messageOf(error)})`;
-    throw new UserError(`The image ${path} ${why}; correct image_root or the annotation.`, { cause: error });
+    throw new UserError(`The image ${path} ${why}. Correct image_root or the annotation.`, { cause: error });
   }
 }
 
@@ -79,7 +63,7 @@ function formatOf(bytes: Buffer): Format | undefined {
 }
 
 async function decode(bytes: Buffer, format: Format, maxPixels: number): Promise<RgbImage> {
-  // 'truncated' is as strict as Pillow: other defects of a JPEG stream are passed over by both.
+  // 'truncated' is as strict as Pillow: both tolerate other defects of a JPEG stream.
   const options = { failOn: 'truncated', ignoreIcc: true, limitInputPixels: maxPixels } as const;
   const kind = await colourOf(bytes, format, options);
   const image = sharp(bytes, options);
@@ -106,7 +90,7 @@ async function decode(bytes: Buffer, format: Format, maxPixels: number): Promise
 
 type SharpOptions = NonNullable<Parameters<typeof sharp>[1]>;
 
-/** Which of Pillow's conversions to RGB differs from libvips's, told from the header as cheaply as the format allows. */
+/** Whether Pillow's conversion to RGB differs from libvips's, read from the header as cheaply as the format allows. */
 async function colourOf(bytes: Buffer, format: Format, options: SharpOptions): Promise<'cmyk' | 'grey16' | 'plain'> {
   if (format === 'jpeg') return jpegComponents(bytes) === 4 ? 'cmyk' : 'plain';
   // PNG's first chunk is its header: depth at byte 24, colour type at 25 (0 is grey without alpha).
@@ -115,20 +99,20 @@ async function colourOf(bytes: Buffer, format: Format, options: SharpOptions): P
   const { space, channels, depth } = await sharp(bytes, options).metadata();
   if (space === 'cmyk') return 'cmyk';
   if (depth === 'ushort' && channels === 1) return 'grey16';
-  if (depth !== 'uchar') throw new Error(`${UNSUPPORTED} of type ${depth}, which must be made 8-bit first`);
+  if (depth !== 'uchar') throw new Error(`${UNSUPPORTED} of type ${depth}, which must be converted to 8 bits first`);
   return 'plain';
 }
 
-/** Colour components that the frame header of a JPEG file declares; 0 where there is none. */
+/** The number of colour components in the frame header of a JPEG file; 0 without a header. */
 function jpegComponents(bytes: Buffer): number {
   for (let at = 2; at + 9 < bytes.length; ) {
     if (bytes[at] !== 0xff) {
-      at += 1; // libjpeg passes over bytes between segments
+      at += 1; // libjpeg skips bytes between segments
       continue;
     }
-    const marker = bytes[at + 1] ?? 0;
+    const marker = bytes.readUInt8(at + 1);
     const isFrame = marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc;
-    if (isFrame) return bytes[at + 9] ?? 0;
+    if (isFrame) return bytes.readUInt8(at + 9);
     const hasNoLength = marker === 0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd8) || marker === 0x01;
     at += hasNoLength ? 1 : 2 + bytes.readUInt16BE(at + 2);
   }
@@ -140,16 +124,16 @@ function cmykToRgb(data: Uint8Array, channels: number): Uint8Array {
   const pixels = data.length / channels;
   const rgb = new Uint8ClampedArray(pixels * 3);
   for (let i = 0; i < pixels; i++) {
-    const light = 255 - (data[i * channels + 3] ?? 0);
+    const light = 255 - (data[i * channels + 3] as number);
     for (let c = 0; c < 3; c++) {
-      const product = (data[i * channels + c] ?? 0) * light + 128;
+      const product = (data[i * channels + c] as number) * light + 128;
       rgb[i * 3 + c] = light - (((product >> 8) + product) >> 8);
     }
   }
   return new Uint8Array(rgb.buffer);
 }
 
-/** Pillow cuts 16-bit grey at 255 instead of scaling it. */
+/** Pillow clips 16-bit grey at 255 instead of scaling it. */
 function grey16ToRgb(data: Buffer, channels: number): Uint8Array {
   const pixels = data.length / 2 / channels;
   const rgb = new Uint8Array(pixels * 3);
@@ -157,17 +141,17 @@ function grey16ToRgb(data: Buffer, channels: number): Uint8Array {
   return rgb;
 }
 
-/** The error that a user reads for what sharp or libvips said. */
+/** The error for the user in place of sharp's or libvips's. */
 async function explain(path: string, bytes: Buffer, maxPixels: number, error: unknown): Promise<UserError> {
   const [line = ''] = messageOf(error).split('\n');
   const reason = line.replace(/^Input buffer (has corrupt header:?)?\s*/, '').trim() || 'its header is damaged';
   if (reason.includes('exceeds pixel limit')) {
     const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata();
     return new UserError(
-      `The image ${path} is too large: ${width}x${height} pixels are more than the limit of ${maxPixels}; make it smaller.`,
+      `The image ${path} is too large: ${width}x${height} pixels exceed the limit of ${maxPixels}. Make it smaller.`,
       { cause: error },
     );
   }
   const what = reason.startsWith(UNSUPPORTED) ? 'cannot be decoded' : 'is truncated or damaged';
-  return new UserError(`The image ${path} ${what} (${reason}); fetch or write the file again.`, { cause: error });
+  return new UserError(`The image ${path} ${what} (${reason}). Download or create the file again.`, { cause: error });
 }

@@ -1,5 +1,6 @@
-// Random numbers that are a function of their place, not of what was drawn before: Philox4x32-10.
+// Random numbers that depend on their place, not on what was drawn before: Philox4x32-10.
 // Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+import { at } from '../../errors.js';
 
 const ROUNDS = 10;
 const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57] as const;
@@ -16,7 +17,7 @@ function upperProduct(a: number, b: number): number {
 type Key = readonly [number, number];
 type Block = readonly [number, number, number, number];
 
-/** The four 32-bit numbers that belong to a counter under a key. */
+/** The four 32-bit numbers of a counter under a key. */
 export function philox4x32(counter: Block, key: Key): [number, number, number, number] {
   let [a, b, c, d] = counter;
   let [k0, k1] = key;
@@ -30,9 +31,9 @@ export function philox4x32(counter: Block, key: Key): [number, number, number, n
   return [a >>> 0, b >>> 0, c >>> 0, d >>> 0];
 }
 
-/** Where a stream begins: the same place gives the same numbers, on any thread, in any order. */
+/** Where a stream starts: the same place gives the same numbers, on any thread, in any order. */
 export interface StreamPlace {
-  /** A whole number. */
+  /** An integer. */
   seed: number;
   epoch: number;
   /** Place of the sample in the epoch's order, over all ranks. */
@@ -44,8 +45,9 @@ export class SampleRandom {
   readonly #key: Key;
   readonly #position: number;
   readonly #seedUpper: number;
-  #block = 0;
-  #ready: number[] = [];
+  #blocks = 0;
+  #block: Block = [0, 0, 0, 0];
+  #used = 4;
 
   constructor({ seed, epoch, position }: StreamPlace) {
     this.#key = [seed >>> 0, epoch >>> 0];
@@ -55,11 +57,11 @@ export class SampleRandom {
 
   /** Uniform in [0, 1), in steps of 2^-32. */
   next(): number {
-    if (this.#ready.length === 0) {
-      this.#ready = philox4x32([this.#block, this.#position, this.#seedUpper, 0], this.#key).reverse();
-      this.#block += 1;
+    if (this.#used === 4) {
+      this.#block = philox4x32([this.#blocks++, this.#position, this.#seedUpper, 0], this.#key);
+      this.#used = 0;
     }
-    return (this.#ready.pop() ?? 0) / 2 ** 32;
+    return at(this.#block, this.#used++) / 2 ** 32;
   }
 
   /** Uniform in [low, high). */
@@ -67,12 +69,12 @@ export class SampleRandom {
     return low + (high - low) * this.next();
   }
 
-  /** A whole number in [0, count). */
+  /** An integer in [0, count). */
   below(count: number): number {
     return Math.floor(this.next() * count);
   }
 
-  /** True in half of the cases. */
+  /** True half of the time. */
   flip(): boolean {
     return this.next() < 0.5;
   }

@@ -11,8 +11,8 @@ const TRIES = 10;
 export type Box = [left: number, top: number, width: number, height: number];
 
 /**
- * A box of random area and proportions (log-uniform) at a random place within the image; after ten boxes that do not
- * fit, the largest central one whose proportions are within the limits.
+ * A box of random area and (log-uniform) proportions at a random place in the image; after ten boxes that do not fit,
+ * the largest central one with proportions within the limits.
  */
 export function randomResizedCrop(random: SampleRandom, width: number, height: number): Box {
   for (let attempt = 0; attempt < TRIES; attempt++) {

@@ -1,11 +1,12 @@
-// The transform of training: random crop, resize, mirror and RandAugment; division by 255 and normalisation follow on the device.
-import { native } from '../../torch/native.js';
+// The transform of training: random crop, resizing, mirroring and RandAugment. Division by 255 and normalization follow on
+// the device.
 import { type Augmentation, augment, drawAugmentations } from './augment.js';
-import { type DecodeOptions, decodeRgb } from './decode.js';
+import type { RgbImage } from './decode.js';
+import { imageAddon } from './image-addon.js';
 import { SampleRandom, type StreamPlace } from './philox.js';
 import { type Box, randomResizedCrop } from './random-resized-crop.js';
 
-/** Everything that chance decides for one sample. */
+/** All that is random about one sample. */
 export interface TrainingDraw {
   box: Box;
   mirrored: boolean;
@@ -22,21 +23,18 @@ export function drawTraining(random: SampleRandom, width: number, height: number
 }
 
 /**
- * Decodes an image and transforms it for training, as `place` decides.
+ * Transforms an image as drawn for `place`.
  * @param dst (size, size, 3) uint8, which is written
- * @throws UserError as decodeRgb does
  */
-export async function trainingTransform(
-  path: string,
+export function trainTransform(
+  { data, width, height }: RgbImage,
   size: number,
   dst: Uint8Array,
   place: StreamPlace,
-  options: DecodeOptions = {},
-): Promise<void> {
-  const { data, width, height } = await decodeRgb(path, options);
+): void {
   const { box, mirrored, augmentations } = drawTraining(new SampleRandom(place), width, height);
-  native().resizeBicubic(data, width, height, size, size, dst, box);
-  if (mirrored) native().mirrorRows(dst, size, size);
+  imageAddon().resizeBicubic(data, width, height, size, size, dst, box);
+  if (mirrored) imageAddon().mirrorRows(dst, size, size);
   let pixels = dst;
   for (const operation of augmentations) pixels = augment(pixels, size, size, operation);
   if (pixels !== dst) dst.set(pixels);

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../../errors.js';
-import { allocate, Cell, type LoaderDefect, LoaderMemory, type LoaderTransform, WorkerState } from './memory.js';
+import type { ImageTransform } from '../images/transform.js';
+import { allocate, Cell, type LoaderDefect, LoaderMemory, WorkerState } from './memory.js';
 
 export interface ImageLoaderOptions {
   /** Files in the order of the batches; a path may come more than once. */
@@ -20,7 +21,7 @@ export interface ImageLoaderOptions {
   /** Largest width times height of an image. */
   maxPixels?: number;
   /** By default the evaluation's. A training sample's pixels depend only on its position, not on threads or batches. */
-  transform?: LoaderTransform;
+  transform?: ImageTransform;
 }
 
 export interface BadImage {
@@ -56,7 +57,7 @@ interface Thread {
   port: MessagePort;
 }
 
-function checkPositions({ seed, epoch, first, stride = 1 }: Extract<LoaderTransform, { kind: 'train' }>): void {
+function checkPositions({ seed, epoch, first, stride = 1 }: Extract<ImageTransform, { kind: 'train' }>): void {
   const positions = { epoch, first, 'stride - 1': stride - 1 };
   for (const [name, value] of Object.entries(positions)) {
     if (!Number.isSafeInteger(value) || value < 0)

@@ -1,5 +1,6 @@
 // The memory that an image loader shares with its worker threads: its layout, and the few operations on it.
 import { at, UserError } from '../../errors.js';
+import type { ImageTransform } from '../images/transform.js';
 
 /** Int32 cells that exist once. */
 export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
@@ -9,19 +10,6 @@ export const WorkerState = { starting: 0, running: 1, finished: 2, failed: 3 } a
 
 const CELLS_PER_SLOT = 2;
 const CELLS_PER_WORKER = 3;
-
-/** How images are transformed. Evaluation only resizes; training draws from the position of the image in its epoch. */
-export type LoaderTransform =
-  | { kind: 'evaluation' }
-  | {
-      kind: 'train';
-      seed: number;
-      epoch: number;
-      /** Position of paths[0] in the epoch's order over all ranks; more than 0 after a resume. */
-      first: number;
-      /** Positions from one path to the next, the number of ranks; 1 by default. */
-      stride?: number;
-    };
 
 /** What a worker thread is started with. */
 export interface LoaderPlan {
@@ -34,7 +22,7 @@ export interface LoaderPlan {
   /** Side of an image in pixels. */
   size: number;
   maxPixels: number | undefined;
-  transform: LoaderTransform;
+  transform: ImageTransform;
   /** Int32 cells: Cell, then each slot's, then each worker's. */
   control: SharedArrayBuffer;
   /** (slots, batchSize, size, size, 3) uint8. */

@@ -1,4 +1,5 @@
-// A loader's worker thread: takes the next image of the plan, waits until its slot is free, decodes and transforms into it.
+// A worker thread of a loader: takes the next image of the plan, waits for its slot to be free, decodes and transforms it
+// into the slot.
 import { readlinkSync } from 'node:fs';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { messageOf } from '../../errors.js';
@@ -10,12 +11,12 @@ const memory = new LoaderMemory(plan);
 const { control } = memory;
 const stateCell = memory.stateCell(plan.worker);
 
-/** The kernel's id of this thread, by which a loader that cannot turn its event loop notices that it is gone. */
+/** The kernel's id of this thread, by which a loader whose event loop is blocked notices that the thread is gone. */
 function kernelThread(): number {
   try {
     return Number(readlinkSync('/proc/thread-self').split('/').at(-1));
   } catch {
-    return 0; // no /proc: only the orderly ends of a thread are noticed
+    return 0; // no /proc: only an orderly end of the thread is noticed
   }
 }
 
@@ -23,7 +24,7 @@ function report(defect: LoaderDefect): void {
   port.postMessage(defect);
 }
 
-/** Waits until image `index` may be written; false when the loader was closed. */
+/** Waits until image `index` may be written; false once the loader is closed. */
 function waitForSlot(index: number): boolean {
   const batch = Math.floor(index / plan.batchSize);
   const cell = memory.openCell(batch % plan.slots);
@@ -36,36 +37,29 @@ function waitForSlot(index: number): boolean {
 }
 
 function fillWithMean(pixels: Uint8Array): void {
-  for (let i = 0; i < pixels.length; i++) pixels[i] = MEAN_PIXEL[i % 3] ?? 0;
+  for (let i = 0; i < pixels.length; i += 3) pixels.set(MEAN_PIXEL, i);
 }
 
 async function work(): Promise<void> {
-  // Loaded here and not above, so that a failure (an addon that does not open) is reported like any other.
-  const [{ default: sharp }, { evaluationTransform }, { trainingTransform }] = await Promise.all([
+  // Loaded here and not above, so that a failure to load sharp or image.node is reported like any other.
+  const [{ default: sharp }, { decodeRgb }, { transformOf }] = await Promise.all([
     import('sharp'),
     import('../images/decode.js'),
-    import('../images/train-transform.js'),
+    import('../images/transform.js'),
   ]);
-  // One libvips thread for each worker: they run side by side already.
+  const transform = transformOf(plan.transform, plan.size);
+  // One libvips thread in each worker: the workers already run in parallel.
   sharp.concurrency(1);
   sharp.cache(false);
   Atomics.store(control, memory.threadCell(plan.worker), kernelThread());
   Atomics.store(control, stateCell, WorkerState.running);
-  const { transform } = plan;
-  const options = { maxPixels: plan.maxPixels };
   for (;;) {
     const index = Atomics.add(control, Cell.nextImage, 1);
     if (index >= plan.images || !waitForSlot(index)) return;
     Atomics.store(control, memory.imageCell(plan.worker), index + 1);
     const pixels = memory.imagePixels(index);
     try {
-      if (transform.kind === 'evaluation') {
-        await evaluationTransform(memory.path(index), plan.size, pixels, options);
-      } else {
-        const { seed, epoch, first, stride = 1 } = transform;
-        const place = { seed, epoch, position: first + index * stride };
-        await trainingTransform(memory.path(index), plan.size, pixels, place, options);
-      }
+      transform(await decodeRgb(memory.path(index), { maxPixels: plan.maxPixels }), index, pixels);
     } catch (error) {
       fillWithMean(pixels);
       report({ index, message: messageOf(error) });

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type AugmentationName, augment, drawAugmentations } from '#blip/data/images/augment.js';
+import { imageAddon } from '#blip/data/images/image-addon.js';
 import { SampleRandom } from '#blip/data/images/philox.js';
-import { native } from '#blip/torch/native.js';
 import { noise, readSafetensors } from '../../helpers/files.js';
 import { absent, fixture } from '../../helpers/fixtures.js';
 
@@ -83,19 +83,19 @@ test('a shift by whole pixels moves them to the left and leaves grey behind', ()
 
 test('mirroring turns rows, twice gives the image back', () => {
   const pixels = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
-  native().mirrorRows(pixels, 3, 2);
+  imageAddon().mirrorRows(pixels, 3, 2);
   assert.deepEqual([...pixels], [7, 8, 9, 4, 5, 6, 1, 2, 3, 17, 18, 19, 14, 15, 16, 11, 12, 13]);
   const source = noise(8 * 5 * 3);
   const copy = Uint8Array.from(source);
-  native().mirrorRows(copy, 8, 5);
+  imageAddon().mirrorRows(copy, 8, 5);
   assert.notDeepEqual(copy, source);
-  native().mirrorRows(copy, 8, 5);
+  imageAddon().mirrorRows(copy, 8, 5);
   assert.deepEqual(copy, source);
 });
 
 test('histograms count each channel, and tables replace it', () => {
   const pixels = Uint8Array.from([0, 5, 255, 0, 6, 255, 1, 5, 254]);
-  const counts = native().channelHistograms(pixels);
+  const counts = imageAddon().channelHistograms(pixels);
   const found = [...counts.entries()].filter(([, count]) => count > 0);
   assert.deepEqual(found, [
     [0, 2],
@@ -105,26 +105,33 @@ test('histograms count each channel, and tables replace it', () => {
     [512 + 254, 1],
     [512 + 255, 2],
   ]);
-  native().lookUp(
+  imageAddon().lookUp(
     pixels,
     Uint8Array.from({ length: 768 }, (_, i) => (i < 256 ? i + 9 : i < 512 ? 255 - i : i)),
   );
   assert.deepEqual([...pixels], [9, 250, 255, 9, 249, 255, 10, 250, 254]);
-  assert.throws(() => native().lookUp(pixels, new Uint8Array(256)), /lookUp: expected tables of 768 bytes/);
+  assert.throws(
+    () => imageAddon().lookUp(pixels, new Uint8Array(256)),
+    /lookUp: expected 768 bytes for tables but received 256/,
+  );
 });
 
 test('the addon refuses pixels of another size, a bad matrix, and a warp onto itself', () => {
-  const { mirrorRows, warpAffine } = native();
+  const { mirrorRows, warpAffine } = imageAddon();
   const pixels = new Uint8Array(12);
   const matrix = [1, 0, 0, 0, 1, 0];
-  assert.throws(() => mirrorRows(pixels, 2, 3), /mirrorRows: expected 2x3 RGB pixels but received 12 bytes/);
+  assert.throws(() => mirrorRows(pixels, 2, 3), /mirrorRows: expected 18 bytes \(2x3 RGB\) for pixels but received 12/);
   assert.throws(() => mirrorRows(pixels, -2, -2), /from 1 to 16384 for width but received the number -2/);
-  assert.throws(() => warpAffine(pixels, new Uint8Array(9), 2, 2, matrix, 0), /received 9 bytes/);
+  assert.throws(
+    () => warpAffine(pixels, new Uint8Array(9), 2, 2, matrix, 0),
+    /expected 12 bytes \(2x2 RGB\) for destination but received 9/,
+  );
   assert.throws(
     () => warpAffine(pixels, new Uint8Array(12), 2, 2, [1, 0, 0], 0),
     /expected six finite numbers for matrix/,
   );
-  assert.throws(() => warpAffine(pixels, pixels, 2, 2, matrix, 0), /overlap/);
+  assert.throws(() => warpAffine(pixels, pixels, 2, 2, matrix, 0), /warpAffine: source and destination overlap/);
+  assert.throws(() => warpAffine(pixels, new Uint8Array(12), 2, 2, matrix, 256), /from 0 to 255 for fill/);
   // A matrix far out of any image reads nothing but the border.
   const out = new Uint8Array(12);
   warpAffine(pixels, out, 2, 2, [1, 0, 1e30, 0, 1, -1e30], 9);

@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
-import { decodeRgb, evaluationTransform } from '#blip/data/images/decode.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
 import { IMAGE_MEAN, IMAGE_STD, MEAN_PIXEL, normalizePixels } from '#blip/data/images/normalization.js';
 import { noise, type PngOptions, png, readSafetensors, temporaryFolder } from '../../helpers/files.js';
 import { absent, fixture, projectRoot } from '../../helpers/fixtures.js';
@@ -138,7 +139,7 @@ test('normalisation is ToTensor and Normalize in float32', () => {
 /** Largest difference of the transform of `path` from a golden (3, size, size). */
 async function difference(path: string, size: number, golden: Uint8Array): Promise<number> {
   const pixels = new Uint8Array(size * size * 3);
-  await evaluationTransform(path, size, pixels);
+  evaluationTransform(await decodeRgb(path), size, pixels);
   const result = normalizePixels(pixels);
   const expected = new Float32Array(golden.buffer, golden.byteOffset, golden.length / 4);
   assert.equal(result.length, expected.length);

@@ -1,14 +1,14 @@
-// The addon's bicubic resize: wrong use, Pillow's bytes, crops, and the order of the two passes.
+// image.node's bicubic resize: wrong use, Pillow's bytes, crops, and the order of the two passes.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { decodeRgb } from '#blip/data/images/decode.js';
-import { native } from '#blip/torch/native.js';
+import { imageAddon } from '#blip/data/images/image-addon.js';
 import { noise, readSafetensors } from '../../helpers/files.js';
 import { absent, fixture } from '../../helpers/fixtures.js';
 
-const { resizeBicubic } = native();
+const { resizeBicubic } = imageAddon();
 
 /** Resizes into memory of its own. */
 function resized(data: Uint8Array, width: number, height: number, outWidth: number, outHeight: number, box?: number[]) {
@@ -20,8 +20,16 @@ function resized(data: Uint8Array, width: number, height: number, outWidth: numb
 const pixel = new Uint8Array(3);
 const wrong: [what: string, call: () => void, message: RegExp][] = [
   ['a size of 0', () => resizeBicubic(pixel, 0, 1, 1, 1, pixel), /expected an integer from 1 to 1048576 for width/],
-  ['half a pixel', () => resizeBicubic(pixel, 1, 1, 1.5, 1, pixel), /expected an integer .* for outWidth/],
-  ['NaN', () => resizeBicubic(pixel, 1, 1, 1, Number.NaN, pixel), /expected an integer .* for outHeight/],
+  [
+    'half a pixel',
+    () => resizeBicubic(pixel, 1, 1, 1.5, 1, pixel),
+    /expected an integer for outWidth but received the number 1\.5/,
+  ],
+  [
+    'NaN',
+    () => resizeBicubic(pixel, 1, 1, 1, Number.NaN, pixel),
+    /expected an integer for outHeight but received the number nan/,
+  ],
   [
     'a short source',
     () => resizeBicubic(pixel, 2, 1, 1, 1, pixel),
@@ -32,12 +40,20 @@ const wrong: [what: string, call: () => void, message: RegExp][] = [
     () => resizeBicubic(pixel, 1, 1, 1, 1, new Uint8Array(4)),
     /expected 3 bytes .* for destination/,
   ],
-  ['a box outside', () => resizeBicubic(pixel, 1, 1, 1, 1, pixel, [0, 0, 2, 1]), /from 1 to 1 for the width of box/],
-  ['a negative box', () => resizeBicubic(pixel, 1, 1, 1, 1, pixel, [0, -1, 1, 1]), /from 0 to 0 for the top of box/],
+  [
+    'a box outside',
+    () => resizeBicubic(pixel, 1, 1, 1, 1, pixel, [0, 0, 2, 1]),
+    /from 1 to 1 for box but received the number 2 at index 2/,
+  ],
+  [
+    'a negative box',
+    () => resizeBicubic(pixel, 1, 1, 1, 1, pixel, [0, -1, 1, 1]),
+    /from 0 to 0 for box but received the number -1 at index 1/,
+  ],
   [
     'a short box',
     () => resizeBicubic(pixel, 1, 1, 1, 1, pixel, [0, 0, 1]),
-    /expected \[left, top, width, height\] for box/,
+    /expected \[left, top, width, height\] for box but received 3 numbers/,
   ],
 ];
 for (const [what, call, message] of wrong) {

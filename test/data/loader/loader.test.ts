@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Worker } from 'node:worker_threads';
-import { evaluationTransform } from '#blip/data/images/decode.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
 import { MEAN_PIXEL } from '#blip/data/images/normalization.js';
 import { ImageLoader, type ImageLoaderOptions, type LoaderBatch } from '#blip/data/loader/loader.js';
 import { UserError } from '#blip/errors.js';
@@ -30,7 +31,7 @@ writeFileSync(broken, 'no image');
 
 async function transformed(path: string): Promise<Uint8Array> {
   const pixels = new Uint8Array(BYTES);
-  await evaluationTransform(path, SIZE, pixels);
+  evaluationTransform(await decodeRgb(path), SIZE, pixels);
   return pixels;
 }
 

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { augment } from '#blip/data/images/augment.js';
 import { decodeRgb } from '#blip/data/images/decode.js';
+import { imageAddon } from '#blip/data/images/image-addon.js';
 import { MEAN_PIXEL } from '#blip/data/images/normalization.js';
 import { SampleRandom } from '#blip/data/images/philox.js';
-import { drawTraining, trainingTransform } from '#blip/data/images/train-transform.js';
+import { drawTraining, trainTransform } from '#blip/data/images/train-transform.js';
 import { ImageLoader } from '#blip/data/loader/loader.js';
 import { TrainingSampler } from '#blip/data/loader/sampler.js';
 import { type TrainingLoaderOptions, trainingEpoch } from '#blip/data/loader/training-loader.js';
 import { UserError } from '#blip/errors.js';
-import { native } from '#blip/torch/native.js';
 import { noise, png, temporaryFolder } from '../../helpers/files.js';
 
 const { folder, remove } = temporaryFolder();
@@ -64,7 +64,7 @@ test('each sample is its row’s image, transformed as its position decides', as
   assert.equal(whole.length, 24);
   for (const [position, { row, pixels }] of whole.entries()) {
     const expected = new Uint8Array(BYTES);
-    await trainingTransform(images[row] ?? '', SIZE, expected, { seed: 42, epoch: 1, position });
+    trainTransform(await decodeRgb(images[row] ?? ''), SIZE, expected, { seed: 42, epoch: 1, position });
     assert.deepEqual(pixels, expected);
   }
 });
@@ -73,18 +73,19 @@ test('the transform is crop, resize, mirror and the augmentations in order', asy
   const seen = { mirrored: 0, twice: 0 };
   for (let position = 0; position < 40; position++) {
     const path = images[position % images.length] ?? '';
-    const { data, width, height } = await decodeRgb(path);
+    const image = await decodeRgb(path);
+    const { data, width, height } = image;
     const draw = drawTraining(new SampleRandom({ seed: 7, epoch: 2, position }), width, height);
     let expected = new Uint8Array(BYTES);
-    native().resizeBicubic(data, width, height, SIZE, SIZE, expected, draw.box);
-    if (draw.mirrored) native().mirrorRows(expected, SIZE, SIZE);
+    imageAddon().resizeBicubic(data, width, height, SIZE, SIZE, expected, draw.box);
+    if (draw.mirrored) imageAddon().mirrorRows(expected, SIZE, SIZE);
     for (const operation of draw.augmentations) {
       expected = Uint8Array.from(augment(expected, SIZE, SIZE, operation));
     }
     seen.mirrored += Number(draw.mirrored);
     seen.twice += Number(draw.augmentations.length === 2);
     const result = new Uint8Array(BYTES);
-    await trainingTransform(path, SIZE, result, { seed: 7, epoch: 2, position });
+    trainTransform(image, SIZE, result, { seed: 7, epoch: 2, position });
     assert.deepEqual(result, expected);
   }
   assert.ok(seen.mirrored > 0 && seen.mirrored < 40 && seen.twice > 0);

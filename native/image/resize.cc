@@ -1,7 +1,5 @@
-// Bicubic resizing of 8-bit RGB images with exactly the arithmetic of Pillow: 22-bit fixed-point weights, rows before
-// columns, rounded and clipped after each pass. Knows no tensor and keeps no state, so any thread may call it.
-#include "exports.h"
-
+// Bicubic resizing of 8-bit RGB images with exactly Pillow's arithmetic: 22-bit fixed-point weights, rows before
+// columns, rounded and clipped after each pass.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "pixels.h"
+
 namespace {
 
-constexpr int kChannels = 3;
 constexpr int kPrecisionBits = 32 - 8 - 2;  // 8 bits of pixel and 2 of headroom leave 22 for the weight in an int32
 constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
 constexpr int kMaxSide = 1 << 20;
@@ -22,7 +21,7 @@ typedef int32_t Int4 __attribute__((vector_size(16)));  // GCC's and Clang's por
 
 #define BLIP_INLINE inline __attribute__((always_inline))
 
-// The input samples that output sample i is made of: first[i] + t with weight values[i * taps + t], t in [0, count[i]).
+// Output sample i is the sum over t in [0, count[i]) of input sample first[i] + t times values[i * taps + t].
 struct Weights {
   int taps = 0;
   int longest = 0;  // the largest count
@@ -72,15 +71,15 @@ BLIP_INLINE void Widen(const uint8_t* __restrict__ src, size_t count, int32_t* _
   for (size_t i = 0; i < count; ++i) wide[i] = src[i];
 }
 
-// Rounding was added at the start of the sum; what is left of Pillow's rounding is the shift and the clip.
+// The sums start at one half, so all that remains of Pillow's rounding is the shift and the clip.
 BLIP_INLINE void Store(const int32_t* __restrict__ sums, size_t count, uint8_t* __restrict__ dst) {
   for (size_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(std::clamp(sums[i] >> kPrecisionBits, 0, 255));
 }
 
-// `Rows` rows of src to out_width pixels. `wide` holds them as int32 and `sums` takes the results, wide_stride and
-// sums_stride apart: a pixel's three values are handled as a vector of four, whose last lane is the next pixel's
-// business, so both have lanes to spare. All pixels take w.longest taps, the missing ones with weight 0: a loop of
-// varying length would cost more in branches that are guessed wrong.
+// Resamples `Rows` rows of src to out_width pixels. `wide` holds the rows as int32 and `sums` the results, with strides
+// wide_stride and sums_stride: a pixel's three values are computed as a vector of four whose last lane belongs to the
+// next pixel, so both have spare lanes. All pixels use w.longest taps, missing ones with weight 0: a loop of varying
+// length would cost more in mispredicted branches.
 template <int Rows>
 BLIP_INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count, const Weights& w, int out_width,
                               uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
@@ -127,8 +126,8 @@ BLIP_INLINE void AddRows(const uint8_t* a, const uint8_t* b, const uint8_t* c, c
   for (size_t i = 0; i < count; ++i) sums[i] += a[i] * ka + b[i] * kb + c[i] * kc + d[i] * kd;
 }
 
-// Every column of src, whose rows are row_bytes wide, to out_height rows. Four taps at a time keep the sums in
-// registers longer; taps that are not there have weight 0 and repeat a row that is.
+// Resamples every column of src, whose rows have row_bytes bytes, to out_height rows. Four taps at a time keep the sums
+// in registers longer; missing taps have weight 0 and repeat an existing row.
 BLIP_INLINE void VerticalBody(const uint8_t* src, size_t stride, size_t row_bytes, const Weights& w, int out_height,
                               uint8_t* dst, int32_t* sums) {
   const int32_t* weights = w.values.data();
@@ -148,7 +147,7 @@ BLIP_INLINE void VerticalBody(const uint8_t* src, size_t stride, size_t row_byte
   }
 }
 
-// One build must run on any x86-64 and still use AVX2 where there is one, so both versions are compiled.
+// One build must run on any x86-64 and still use AVX2 if the processor has it, so both versions are compiled.
 #if defined(__x86_64__)
 #define BLIP_AVX2 __attribute__((target("avx2")))
 bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
@@ -186,9 +185,9 @@ void Vertical(const uint8_t* src, size_t stride, int width, int height, int out_
   pass(src, stride, row_bytes, MakeWeights(height, out_height), out_height, dst, sums.data());
 }
 
-// src: first pixel of the region, whose rows are `stride` bytes apart. A pass whose size stays is left out, as it is in
-// Pillow. Since each pass rounds, their order shows in the last bit: up to Pillow 12 rows always come first; from 13 on
-// columns do where the height shrinks by more than twice what the width does, and so it is here.
+// src: first pixel of the region, whose rows are `stride` bytes apart. A pass that would not change the size is
+// skipped, as in Pillow. Since each pass rounds, their order shows in the last bit. Up to Pillow 12 rows always come
+// first; from 13 on, and here, columns come first if the height shrinks by more than twice as much as the width.
 void Resize(const uint8_t* src, size_t stride, int width, int height, int out_width, int out_height, uint8_t* dst) {
   const size_t out_stride = static_cast<size_t>(out_width) * kChannels;
   if (width == out_width && height == out_height) {
@@ -209,64 +208,51 @@ void Resize(const uint8_t* src, size_t stride, int width, int height, int out_wi
   }
 }
 
-int CheckInt(const Napi::Value& value, const char* name, int least, int most) {
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (!(number >= least && number <= most) || number != std::floor(number)) {
-    throw Napi::TypeError::New(value.Env(), std::string("resizeBicubic: expected an integer from ") +
-                                                std::to_string(least) + " to " + std::to_string(most) + " for " + name);
-  }
-  return static_cast<int>(number);
+// Pixels of `box`, or of all of the image: [left, top, width, height].
+struct Box {
+  int left, top, width, height;
+};
+
+Box BoxOf(const Napi::CallbackInfo& info, size_t index, int width, int height) {
+  if (!IsGiven(info, index)) return {0, 0, width, height};
+  const std::vector<int64_t> box = IntegersOf(info, index);
+  if (box.size() != 4)
+    RejectArgument(info, index, "[left, top, width, height]", std::to_string(box.size()) + " numbers");
+  const auto side = [&](int64_t i, int least, int64_t most) {
+    if (box[i] < least || box[i] > most)
+      RejectArgument(info, index, "an integer from " + std::to_string(least) + " to " + std::to_string(most), i);
+    return static_cast<int>(box[i]);
+  };
+  const int left = side(0, 0, width - 1), top = side(1, 0, height - 1);
+  return {left, top, side(2, 1, width - left), side(3, 1, height - top)};
 }
 
-uint8_t* ReadPixels(const Napi::CallbackInfo& info, size_t index, const char* name, int width, int height) {
-  const Napi::Value value = info[index];
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic: expected a Uint8Array for ") + name);
-  }
-  const Napi::Uint8Array array = value.As<Napi::Uint8Array>();
-  const size_t needed = static_cast<size_t>(width) * height * kChannels;
-  if (array.ByteLength() != needed) {
-    throw Napi::TypeError::New(info.Env(), std::string("resizeBicubic: expected ") + std::to_string(needed) +
-                                               " bytes (" + std::to_string(width) + "x" + std::to_string(height) +
-                                               " RGB) for " + name + " but received " +
-                                               std::to_string(array.ByteLength()));
-  }
-  return const_cast<uint8_t*>(array.Data());
-}
-
-// resizeBicubic(source, width, height, outWidth, outHeight, destination, [left, top, width, height] to crop first)
+// resizeBicubic(source, width, height, outWidth, outHeight, destination, box?): crops to the box first
 Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
-  const int width = CheckInt(info[1], "width", 1, kMaxSide);
-  const int height = CheckInt(info[2], "height", 1, kMaxSide);
-  const int out_width = CheckInt(info[3], "outWidth", 1, kMaxSide);
-  const int out_height = CheckInt(info[4], "outHeight", 1, kMaxSide);
-  int left = 0, top = 0, crop_width = width, crop_height = height;
-  if (!info[6].IsUndefined()) {
-    if (!info[6].IsArray() || info[6].As<Napi::Array>().Length() != 4) {
-      throw Napi::TypeError::New(info.Env(), "resizeBicubic: expected [left, top, width, height] for box");
-    }
-    const Napi::Array box = info[6].As<Napi::Array>();
-    left = CheckInt(box[0u], "the left of box", 0, width - 1);
-    top = CheckInt(box[1u], "the top of box", 0, height - 1);
-    crop_width = CheckInt(box[2u], "the width of box", 1, width - left);
-    crop_height = CheckInt(box[3u], "the height of box", 1, height - top);
-  }
-  // After the box: reading it can run JavaScript, which could take the buffers away.
-  const uint8_t* src = ReadPixels(info, 0, "source", width, height);
-  uint8_t* dst = ReadPixels(info, 5, "destination", out_width, out_height);
-  const size_t stride = static_cast<size_t>(width) * kChannels;
+  const auto side = [&](size_t index) { return static_cast<int>(IntegerOf(info, index, 1, kMaxSide)); };
+  const int width = side(1), height = side(2), out_width = side(3), out_height = side(4);
+  const Box box = BoxOf(info, 6, width, height);
+  // After the box: reading it can run JavaScript, which could detach the buffers.
+  const Image src = ImageOf(info, 0, width, height);
+  const Image dst = ImageOf(info, 5, out_width, out_height);
   try {
-    Resize(src + top * stride + static_cast<size_t>(left) * kChannels, stride, crop_width, crop_height, out_width,
-           out_height, dst);
+    Resize(src.pixel(box.left, box.top), src.stride(), box.width, box.height, out_width, out_height, dst.data);
   } catch (const std::bad_alloc&) {
-    throw Napi::Error::New(info.Env(), "resizeBicubic: no memory for an image of " + std::to_string(out_width) + "x" +
-                                           std::to_string(crop_height) + " between its two passes");
+    throw std::runtime_error("there is no memory for the " + std::to_string(out_width) + "x" +
+                             std::to_string(box.height) + " image between the two passes");
   }
   return info.Env().Undefined();
 }
 
 }  // namespace
 
-void InitImage(Napi::Env env, Napi::Object exports) {
-  exports.Set("resizeBicubic", Napi::Function::New(env, ResizeBicubic, "resizeBicubic"));
+void InitResize(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "resizeBicubic", ResizeBicubic,
+         {{"source", ArgKind::kBytes},
+          {"width", ArgKind::kInteger},
+          {"height", ArgKind::kInteger},
+          {"outWidth", ArgKind::kInteger},
+          {"outHeight", ArgKind::kInteger},
+          {"destination", ArgKind::kBytes},
+          {"box", ArgKind::kArray, /*optional=*/true}});
 }

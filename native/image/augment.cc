@@ -1,20 +1,17 @@
 // Augmentation of 8-bit RGB images where JavaScript is too slow: mirroring, histograms, look-up tables, and affine
-// warps with exactly the arithmetic of OpenCV. Knows no tensor and keeps no state, so any thread may call it.
-#include "exports.h"
-#include "values.h"
-
+// warps with exactly OpenCV's arithmetic.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "pixels.h"
+
 namespace {
 
-constexpr int kChannels = 3;
 // OpenCV's fixed point: coordinates in 1/1024 of a pixel, of which sampling keeps 1/32, so weights are in 1/1024.
 constexpr int kCoordinateBits = 10;
 constexpr int kSampleBits = 5;
@@ -23,19 +20,11 @@ constexpr int kSteps = 1 << kSampleBits;
 constexpr int kWeightBits = 2 * kSampleBits;
 constexpr int kMaxSide = 1 << 14;  // keeps coordinates of any sensible matrix within 32 bits
 
-struct Image {
-  uint8_t* data;
-  int width;
-  int height;
-  size_t bytes() const { return static_cast<size_t>(width) * height * kChannels; }
-  uint8_t* pixel(int x, int y) const { return data + (static_cast<size_t>(y) * width + x) * kChannels; }
-};
-
-// A pixel's three values in one number, 21 bits apart: room for sums of them whose weights add up to 1024.
+// A pixel's three values in one number, 21 bits apart: room for their sums with weights that add up to 1024.
 constexpr int kLane = 21;
 inline uint64_t Spread(uint64_t red, uint64_t green, uint64_t blue) { return red | green << kLane | blue << 2 * kLane; }
 
-// src, spread, with a ring of `fill` around it: (width + 2) x (height + 2).
+// The pixels of src, spread, with a ring of `fill` around them: (width + 2) x (height + 2).
 std::unique_ptr<uint64_t[]> SpreadWithRing(const Image& src, uint8_t fill) {
   const size_t stride = src.width + 2;
   std::unique_ptr<uint64_t[]> grid(new uint64_t[stride * (src.height + 2)]);
@@ -56,23 +45,25 @@ int32_t Fixed(double value) {
   return static_cast<int32_t>(std::fmin(std::fmax(fixed, INT32_MIN / 4), INT32_MAX / 4));
 }
 
-// dst(x, y) = src(m0 x + m1 y + m2, m3 x + m4 y + m5), bilinear; outside of src everything has the value `fill`.
+// dst(x, y) = src(m0 x + m1 y + m2, m3 x + m4 y + m5), bilinear; outside src every value is `fill`.
 void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
   const std::unique_ptr<uint64_t[]> grid = SpreadWithRing(src, fill);
-  const int stride = src.width + 2;
-  std::vector<std::pair<int32_t, int32_t>> along(dst.width);
-  for (int x = 0; x < dst.width; ++x) along[x] = {Fixed(m[0] * x), Fixed(m[3] * x)};
+  // Copies, which the compiler may keep in registers while bytes are written.
+  const int src_width = src.width, src_height = src.height, dst_width = dst.width;
+  const int stride = src_width + 2;
+  std::vector<std::pair<int32_t, int32_t>> along(dst_width);
+  for (int x = 0; x < dst_width; ++x) along[x] = {Fixed(m[0] * x), Fixed(m[3] * x)};
   constexpr int32_t half = 1 << (kDropped - 1);
   const uint64_t rounding = Spread(1, 1, 1) << (kWeightBits - 1);
   for (int y = 0; y < dst.height; ++y) {
     const int32_t x0 = Fixed(m[1] * y + m[2]) + half;
     const int32_t y0 = Fixed(m[4] * y + m[5]) + half;
     uint8_t* out = dst.pixel(0, y);
-    for (int x = 0; x < dst.width; ++x, out += kChannels) {
+    for (int x = 0; x < dst_width; ++x, out += kChannels) {
       const int32_t sx = (x0 + along[x].first) >> kDropped;
       const int32_t sy = (y0 + along[x].second) >> kDropped;
       const int px = sx >> kSampleBits, py = sy >> kSampleBits;
-      if (px < -1 || py < -1 || px >= src.width || py >= src.height) {
+      if (px < -1 || py < -1 || px >= src_width || py >= src_height) {
         std::memset(out, fill, kChannels);
         continue;
       }
@@ -89,17 +80,6 @@ void Warp(const Image& src, const Image& dst, const double m[6], uint8_t fill) {
   }
 }
 
-Image ReadImage(const Napi::CallbackInfo& info, const char* function, size_t index, int width, int height) {
-  const Bytes bytes = BytesOf(info, index);
-  const Image image{bytes.data, width, height};
-  if (bytes.size != image.bytes()) {
-    throw Napi::TypeError::New(info.Env(), std::string(function) + ": expected " + std::to_string(width) + "x" +
-                                               std::to_string(height) + " RGB pixels but received " +
-                                               std::to_string(bytes.size) + " bytes");
-  }
-  return image;
-}
-
 int SideOf(const Napi::CallbackInfo& info, size_t index) {
   return static_cast<int>(IntegerOf(info, index, 1, kMaxSide));
 }
@@ -107,7 +87,7 @@ int SideOf(const Napi::CallbackInfo& info, size_t index) {
 // mirrorRows(pixels, width, height): left to right, in place
 Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
   const int width = SideOf(info, 1);
-  const Image image = ReadImage(info, "mirrorRows", 0, width, SideOf(info, 2));
+  const Image image = ImageOf(info, 0, width, SideOf(info, 2));
   for (int y = 0; y < image.height; ++y) {
     uint8_t* left = image.pixel(0, y);
     uint8_t* right = image.pixel(width - 1, y);
@@ -125,7 +105,7 @@ Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
 Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
   const Bytes pixels = BytesOf(info, 0);
   Napi::Uint32Array result = Napi::Uint32Array::New(info.Env(), kChannels * 256);
-  // Two sets in turn: neighbours are often equal, and a count cannot be raised before its last raise is stored.
+  // Two alternating sets: neighbours are often equal, and a count cannot be raised before its last raise is stored.
   uint32_t counts[2][kChannels][256] = {};
   for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
     for (int c = 0; c < kChannels; ++c) ++counts[i & 1][c][pixels.data[i + c]];
@@ -138,7 +118,7 @@ Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
 Napi::Value LookUp(const Napi::CallbackInfo& info) {
   const Bytes pixels = BytesOf(info, 0);
   const Bytes tables = BytesOf(info, 1);
-  if (tables.size != kChannels * 256) throw Napi::TypeError::New(info.Env(), "lookUp: expected tables of 768 bytes");
+  if (tables.size != kChannels * 256) RejectArgument(info, 1, "768 bytes", std::to_string(tables.size));
   for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
     for (int c = 0; c < kChannels; ++c) pixels.data[i + c] = tables.data[c * 256 + pixels.data[i + c]];
   }
@@ -154,13 +134,12 @@ Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
   const int64_t fault = ReadArray(info.Env(), info[4], [&](napi_value element) {
     return count < 6 && ReadFloat(info.Env(), element, &matrix[count]) && std::isfinite(matrix[count++]);
   });
-  if (fault != kFits || count < 6) Refuse(info, 4, "six finite numbers", fault);
+  if (fault != kFits || count < 6) RejectArgument(info, 4, "six finite numbers", fault);
   const auto fill = static_cast<uint8_t>(IntegerOf(info, 5, 0, 255));
-  const Image src = ReadImage(info, "warpAffine", 0, width, height);
-  const Image dst = ReadImage(info, "warpAffine", 1, width, height);
-  if (src.data < dst.data + dst.bytes() && dst.data < src.data + src.bytes()) {
-    throw Napi::TypeError::New(info.Env(), "warpAffine: source and destination overlap");
-  }
+  const Image src = ImageOf(info, 0, width, height);
+  const Image dst = ImageOf(info, 1, width, height);
+  if (src.data < dst.data + dst.bytes() && dst.data < src.data + src.bytes())
+    throw ArgumentError("source and destination overlap");
   Warp(src, dst, matrix, fill);
   return info.Env().Undefined();
 }
@@ -168,15 +147,16 @@ Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitAugment(Napi::Env env, Napi::Object exports) {
-  const Parameter pixels{"pixels", Want::kBytes}, width{"width", Want::kInteger}, height{"height", Want::kInteger};
+  const Parameter pixels{"pixels", ArgKind::kBytes}, width{"width", ArgKind::kInteger},
+      height{"height", ArgKind::kInteger};
   Export(env, exports, "mirrorRows", MirrorRows, {pixels, width, height});
   Export(env, exports, "channelHistograms", ChannelHistograms, {pixels});
-  Export(env, exports, "lookUp", LookUp, {pixels, {"tables", Want::kBytes}});
+  Export(env, exports, "lookUp", LookUp, {pixels, {"tables", ArgKind::kBytes}});
   Export(env, exports, "warpAffine", WarpAffine,
-         {{"source", Want::kBytes},
-          {"destination", Want::kBytes},
+         {{"source", ArgKind::kBytes},
+          {"destination", ArgKind::kBytes},
           width,
           height,
-          {"matrix", Want::kArray},
-          {"fill", Want::kInteger}});
+          {"matrix", ArgKind::kArray},
+          {"fill", ArgKind::kInteger}});
 }

@@ -1,0 +1,114 @@
+// The door declared in exports.h.
+#include "exports.h"
+
+namespace {
+
+struct Exported {
+  std::string name;
+  Body body;
+  std::vector<Parameter> parameters;
+};
+
+const Exported& ExportedOf(const Napi::CallbackInfo& info) { return *static_cast<const Exported*>(info.Data()); }
+
+const char* NameOf(ArgKind kind) {
+  switch (kind) {
+    case ArgKind::kHandle: return "a handle";
+    case ArgKind::kInteger: return "an integer";
+    case ArgKind::kString: return "a string";
+    case ArgKind::kBoolean: return "a boolean";
+    case ArgKind::kBytes: return "a Uint8Array";
+    case ArgKind::kArray: return "an array";
+  }
+  return "";
+}
+
+bool Fits(const Napi::Value& value, ArgKind kind) {
+  int64_t integer;
+  switch (kind) {
+    case ArgKind::kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
+    case ArgKind::kInteger: return ReadInt(value.Env(), value, &integer);
+    case ArgKind::kString: return value.IsString();
+    case ArgKind::kBoolean: return value.IsBoolean();
+    case ArgKind::kBytes:
+      return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    case ArgKind::kArray: return value.IsArray();
+  }
+  return false;
+}
+
+Napi::Value Call(const Napi::CallbackInfo& info) {
+  const Exported& exported = ExportedOf(info);
+  try {
+    const size_t count = exported.parameters.size();
+    if (info.Length() > count)
+      throw ArgumentError("expected at most " + std::to_string(count) + " arguments but received " +
+                          std::to_string(info.Length()));
+    for (size_t i = 0; i < count; i++) {
+      const Parameter& parameter = exported.parameters[i];
+      if (parameter.optional && info[i].IsUndefined()) continue;
+      if (!Fits(info[i], parameter.kind)) RejectArgument(info, i, NameOf(parameter.kind));
+    }
+    return exported.body(info);
+  } catch (...) {
+    ThrowPending(info.Env(), exported.name);
+    return Napi::Value();
+  }
+}
+
+}  // namespace
+
+void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters) {
+  auto* exported = new Exported{name, body, std::move(parameters)};
+  env.AddCleanupHook([](Exported* e) { delete e; }, exported);
+  exports.Set(name, Napi::Function::New(env, Call, name, exported));
+}
+
+void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected, int64_t element) {
+  const Exported& exported = ExportedOf(info);
+  ThrowMismatch(info.Env(), info[index], exported.name, expected, exported.parameters[index].name, element);
+}
+
+void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
+                    const std::string& received) {
+  const Exported& exported = ExportedOf(info);
+  ThrowMismatch(exported.name, expected, exported.parameters[index].name, received);
+}
+
+bool IsGiven(const Napi::CallbackInfo& info, size_t index) { return !info[index].IsUndefined(); }
+
+int64_t IntegerOf(const Napi::CallbackInfo& info, size_t index, int64_t least, int64_t most) {
+  int64_t integer = 0;
+  if (!ReadInt(info.Env(), info[index], &integer) || integer < least || integer > most)
+    RejectArgument(info, index, "an integer from " + std::to_string(least) + " to " + std::to_string(most));
+  return integer;
+}
+
+bool BooleanOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Boolean>(); }
+
+std::string StringOf(const Napi::CallbackInfo& info, size_t index) {
+  std::string text;
+  ReadString(info.Env(), info[index], &text);
+  return text;
+}
+
+double HandleOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>(); }
+
+std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
+  std::vector<int64_t> list;
+  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
+    int64_t number;
+    if (!ReadInt(info.Env(), element, &number)) return false;
+    list.push_back(number);
+    return true;
+  });
+  if (fault != kFits) RejectArgument(info, index, "an array of integers", fault);
+  return list;
+}
+
+Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) {
+  void* data = nullptr;
+  size_t length = 0;
+  napi_get_typedarray_info(info.Env(), info[index], nullptr, &length, &data, nullptr, nullptr);
+  return {static_cast<uint8_t*>(data), length};
+}

@@ -1,0 +1,12 @@
+// JSON files that may be absent, cut short or something else than expected.
+import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
+
+/** What is in a JSON file, or undefined where it cannot be read or is not as `schema` says. */
+export function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
+  try {
+    return schema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}

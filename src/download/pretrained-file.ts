@@ -1,0 +1,35 @@
+// Checkpoints by path or URL, and PyTorch's cache of those that were downloaded.
+import { homedir } from 'node:os';
+import { basename, join } from 'node:path';
+import { UserError } from '../errors.js';
+import { type DownloadOptions, download, isDownloaded } from './download.js';
+import { parseUrl, shownUrl } from './http.js';
+
+/** The folder where PyTorch (and timm, for the reference) keeps downloaded checkpoints; it may not exist yet. */
+export function hubFolder(env: NodeJS.ProcessEnv = process.env): string {
+  const home = env.TORCH_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'torch');
+  return join(home.replace(/^~(?=\/|$)/, env.HOME || homedir()), 'hub', 'checkpoints');
+}
+
+/** Where PyTorch caches what is at `url`: the same file serves both programs. */
+export function hubCheckpointPath(url: string, env: NodeJS.ProcessEnv = process.env): string {
+  const { pathname } = parseUrl(url);
+  if (pathname.endsWith('/'))
+    throw new UserError(`${shownUrl(url)} names no file. Give the address of the checkpoint itself.`);
+  return join(hubFolder(env), basename(pathname));
+}
+
+/**
+ * The local path of a checkpoint that is named by path or URL; a URL is downloaded into PyTorch's cache unless it is there.
+ * As in PyTorch, digits like those in `name-5c106cde.pth` are taken for the start of its SHA-256.
+ */
+export async function fetchPretrained(urlOrPath: string, options: DownloadOptions = {}): Promise<string> {
+  if (/^https?:\/\//i.test(urlOrPath)) {
+    const path = hubCheckpointPath(urlOrPath);
+    const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
+    await download(urlOrPath, path, { ...options, sha256 });
+    return path;
+  }
+  if (await isDownloaded(urlOrPath, options.sha256)) return urlOrPath;
+  throw new UserError(`The checkpoint ${urlOrPath} does not exist. Give the path of a file, or a URL.`);
+}
