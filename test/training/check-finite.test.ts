@@ -3,9 +3,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-
 import { test } from 'node:test';
-
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { TrainingModel } from '#blip/model/training-model.js';
 import { AdamW } from '#blip/torch/adamw.js';
