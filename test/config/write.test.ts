@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { toPythonYaml, writeConfig } from '#blip/config/write.js';
 import { parseMapping } from '#blip/config/yaml.js';
-
 import { temporaryFolder } from '../helpers/files.js';
 
 const awkward = {

@@ -7,9 +7,7 @@ import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { type Command, startCommand } from './command.js';
 import { temporaryFolder } from './files.js';
 import { fixture } from './fixtures.js';
-
 import { ruleWeights } from './rule-weights.js';
-
 import { runCli } from './run-cli.js';
 import type { NodeResult } from './run-node.js';
 
