@@ -1,22 +1,14 @@
 // The reports of `bench` as tables for the terminal.
 import { at } from '../errors.js';
+import { table } from '../logging/text.js';
 import { type Both, type Machine, title } from './harness.js';
 import type { Memory, Versions } from './protocol.js';
 import type { RerankReport } from './rerank.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
-import type { SmallReport } from './small.js';
+import { ROWS_PER_IMAGE, type SmallReport, type TrainLoaderReport } from './small.js';
 import type { TrainReport } from './train.js';
-import { ROWS_PER_IMAGE, type TrainLoaderReport } from './train-loader.js';
 
 type Rows = readonly (readonly string[])[];
-
-/** Rows of cells as aligned lines: the first column to the left, the others to the right. */
-export function table(rows: Rows): string {
-  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
-  const line = (row: readonly string[]) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(width(i)) : cell.padStart(width(i)))).join('  ');
-  return rows.map((row) => line(row).trimEnd()).join('\n');
-}
 
 /** Three significant digits: `0.0123`, `1.23`, `123`, `12300`. */
 export function short(value: number): string {
@@ -32,31 +24,30 @@ export function bytes(value: number): string {
 }
 
 /** A report: what was measured, the machine and the versions, tables, and lines below them. */
-function page(what: string, machine: Machine, versions: Versions, tables: Rows[], below: string[] = []): string {
+function page(what: string, machine: Machine, versions: Versions, tables: Rows[], ...below: string[]): string {
   const { date, cpu, cores, load, node } = machine;
   const named = Object.entries(versions).map(
     ([name, version]) => `${name === 'torch' ? "the reference's torch" : name} ${version}`,
   );
   const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
-  const parts = [
-    what ? `${what}\n${head}` : head,
-    ...tables.map(table),
-    ...(below.length > 0 ? [below.join('\n')] : []),
-  ];
+  const parts = [what ? `${what}\n${head}` : head, ...tables.map((rows) => table(rows, 'right')), ...below];
   return parts.join('\n\n');
 }
 
-/** Figures of both programs, ours divided by the reference's, and their peak memory. */
-function comparison<T extends Memory>(
-  { own, reference }: Both<T>,
+/** The page of a comparison on a model: their figures, ours divided by the reference's, and their peak memory. */
+function comparison<T extends Memory & { versions: Versions }>(
+  what: string,
+  { machine, own, reference }: Both<T> & { machine: Machine },
   figures: Record<string, (program: T) => number>,
-): Rows {
+  below: string[],
+): string {
   const row = (name: string, a: number, b: number, show = short) => [name, show(a), show(b), short(a / b)];
   const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference)));
   rows.push(row('peak memory', own.peak_bytes, reference.peak_bytes, bytes));
   const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
   if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
-  return [['', title.own, title.reference, 'ratio'], ...rows];
+  const versions = { ...own.versions, ...reference.versions };
+  return page(what, machine, versions, [[['', title.own, title.reference, 'ratio'], ...rows]], below.join('\n'));
 }
 
 const setting = ({ precision, device, threads, rounds }: RerankReport['options'] | TrainReport['options']) =>
@@ -64,22 +55,20 @@ const setting = ({ precision, device, threads, rounds }: RerankReport['options']
 
 export function printRerank(report: RerankReport): string {
   const { options: o, own, reference, scores, recalls_equal } = report;
-  const rows = comparison(report, {
-    'pairs a second, best': (p) => p.pairs_per_second.best,
-    'pairs a second, median': (p) => p.pairs_per_second.median,
-    'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
-    'features, seconds, best': (p) => p.feature_seconds.min,
-    'complete evaluation, seconds, best': (p) => p.total_seconds.min,
-    'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
-  });
   const percent = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
   const recalls = ({ recalls: r }: typeof own) =>
     `TR ${percent([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${percent([r.img_r1, r.img_r5, r.img_r10])}`;
-  return page(
+  return comparison(
     `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${setting(o)}`,
-    report.machine,
-    { ...own.versions, ...reference.versions },
-    [rows],
+    report,
+    {
+      'pairs a second, best': (p) => p.pairs_per_second.best,
+      'pairs a second, median': (p) => p.pairs_per_second.median,
+      'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
+      'features, seconds, best': (p) => p.feature_seconds.min,
+      'complete evaluation, seconds, best': (p) => p.total_seconds.min,
+      'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
+    },
     [
       `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
       `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
@@ -89,18 +78,16 @@ export function printRerank(report: RerankReport): string {
 
 export function printTrain(report: TrainReport): string {
   const { options: o, own, reference, ratio } = report;
-  const rows = comparison(report, {
-    'seconds a step, best': (p) => p.step_seconds.min,
-    'seconds a step, median': (p) => p.step_seconds.median,
-    'CPU seconds a step': (p) => p.cpu_seconds.min,
-  });
   const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
     loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
-  return page(
+  return comparison(
     `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${setting(o)} of ${o.steps} steps`,
-    report.machine,
-    { ...own.versions, ...reference.versions },
-    [rows],
+    report,
+    {
+      'seconds a step, best': (p) => p.step_seconds.min,
+      'seconds a step, median': (p) => p.step_seconds.median,
+      'CPU seconds a step': (p) => p.cpu_seconds.min,
+    },
     [
       `steps in the time of one of the reference's: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
       `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { curveSvg, fitLine } from '#blip/bench/curve.js';
-import { bytes, short, table } from '#blip/bench/print.js';
+import { bytes, short } from '#blip/bench/print.js';
+import { table } from '#blip/logging/text.js';
 
 test('points on a line give the line', () => {
   const { slope, intercept, r2 } = fitLine([
@@ -59,10 +60,13 @@ test('numbers and tables are short and aligned', () => {
   ]);
   assert.deepEqual([bytes(2 ** 20), bytes(1.5 * 2 ** 30)], ['1.00 MiB', '1.50 GiB']);
   assert.equal(
-    table([
-      ['name', '1'],
-      ['n', '22'],
-    ]),
+    table(
+      [
+        ['name', '1'],
+        ['n', '22'],
+      ],
+      'right',
+    ),
     'name   1\nn     22',
   );
 });

@@ -1,35 +1,24 @@
 // This program's side of `bench`, a process of its own: one JSON command a line on stdin, one answer a line on stdout.
 import { createInterface } from 'node:readline';
-import { messageOf, UserError } from '../../errors.js';
-import type { BlipRetrieval } from '../../model/blip-retrieval.js';
+import { messageOf } from '../../errors.js';
 import { native } from '../../torch/native.js';
 import { writeDrawnCheckpoint } from '../drawn-weights.js';
-import type { Command, Memory } from '../protocol.js';
-import { loadEpoch } from './loader.js';
-import { loadTraining, type OwnTraining, trainSteps } from './train.js';
-import { add, loadModel, open, rerank, timed, transform } from './work.js';
-
-let model: BlipRetrieval | undefined;
-let training: OwnTraining | undefined;
+import type { Command } from '../protocol.js';
+import { loadTraining, trainSteps } from './train.js';
+import { add, load, loadEpoch, open, rerank, timed, transform } from './work.js';
 
 async function answerTo(command: Command): Promise<object> {
   switch (command.op) {
     case 'draw':
       return await timed(() => writeDrawnCheckpoint(command.checkpoint, command));
     case 'load':
-      return await timed(async () => {
-        model = await loadModel(command);
-      });
+      return await timed(() => load(command));
     case 'rerank':
-      if (model === undefined) throw new UserError('No model is loaded. Load a model before re-ranking.');
-      return { seconds: await rerank(model, command), memory: peakMemory(model.device) };
+      return await rerank(command);
     case 'load_training':
-      return await timed(async () => {
-        training = await loadTraining(command);
-      });
+      return await timed(() => loadTraining(command));
     case 'train':
-      if (training === undefined) throw new UserError('No model is loaded. Load a model for training before training.');
-      return { ...(await trainSteps(training, command)), memory: peakMemory(training.model.device) };
+      return await trainSteps(command);
     case 'open':
       return await timed(() => open(command.checkpoint));
     case 'overhead':
@@ -39,11 +28,6 @@ async function answerTo(command: Command): Promise<object> {
     case 'epoch':
       return { ...(await loadEpoch(command)), versions };
   }
-}
-
-function peakMemory(device: string): Memory {
-  const peak = { peak_bytes: process.resourceUsage().maxRSS * 1024 };
-  return device.startsWith('cuda') ? { ...peak, device_peak_bytes: native().deviceMemory(0).peakAllocated } : peak;
 }
 
 const say = (answer: object) => process.stdout.write(`${JSON.stringify(answer)}\n`);

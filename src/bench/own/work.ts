@@ -1,30 +1,29 @@
 // This program's side of `bench`: the evaluation as the main command runs it, and the small measurements.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import sharp from 'sharp';
-import { z } from 'zod';
-import { annotationFileName } from '../../data/annotations.js';
+import { loadRetrievalSplit } from '../../data/annotations.js';
 import { preCaption } from '../../data/caption.js';
 import { decodeRgb } from '../../data/images/decode.js';
 import { evaluationTransform } from '../../data/images/evaluation-transform.js';
 import { normalizePixels } from '../../data/images/normalization.js';
+import { TrainingSampler } from '../../data/loader/sampler.js';
+import { trainingEpoch } from '../../data/loader/training-loader.js';
 import { Tokenizer } from '../../data/tokenizer.js';
-import { evaluateSplit } from '../../evaluation/evaluate.js';
+import { loadTrainingSet } from '../../data/training-set.js';
+import { at, UserError } from '../../errors.js';
+import { evaluateSplit, SILENT } from '../../evaluation/evaluate.js';
 import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '../../evaluation/image-store.js';
-import type { LoopLog } from '../../logging/metric-logger.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
+import { normalizeImages } from '../../model/normalize-images.js';
 import { loadPretrained } from '../../model/pretrained.js';
 import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
 import { mapFile } from '../../torch/mapped-file.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
-import { scope } from '../../torch/tensor.js';
+import { type Device, scope } from '../../torch/tensor.js';
 import { architectureFor } from '../drawn-weights.js';
-import type { CommandOf, PhaseSeconds } from '../protocol.js';
+import type { CommandOf, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
-
-const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 
 export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
   const start = performance.now();
@@ -32,15 +31,18 @@ export async function timed(work: () => void | Promise<void>): Promise<{ seconds
   return { seconds: (performance.now() - start) / 1e3 };
 }
 
-export async function loadModel(command: CommandOf<'load'>): Promise<BlipRetrieval> {
+let model: BlipRetrieval | undefined;
+
+export async function load(command: CommandOf<'load'>): Promise<void> {
   const { checkpoint, device, precision } = command;
   const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
   const { state } = await loadPretrained(checkpoint, architecture);
-  return new BlipRetrieval(state, architecture, { device, precision });
+  model = new BlipRetrieval(state, architecture, { device, precision });
 }
 
-export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>): Promise<PhaseSeconds> {
+export async function rerank(command: CommandOf<'rerank'>) {
+  if (model === undefined) throw new UserError('No model is loaded. Load a model before re-ranking.');
   const { captions, k: kTest, batch, scores: path } = command;
   const images = pixelSource(command.images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
   const tokenizer = Tokenizer.load();
@@ -48,14 +50,15 @@ export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>)
   let rerankStart = Number.NaN;
   const startLoop = (header: string) => {
     if (header.startsWith('Evaluation')) rerankStart = cpuSeconds();
-    return silent;
+    return SILENT;
   };
   const start = cpuSeconds();
   const input = { images, texts, encToken: tokenizer.encTokenId };
   const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
   const end = cpuSeconds();
   if (path !== undefined) await writeScores(path, scores);
-  return { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
+  const phases = { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
+  return { seconds: phases, memory: peakMemory(model.device) };
 }
 
 /** CPU seconds of all threads of this process so far. */
@@ -64,20 +67,23 @@ export function cpuSeconds(): number {
   return (user + system) / 1e6;
 }
 
+export function peakMemory(device: Device): Memory {
+  const peak = { peak_bytes: process.resourceUsage().maxRSS * 1024 };
+  return device === 'cpu' ? peak : { ...peak, device_peak_bytes: native().deviceMemory(0).peakAllocated };
+}
+
 /** Decoded images out of a file, `batch` at a time: what the loader's workers give when they are never late. */
 function pixelSource(path: string, batch: number): ImageSource {
-  const { count, pixels } = readImages(path);
-  const one = pixels.length / count;
+  const images = readImages(path);
   return {
-    count,
-    open(images) {
-      let next = 0;
+    count: images.length,
+    open(numbers) {
+      let done = 0;
       return {
         next() {
-          const numbers = images.subarray(next, next + batch);
-          next += batch;
-          const data = Buffer.concat(Array.from(numbers, (n) => pixels.subarray(n * one, (n + 1) * one)));
-          return numbers.length > 0 ? { count: numbers.length, data, release() {} } : null;
+          const pixels = Array.from(numbers.subarray(done, done + batch), (image) => at(images, image));
+          done += batch;
+          return pixels.length > 0 ? { count: pixels.length, data: Buffer.concat(pixels), release() {} } : null;
         },
         close() {},
       };
@@ -85,16 +91,14 @@ function pixelSource(path: string, batch: number): ImageSource {
   };
 }
 
-const Rows = z.array(z.object({ image: z.string() }));
-
 /** Every image of the val split: decoded, resized, normalised, one after the other in this thread. */
 export async function transform({ folder, image_size }: CommandOf<'transform'>): Promise<{ seconds: number }> {
-  const rows = Rows.parse(JSON.parse(readFileSync(join(folder, annotationFileName('coco', 'val')), 'utf8')));
+  const { images } = await loadRetrievalSplit({ annRoot: folder, imageRoot: folder, dataset: 'coco', split: 'val' });
   sharp.concurrency(1);
   return await timed(async () => {
     const pixels = new Uint8Array(image_size * image_size * 3);
-    for (const { image } of rows) {
-      evaluationTransform(await decodeRgb(join(folder, image)), image_size, pixels);
+    for (const image of images) {
+      evaluationTransform(await decodeRgb(image), image_size, pixels);
       normalizePixels(pixels);
     }
   });
@@ -118,4 +122,20 @@ export function add(calls: number): void {
       });
     }
   });
+}
+
+/** One epoch of training images, normalised on the CPU as the reference does. */
+export async function loadEpoch(work: CommandOf<'epoch'>) {
+  const { folder, image_size: size, batch: batchSize, workers } = work;
+  const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
+  const [start, cpu] = [performance.now(), cpuSeconds()];
+  const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
+  for (let batch = loader.next(); batch !== null; batch = loader.next()) {
+    const { data, count, release } = batch;
+    scope(() => void normalizeImages(ops.fromBytes(data, 'uint8', [count, size, size, 3]), 'cpu'));
+    release();
+  }
+  loader.close();
+  return { seconds: (performance.now() - start) / 1e3, cpu_seconds: cpuSeconds() - cpu, images: rows.length };
 }
