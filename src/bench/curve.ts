@@ -27,13 +27,12 @@ export function fitLine(points: Panel['points']): { slope: number; intercept: nu
 export function curveSvg(panels: readonly Panel[]): string {
   const columns = Math.min(2, panels.length);
   const rows = Math.ceil(panels.length / columns);
-  const { width, height } = size;
   const drawn = panels.map((panel, i) => {
-    const [x, y] = [(i % columns) * width, Math.floor(i / columns) * height];
+    const [x, y] = [(i % columns) * size.width, Math.floor(i / columns) * size.height];
     return `<g transform="translate(${x} ${y})">${panelSvg(panel)}</g>`;
   });
   return (
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${columns * width}" height="${rows * height}" font-family="sans-serif" font-size="12">` +
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${columns * size.width}" height="${rows * size.height}" font-family="sans-serif" font-size="12">` +
     `<rect width="100%" height="100%" fill="white"/>\n${drawn.join('\n')}\n</svg>\n`
   );
 }

@@ -46,9 +46,8 @@ export async function startWorker(
   const ended = once(child, 'close').then(([code, signal]) => {
     const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
     const why = signal === 'SIGKILL' ? ', probably because memory ran out' : '';
-    return new UserError(
-      `${name} ${how}${why}${lastLines.length > 0 ? `; its last lines were:\n${lastLines.join('\n')}` : '.'}`,
-    );
+    const quoted = lastLines.length > 0 ? `; its last lines were:\n${lastLines.join('\n')}` : '.';
+    return new UserError(`${name} ${how}${why}${quoted}`);
   });
 
   const next = async <T>(schema: z.ZodType<T>): Promise<T> => {
@@ -70,36 +69,29 @@ export async function startWorker(
     await ended;
     clearTimeout(timer);
   };
-  try {
-    /** What it said when it was ready. */
-    const hello = await next(Hello);
-    /**
-     * Sends one command and waits for its answer, with the fields of `schema`.
-     * @throws UserError when the child reports an error, ends, or answers something else
-     */
-    const ask = <T>(command: Command, schema: z.ZodType<T>): Promise<T> => {
-      child.stdin.write(`${JSON.stringify(command)}\n`);
-      return next(schema);
-    };
-    return { hello, ask, close };
-  } catch (error) {
+  /**
+   * Sends one command and waits for its answer, with the fields of `schema`.
+   * @throws UserError when the child reports an error, ends, or answers something else
+   */
+  const ask = <T>(command: Command, schema: z.ZodType<T>): Promise<T> => {
+    child.stdin.write(`${JSON.stringify(command)}\n`);
+    return next(schema);
+  };
+  /** What it said when it was ready. */
+  const hello = await next(Hello).catch(async (error: unknown) => {
     await close();
     throw error;
-  }
+  });
+  return { hello, ask, close };
 }
 
 // ---- the two programs
 
 export const title = { own: 'this program', reference: 'salesforce/BLIP' };
 
+type Program = 'own' | 'reference';
 /** Something of each program. */
-export interface Both<T> {
-  own: T;
-  reference: T;
-}
-
-type Program = keyof Both<unknown>;
-
+export type Both<T> = Record<Program, T>;
 export const both = <T>(of: (name: Program) => T): Both<T> => ({ own: of('own'), reference: of('reference') });
 
 /** Options of every comparison. */
@@ -150,10 +142,8 @@ export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'
  * @param folder where the vocabulary is written for it
  * @throws UserError when the folder is not a checkout, or Python or one of its packages is missing
  */
-export async function startReference(
-  { reference, python, threads }: Omit<ComparisonOptions, 'rounds'>,
-  folder: string,
-): Promise<Worker> {
+export async function startReference(options: Omit<ComparisonOptions, 'rounds'>, folder: string): Promise<Worker> {
+  const { reference, python, threads } = options;
   if (!existsSync(reference)) {
     const remedy = 'Clone https://github.com/salesforce/BLIP and give its folder';
     throw new UserError(`The folder ${reference} of --reference does not exist. ${remedy}.`);
@@ -213,10 +203,8 @@ export async function alternate<T>(folder: string, work: Work<T>) {
 }
 
 /** The checkpoint to measure with: the given one, or one that a process of its own draws into `folder`. */
-export async function checkpointOf(
-  { pretrained, vit, image_size, queue_size }: ModelSizes & Pick<ModelOptions, 'pretrained'>,
-  folder: string,
-): Promise<string> {
+export async function checkpointOf(model: ModelSizes & Pick<ModelOptions, 'pretrained'>, folder: string) {
+  const { pretrained, vit, image_size, queue_size } = model;
   if (pretrained !== undefined) return pretrained;
   say(`drawing the weights of vit ${vit} by a rule`);
   const checkpoint = join(folder, 'drawn.pth');
@@ -240,19 +228,17 @@ export function scratchFolder(): string {
   return folder;
 }
 
-export type Machine = ReturnType<typeof machine>;
+export type Machine = ReturnType<typeof begin>['machine'];
 
-/** What every work begins with: the state of the machine, and a folder for its files. */
-export const begin = () => ({ machine: machine(), folder: scratchFolder() });
-
-/** What a figure must be read with. A load above 0.5 says that other programs were running in the minute before. */
-function machine() {
-  return {
+/** What every work begins with: a folder for its files, and what its figures must be read with. */
+export function begin() {
+  const machine = {
     date: new Date().toISOString().slice(0, 10),
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memory_bytes: totalmem(),
-    load: at(loadavg(), 0),
+    load: at(loadavg(), 0), // above 0.5: other programs were running in the minute before
     node: process.versions.node,
   };
+  return { machine, folder: scratchFolder() };
 }

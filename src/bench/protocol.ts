@@ -25,22 +25,24 @@ export interface Inputs {
   batch: number;
 }
 
-export type Command =
-  | ({ op: 'draw'; checkpoint: string } & ModelSizes)
-  | ({ op: 'load'; checkpoint: string } & ModelSetting)
+export interface Commands {
+  draw: { checkpoint: string } & ModelSizes;
+  load: { checkpoint: string } & ModelSetting;
   /** `scores` is where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
-  | ({ op: 'rerank'; k: number; scores?: string } & Inputs)
+  rerank: { k: number; scores?: string } & Inputs;
   /** `vit_ckpt_layer` blocks at the vision encoder's end recompute their activations. */
-  | ({ op: 'load_training'; checkpoint: string; vit_ckpt_layer: number } & ModelSetting)
+  load_training: { checkpoint: string; vit_ckpt_layer: number } & ModelSetting;
   /** As many steps as there are full batches; caption i belongs to image i. */
-  | ({ op: 'train' } & Inputs)
-  | { op: 'open'; checkpoint: string }
-  | { op: 'overhead'; calls: number }
+  train: Inputs;
+  open: { checkpoint: string };
+  overhead: { calls: number };
   /** The images of the val split, one after the other; `folder` has images and annotations in COCO's layout. */
-  | { op: 'transform'; folder: string; image_size: number }
+  transform: { folder: string; image_size: number };
   /** One epoch of the train split through the program's own loader. */
-  | { op: 'epoch'; folder: string; image_size: number; batch: number; workers: number };
-export type CommandOf<Op extends Command['op']> = Extract<Command, { op: Op }>;
+  epoch: { folder: string; image_size: number; batch: number; workers: number };
+}
+export type Op = keyof Commands;
+export type Command<O extends Op = Op> = { [K in O]: { op: K } & Commands[K] }[O];
 
 const seconds = z.number().nonnegative();
 /** Of packages, by name. */

@@ -7,11 +7,10 @@ import { drawDataset } from './workload.js';
 
 export type SmallReport = Awaited<ReturnType<typeof compare>>;
 
-const PUBLISHED = { vit: 'base', image_size: 384, queue_size: 57600 } as const;
-
 /** Opening a checkpoint: every tensor named and mapped, no number read. Without `pretrained` one of base size is drawn. */
 export async function benchOpen(options: ComparisonOptions & { pretrained?: string }) {
-  const checkpoint = await checkpointOf({ ...PUBLISHED, ...options }, scratchFolder());
+  const published = { vit: 'base', image_size: 384, queue_size: 57600 } as const;
+  const checkpoint = await checkpointOf({ ...published, ...options }, scratchFolder());
   return await compare(options, { op: 'open', checkpoint }, 'ms to open the checkpoint', 1e3);
 }
 
@@ -32,8 +31,7 @@ export async function benchLoader(options: ComparisonOptions & { images: number;
 /** The same command in both programs; seconds times `scale` are in `unit`. */
 async function compare(options: ComparisonOptions, command: Command, unit: string, scale: number) {
   const { machine, folder } = begin();
-  const work = { ...options, command: () => command, answer: Timed };
-  const { versions, turns } = await alternate(folder, work);
+  const { versions, turns } = await alternate(folder, { ...options, command: () => command, answer: Timed });
   const { own, reference } = both((name) => summary(turns[name].map(({ seconds }) => seconds * scale)));
   return { machine, versions, unit, own, reference, ratio: reference.min / own.min };
 }

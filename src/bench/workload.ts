@@ -4,7 +4,7 @@ import { writeJpeg, writeSplit } from '../demo/data-set.js';
 import { Random } from '../demo/random.js';
 import { at, get } from '../errors.js';
 import { readSafetensors, writeSafetensors } from '../torch/safetensors.js';
-import type { Inputs } from './protocol.js';
+import type { ModelOptions } from './harness.js';
 
 /** Words of a caption, in the order of a sentence; repeated until the caption is long enough. */
 const PARTS: readonly (readonly string[])[] = [
@@ -80,22 +80,17 @@ export async function drawDataset(folder: string, images: number, trainRows = 1)
   }
   const caption = 'a drawing';
   const trainRow = (i: number) => ({ image: at(files, i), caption, image_id: String(i) });
+  const train = Array.from({ length: trainRows }, (_, i) => trainRow(i % images));
+  writeSplit(folder, 'train', train);
   const rows = files.map((image) => ({ image, caption: [caption] }));
-  writeSplit(
-    folder,
-    'train',
-    Array.from({ length: trainRows }, (_, i) => trainRow(i % images)),
-  );
   for (const split of ['val', 'test'] as const) writeSplit(folder, split, rows);
 }
 
+type ImageOptions = Pick<ModelOptions, 'image_size' | 'batch' | 'seed'>;
+
 /** Draws images and captions; the images go to a file in `folder`. */
-export async function drawInputs(
-  folder: string,
-  { image_size: size, batch, seed }: { image_size: number; batch: number; seed: number },
-  images: number,
-  texts: number,
-): Promise<Inputs> {
+export async function drawInputs(folder: string, options: ImageOptions, images: number, texts: number) {
+  const { image_size: size, batch, seed } = options;
   const path = join(folder, 'images.safetensors');
   const data = drawImages(images, size, seed);
   await writeSafetensors(path, new Map([['images', { dtype: 'uint8', shape: [images, size, size, 3], data }]]));

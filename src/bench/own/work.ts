@@ -14,7 +14,7 @@ import { evaluateSplit, SILENT } from '../../evaluation/evaluate.js';
 import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '../../evaluation/image-store.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
-import { normalizeImages } from '../../model/normalize-images.js';
+import { imagesFromBytes } from '../../model/normalize-images.js';
 import { loadPretrained } from '../../model/pretrained.js';
 import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
 import { mapFile } from '../../torch/mapped-file.js';
@@ -22,7 +22,7 @@ import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
 import { type Device, scope } from '../../torch/tensor.js';
 import { architectureFor } from '../drawn-weights.js';
-import type { CommandOf, Memory } from '../protocol.js';
+import type { Commands, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
 
 export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
@@ -31,9 +31,14 @@ export async function timed(work: () => void | Promise<void>): Promise<{ seconds
   return { seconds: (performance.now() - start) / 1e3 };
 }
 
+export const tokenizer = Tokenizer.load();
+
+export const tokensOf = (captions: readonly string[]) =>
+  captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
+
 let model: BlipRetrieval | undefined;
 
-export async function load(command: CommandOf<'load'>): Promise<void> {
+export async function load(command: Commands['load']): Promise<void> {
   const { checkpoint, device, precision } = command;
   const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
@@ -41,19 +46,17 @@ export async function load(command: CommandOf<'load'>): Promise<void> {
   model = new BlipRetrieval(state, architecture, { device, precision });
 }
 
-export async function rerank(command: CommandOf<'rerank'>) {
+export async function rerank(command: Commands['rerank']) {
   if (model === undefined) throw new UserError('No model is loaded. Load a model before re-ranking.');
   const { captions, k: kTest, batch, scores: path } = command;
   const images = pixelSource(command.images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
-  const tokenizer = Tokenizer.load();
-  const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
+  const input = { images, texts: tokensOf(captions), encToken: tokenizer.encTokenId };
   let rerankStart = Number.NaN;
   const startLoop = (header: string) => {
     if (header.startsWith('Evaluation')) rerankStart = cpuSeconds();
     return SILENT;
   };
   const start = cpuSeconds();
-  const input = { images, texts, encToken: tokenizer.encTokenId };
   const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
   const end = cpuSeconds();
   if (path !== undefined) await writeScores(path, scores);
@@ -79,20 +82,18 @@ function pixelSource(path: string, batch: number): ImageSource {
     count: images.length,
     open(numbers) {
       let done = 0;
-      return {
-        next() {
-          const pixels = Array.from(numbers.subarray(done, done + batch), (image) => at(images, image));
-          done += batch;
-          return pixels.length > 0 ? { count: pixels.length, data: Buffer.concat(pixels), release() {} } : null;
-        },
-        close() {},
+      const next = () => {
+        const pixels = Array.from(numbers.subarray(done, done + batch), (image) => at(images, image));
+        done += batch;
+        return pixels.length > 0 ? { count: pixels.length, data: Buffer.concat(pixels), release() {} } : null;
       };
+      return { next, close() {} };
     },
   };
 }
 
 /** Every image of the val split: decoded, resized, normalised, one after the other in this thread. */
-export async function transform({ folder, image_size }: CommandOf<'transform'>): Promise<{ seconds: number }> {
+export async function transform({ folder, image_size }: Commands['transform']): Promise<{ seconds: number }> {
   const { images } = await loadRetrievalSplit({ annRoot: folder, imageRoot: folder, dataset: 'coco', split: 'val' });
   sharp.concurrency(1);
   return await timed(async () => {
@@ -125,16 +126,15 @@ export function add(calls: number): void {
 }
 
 /** One epoch of training images, normalised on the CPU as the reference does. */
-export async function loadEpoch(work: CommandOf<'epoch'>) {
+export async function loadEpoch(work: Commands['epoch']) {
   const { folder, image_size: size, batch: batchSize, workers } = work;
   const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
   const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
   const [start, cpu] = [performance.now(), cpuSeconds()];
   const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
   for (let batch = loader.next(); batch !== null; batch = loader.next()) {
-    const { data, count, release } = batch;
-    scope(() => void normalizeImages(ops.fromBytes(data, 'uint8', [count, size, size, 3]), 'cpu'));
-    release();
+    imagesFromBytes(batch.data, batch.count, size, 'cpu').dispose();
+    batch.release();
   }
   loader.close();
   return { seconds: (performance.now() - start) / 1e3, cpu_seconds: cpuSeconds() - cpu, images: rows.length };
