@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { writeVocabulary } from '../data/vocabulary.js';
+import { parseJson } from '../disk/json-file.js';
 import { at, messageOf, UserError } from '../errors.js';
 import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
 
@@ -15,19 +16,7 @@ import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed,
 const QUOTED_LINES = 5;
 
 /** A child process that answers each command with one line; commands are sent one at a time. */
-export interface Worker {
-  /** What it said when it was ready. */
-  readonly hello: Hello;
-  /**
-   * Sends one command and waits for its answer.
-   *
-   * @param schema the fields that the answer to this command has
-   * @throws UserError when the child reports an error, ends, or answers something else
-   */
-  ask<T>(command: Command, schema: z.ZodType<T>): Promise<T>;
-  /** Asks the child to end and waits until it has; kills it after `patienceMs`. */
-  close(patienceMs?: number): Promise<void>;
-}
+export type Worker = Awaited<ReturnType<typeof startWorker>>;
 
 /**
  * Starts `command` and waits until it says that it is ready.
@@ -40,7 +29,7 @@ export async function startWorker(
   command: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
-): Promise<Worker> {
+) {
   const child = spawn(command, args, { env: { ...process.env, ...env } });
   try {
     await once(child, 'spawn');
@@ -57,22 +46,22 @@ export async function startWorker(
   const ended = once(child, 'close').then(([code, signal]) => {
     const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
     const why = signal === 'SIGKILL' ? ', probably because memory ran out' : '';
-    return new UserError(
-      `${name} ${how}${why}${lastLines.length > 0 ? `; its last lines were:\n${lastLines.join('\n')}` : '.'}`,
-    );
+    const quoted = lastLines.length > 0 ? `; its last lines were:\n${lastLines.join('\n')}` : '.';
+    return new UserError(`${name} ${how}${why}${quoted}`);
   });
 
   const next = async <T>(schema: z.ZodType<T>): Promise<T> => {
     const { done, value: line } = await lines.next();
     if (done) throw await ended;
-    const answer = Answer.safeParse(parsed(line));
+    const answer = parseJson(line, Answer);
     const quoted = JSON.stringify(line.slice(0, 200));
-    if (!answer.success) throw new UserError(`${name} did not answer with a JSON object but with ${quoted}.`);
-    if (!answer.data.ok) throw new UserError(`${name} failed: ${answer.data.error}`);
-    const fields = schema.safeParse(answer.data);
+    if (answer === undefined) throw new UserError(`${name} did not answer with a JSON object but with ${quoted}.`);
+    if (!answer.ok) throw new UserError(`${name} failed: ${answer.error}`);
+    const fields = schema.safeParse(answer);
     if (!fields.success) throw new UserError(`${name} did not answer what was asked but ${quoted}.`);
     return fields.data;
   };
+  /** Asks the child to end and waits until it has; kills it after `patienceMs`. */
   const close = async (patienceMs = 5000) => {
     child.stdin.end();
     child.stdout.resume(); // a child that waits for somebody to read what it wrote could not end
@@ -80,36 +69,30 @@ export async function startWorker(
     await ended;
     clearTimeout(timer);
   };
-  try {
-    const hello = await next(Hello);
-    const ask: Worker['ask'] = (command, schema) => {
-      child.stdin.write(`${JSON.stringify(command)}\n`);
-      return next(schema);
-    };
-    return { hello, ask, close };
-  } catch (error) {
+  /**
+   * Sends one command and waits for its answer, with the fields of `schema`.
+   * @throws UserError when the child reports an error, ends, or answers something else
+   */
+  const ask = <T>(command: Command, schema: z.ZodType<T>): Promise<T> => {
+    child.stdin.write(`${JSON.stringify(command)}\n`);
+    return next(schema);
+  };
+  /** What it said when it was ready. */
+  const hello = await next(Hello).catch(async (error: unknown) => {
     await close();
     throw error;
-  }
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
+  });
+  return { hello, ask, close };
 }
 
 // ---- the two programs
 
 export const title = { own: 'this program', reference: 'salesforce/BLIP' };
 
+type Program = 'own' | 'reference';
 /** Something of each program. */
-export interface Both<T> {
-  own: T;
-  reference: T;
-}
+export type Both<T> = Record<Program, T>;
+export const both = <T>(of: (name: Program) => T): Both<T> => ({ own: of('own'), reference: of('reference') });
 
 /** Options of every comparison. */
 export interface ComparisonOptions {
@@ -159,10 +142,8 @@ export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'
  * @param folder where the vocabulary is written for it
  * @throws UserError when the folder is not a checkout, or Python or one of its packages is missing
  */
-export async function startReference(
-  { reference, python, threads }: Omit<ComparisonOptions, 'rounds'>,
-  folder: string,
-): Promise<Worker> {
+export async function startReference(options: Omit<ComparisonOptions, 'rounds'>, folder: string): Promise<Worker> {
+  const { reference, python, threads } = options;
   if (!existsSync(reference)) {
     const remedy = 'Clone https://github.com/salesforce/BLIP and give its folder';
     throw new UserError(`The folder ${reference} of --reference does not exist. ${remedy}.`);
@@ -178,7 +159,7 @@ export async function startReference(
 interface Work<T> extends ComparisonOptions {
   device?: ModelSetting['device'];
   load?: Command;
-  command(name: keyof Both<T>): Command;
+  command(name: Program): Command;
   answer: z.ZodType<T>;
   /** What to say of a turn. */
   told?(answer: T): string;
@@ -192,23 +173,21 @@ interface Work<T> extends ComparisonOptions {
  * @param folder for temporary files
  * @throws UserError when either program cannot run, with what it lacks
  */
-export async function alternate<T>(
-  folder: string,
-  work: Work<T>,
-): Promise<{ versions: Both<Versions>; turns: Both<T[]> }> {
-  const versions: Both<Versions> = { own: {}, reference: {} };
-  const turns: Both<T[]> = { own: [], reference: [] };
+export async function alternate<T>(folder: string, work: Work<T>) {
+  const versions = both((): Versions => ({}));
+  const turns = both((): T[] => []);
   const running: Partial<Both<Worker>> = {};
+  const start = async (name: Program) => {
+    const worker = name === 'own' ? await startOwn(work.threads, work.device) : await startReference(work, folder);
+    running[name] = worker;
+    versions[name] = worker.hello.versions;
+    if (work.load) await worker.ask(work.load, Timed);
+    return worker;
+  };
   try {
     for (let round = 1; round <= work.rounds; round++) {
       for (const name of ['reference', 'own'] as const) {
-        let worker = running[name];
-        if (worker === undefined) {
-          worker = name === 'own' ? await startOwn(work.threads, work.device) : await startReference(work, folder);
-          running[name] = worker;
-          versions[name] = worker.hello.versions;
-          if (work.load) await worker.ask(work.load, Timed);
-        }
+        const worker = running[name] ?? (await start(name));
         const answer = await worker.ask(work.command(name), work.answer);
         turns[name].push(answer);
         if (work.told) say(`round ${round} of ${work.rounds}: ${title[name]}, ${work.told(answer)}`);
@@ -224,16 +203,21 @@ export async function alternate<T>(
 }
 
 /** The checkpoint to measure with: the given one, or one that a process of its own draws into `folder`. */
-export async function checkpointOf(
-  { pretrained, vit, image_size, queue_size }: ModelSizes & Pick<ModelOptions, 'pretrained'>,
-  folder: string,
-): Promise<string> {
+export async function checkpointOf(model: ModelSizes & Pick<ModelOptions, 'pretrained'>, folder: string) {
+  const { pretrained, vit, image_size, queue_size } = model;
   if (pretrained !== undefined) return pretrained;
   say(`drawing the weights of vit ${vit} by a rule`);
   const checkpoint = join(folder, 'drawn.pth');
   const worker = await startOwn(1);
   await worker.ask({ op: 'draw', checkpoint, vit, image_size, queue_size }, Timed).finally(() => worker.close());
   return checkpoint;
+}
+
+/** The command that loads the model to measure with. */
+export async function loadCommand(options: ModelOptions, folder: string) {
+  const { vit, image_size, queue_size, device, precision } = options;
+  const checkpoint = await checkpointOf(options, folder);
+  return { op: 'load', checkpoint, vit, image_size, queue_size, device, precision } as const;
 }
 
 /** Makes a folder (under TMPDIR) that is removed when this process ends, also after SIGINT and SIGTERM. */
@@ -244,16 +228,17 @@ export function scratchFolder(): string {
   return folder;
 }
 
-export type Machine = ReturnType<typeof machine>;
+export type Machine = ReturnType<typeof begin>['machine'];
 
-/** What a figure must be read with. A load above 0.5 says that other programs were running in the minute before. */
-export function machine() {
-  return {
+/** What every work begins with: a folder for its files, and what its figures must be read with. */
+export function begin() {
+  const machine = {
     date: new Date().toISOString().slice(0, 10),
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memory_bytes: totalmem(),
-    load: at(loadavg(), 0),
+    load: at(loadavg(), 0), // above 0.5: other programs were running in the minute before
     node: process.versions.node,
   };
+  return { machine, folder: scratchFolder() };
 }

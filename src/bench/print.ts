@@ -1,22 +1,14 @@
 // The reports of `bench` as tables for the terminal.
 import { at } from '../errors.js';
+import { table } from '../logging/text.js';
 import { type Both, type Machine, title } from './harness.js';
 import type { Memory, Versions } from './protocol.js';
 import type { RerankReport } from './rerank.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
-import type { SmallReport } from './small.js';
+import { ROWS_PER_IMAGE, type SmallReport, type TrainLoaderReport } from './small.js';
 import type { TrainReport } from './train.js';
-import { ROWS_PER_IMAGE, type TrainLoaderReport } from './train-loader.js';
 
 type Rows = readonly (readonly string[])[];
-
-/** Rows of cells as aligned lines: the first column to the left, the others to the right. */
-export function table(rows: Rows): string {
-  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
-  const line = (row: readonly string[]) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(width(i)) : cell.padStart(width(i)))).join('  ');
-  return rows.map((row) => line(row).trimEnd()).join('\n');
-}
 
 /** Three significant digits: `0.0123`, `1.23`, `123`, `12300`. */
 export function short(value: number): string {
@@ -31,32 +23,33 @@ export function bytes(value: number): string {
   return mebibytes < 1024 ? `${short(mebibytes)} MiB` : `${short(mebibytes / 1024)} GiB`;
 }
 
+const HEADER = ['', title.own, title.reference, 'ratio'];
+const cells = (name: string, ...values: number[]) => [name, ...values.map(short)];
+
 /** A report: what was measured, the machine and the versions, tables, and lines below them. */
-function page(what: string, machine: Machine, versions: Versions, tables: Rows[], below: string[] = []): string {
+function page(what: string, machine: Machine, versions: Versions, tables: Rows[], ...below: string[]): string {
   const { date, cpu, cores, load, node } = machine;
-  const named = Object.entries(versions).map(
-    ([name, version]) => `${name === 'torch' ? "the reference's torch" : name} ${version}`,
-  );
+  const shown = (name: string) => (name === 'torch' ? "the reference's torch" : name);
+  const named = Object.entries(versions).map(([name, version]) => `${shown(name)} ${version}`);
   const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
-  const parts = [
-    what ? `${what}\n${head}` : head,
-    ...tables.map(table),
-    ...(below.length > 0 ? [below.join('\n')] : []),
-  ];
+  const parts = [what ? `${what}\n${head}` : head, ...tables.map((rows) => table(rows, 'right')), ...below];
   return parts.join('\n\n');
 }
 
-/** Figures of both programs, ours divided by the reference's, and their peak memory. */
-function comparison<T extends Memory>(
-  { own, reference }: Both<T>,
+/** The page of a comparison on a model: the figures of both programs, ours divided by the reference's, and their peak memory. */
+function comparison<T extends Memory & { versions: Versions }>(
+  what: string,
+  { machine, own, reference }: Both<T> & { machine: Machine },
   figures: Record<string, (program: T) => number>,
-): Rows {
+  below: string[],
+): string {
   const row = (name: string, a: number, b: number, show = short) => [name, show(a), show(b), short(a / b)];
   const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference)));
   rows.push(row('peak memory', own.peak_bytes, reference.peak_bytes, bytes));
   const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
   if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
-  return [['', title.own, title.reference, 'ratio'], ...rows];
+  const versions = { ...own.versions, ...reference.versions };
+  return page(what, machine, versions, [[HEADER, ...rows]], below.join('\n'));
 }
 
 const setting = ({ precision, device, threads, rounds }: RerankReport['options'] | TrainReport['options']) =>
@@ -64,22 +57,20 @@ const setting = ({ precision, device, threads, rounds }: RerankReport['options']
 
 export function printRerank(report: RerankReport): string {
   const { options: o, own, reference, scores, recalls_equal } = report;
-  const rows = comparison(report, {
-    'pairs a second, best': (p) => p.pairs_per_second.best,
-    'pairs a second, median': (p) => p.pairs_per_second.median,
-    'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
-    'features, seconds, best': (p) => p.feature_seconds.min,
-    'complete evaluation, seconds, best': (p) => p.total_seconds.min,
-    'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
-  });
   const percent = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
   const recalls = ({ recalls: r }: typeof own) =>
     `TR ${percent([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${percent([r.img_r1, r.img_r5, r.img_r10])}`;
-  return page(
+  return comparison(
     `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${setting(o)}`,
-    report.machine,
-    { ...own.versions, ...reference.versions },
-    [rows],
+    report,
+    {
+      'pairs a second, best': (p) => p.pairs_per_second.best,
+      'pairs a second, median': (p) => p.pairs_per_second.median,
+      'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
+      'features, seconds, best': (p) => p.feature_seconds.min,
+      'complete evaluation, seconds, best': (p) => p.total_seconds.min,
+      'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
+    },
     [
       `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
       `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
@@ -89,18 +80,16 @@ export function printRerank(report: RerankReport): string {
 
 export function printTrain(report: TrainReport): string {
   const { options: o, own, reference, ratio } = report;
-  const rows = comparison(report, {
-    'seconds a step, best': (p) => p.step_seconds.min,
-    'seconds a step, median': (p) => p.step_seconds.median,
-    'CPU seconds a step': (p) => p.cpu_seconds.min,
-  });
   const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
     loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
-  return page(
+  return comparison(
     `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${setting(o)} of ${o.steps} steps`,
-    report.machine,
-    { ...own.versions, ...reference.versions },
-    [rows],
+    report,
+    {
+      'seconds a step, best': (p) => p.step_seconds.min,
+      'seconds a step, median': (p) => p.step_seconds.median,
+      'CPU seconds a step': (p) => p.cpu_seconds.min,
+    },
     [
       `steps in the time of one of the reference's: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
       `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,
@@ -112,49 +101,37 @@ export function printTrain(report: TrainReport): string {
 export function printSmall({ machine, versions, unit, own, reference, ratio }: SmallReport): string {
   const rows = [
     [unit, 'best', 'median'],
-    [title.own, short(own.min), short(own.median)],
-    ['Python', short(reference.min), short(reference.median)],
-    ["Python's best time in ours", short(ratio)],
+    cells(title.own, own.min, own.median),
+    cells('Python', reference.min, reference.median),
+    cells("Python's best time in ours", ratio),
   ];
   return page('', machine, { ...versions.own, ...versions.reference }, [rows]);
 }
 
-export function printTrainLoader({ machine, versions, options: o, own, reference, ratio }: TrainLoaderReport): string {
-  const row = (name: string, of: (times: typeof own) => number, quotient: number) => [
-    name,
-    ...[of(own), of(reference), quotient].map(short),
-  ];
+export function printTrainLoader(report: TrainLoaderReport): string {
+  const { options: o, own: a, reference: b, ratio } = report;
   const rows = [
-    ['', title.own, title.reference, 'ratio'],
-    row('images a second and core, best', (t) => 1e3 / t.cpu.min, ratio.cpu),
-    row('CPU ms an image, best', (t) => t.cpu.min, ratio.cpu),
-    row('CPU ms an image, median', (t) => t.cpu.median, reference.cpu.median / own.cpu.median),
-    row('ms an image, best', (t) => t.elapsed.min, ratio.elapsed),
-    row('ms an image, median', (t) => t.elapsed.median, reference.elapsed.median / own.elapsed.median),
+    HEADER,
+    cells('images a second and core, best', 1e3 / a.cpu.min, 1e3 / b.cpu.min, ratio.cpu),
+    cells('CPU ms an image, best', a.cpu.min, b.cpu.min, ratio.cpu),
+    cells('CPU ms an image, median', a.cpu.median, b.cpu.median, b.cpu.median / a.cpu.median),
+    cells('ms an image, best', a.elapsed.min, b.elapsed.min, ratio.elapsed),
+    cells('ms an image, median', a.elapsed.median, b.elapsed.median, b.elapsed.median / a.elapsed.median),
   ];
   const load = `batches of ${o.batch}, ${o.workers} workers each, ${o.images * ROWS_PER_IMAGE} rows`;
   const what = `training transforms at ${o.image_size} px, ${load}, ${o.rounds} alternating rounds`;
-  return page(what, machine, versions, [rows]);
+  return page(what, report.machine, report.versions, [rows]);
 }
 
-const SCALING_COLUMNS: Readonly<Record<string, (point: ScalingPoint) => string>> = {
-  images: (p) => String(p.images),
-  texts: (p) => String(p.texts),
-  k: (p) => String(p.k),
-  pairs: (p) => String(p.pairs),
-  'features s': (p) => short(p.feature_seconds),
-  'ms an image': (p) => short((1e3 * p.feature_seconds) / p.images),
-  're-ranking s': (p) => short(p.rerank_seconds),
-  'ms a pair': (p) => short((1e3 * p.rerank_seconds) / p.pairs),
-  'CPU s': (p) => short(p.cpu_seconds),
-  'peak memory': (p) => bytes(p.peak_bytes),
-};
-
 export function printScaling({ machine, versions, options: o, by_images, by_k }: ScalingReport): string {
-  const rows = (points: readonly ScalingPoint[]) => [
-    Object.keys(SCALING_COLUMNS),
-    ...points.map((point) => Object.values(SCALING_COLUMNS).map((cell) => cell(point))),
+  const header = ['images', 'texts', 'k', 'pairs', 'features s', 'ms an image', 're-ranking s', 'ms a pair', 'CPU s'];
+  const row = (p: ScalingPoint) => [
+    ...[p.images, p.texts, p.k, p.pairs].map(String),
+    ...[p.feature_seconds, (1e3 * p.feature_seconds) / p.images].map(short),
+    ...[p.rerank_seconds, (1e3 * p.rerank_seconds) / p.pairs, p.cpu_seconds].map(short),
+    bytes(p.peak_bytes),
   ];
+  const rows = (points: readonly ScalingPoint[]) => [[...header, 'peak memory'], ...points.map(row)];
   const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
   return page(what, machine, versions, [rows(by_images), rows(by_k)]);
 }

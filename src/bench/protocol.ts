@@ -25,32 +25,33 @@ export interface Inputs {
   batch: number;
 }
 
-export type Command =
-  | ({ op: 'draw'; checkpoint: string } & ModelSizes)
-  | ({ op: 'load'; checkpoint: string } & ModelSetting)
+export interface Commands {
+  draw: { checkpoint: string } & ModelSizes;
+  load: { checkpoint: string } & ModelSetting;
   /** `scores` is where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
-  | ({ op: 'rerank'; k: number; scores?: string } & Inputs)
+  rerank: { k: number; scores?: string } & Inputs;
   /** `vit_ckpt_layer` blocks at the vision encoder's end recompute their activations. */
-  | ({ op: 'load_training'; checkpoint: string; vit_ckpt_layer: number } & ModelSetting)
+  load_training: { checkpoint: string; vit_ckpt_layer: number } & ModelSetting;
   /** As many steps as there are full batches; caption i belongs to image i. */
-  | ({ op: 'train' } & Inputs)
-  | { op: 'open'; checkpoint: string }
-  | { op: 'overhead'; calls: number }
+  train: Inputs;
+  open: { checkpoint: string };
+  overhead: { calls: number };
   /** The images of the val split, one after the other; `folder` has images and annotations in COCO's layout. */
-  | { op: 'transform'; folder: string; image_size: number }
+  transform: { folder: string; image_size: number };
   /** One epoch of the train split through the program's own loader. */
-  | { op: 'epoch'; folder: string; image_size: number; batch: number; workers: number };
-export type CommandOf<Op extends Command['op']> = Extract<Command, { op: Op }>;
+  epoch: { folder: string; image_size: number; batch: number; workers: number };
+}
+export type Op = keyof Commands;
+export type Command<O extends Op = Op> = { [K in O]: { op: K } & Commands[K] }[O];
 
 const seconds = z.number().nonnegative();
 /** Of packages, by name. */
 const versions = z.record(z.string(), z.string());
 export type Versions = z.infer<typeof versions>;
-const losses = z.array(z.number());
+const numbers = z.array(z.number());
 
 /** The first line a program writes: that it is ready, and of which versions. */
 export const Hello = z.object({ versions, threads: z.number().int() });
-export type Hello = z.infer<typeof Hello>;
 /** Peaks of the process so far. */
 const Memory = z.object({ peak_bytes: z.number(), device_peak_bytes: z.number().optional() });
 export type Memory = z.infer<typeof Memory>;
@@ -60,19 +61,11 @@ export const Timed = z.object({ seconds });
 const PhaseSeconds = z.object({ features: seconds, rerank: seconds, cpu: seconds, rerank_cpu: seconds });
 export type PhaseSeconds = z.infer<typeof PhaseSeconds>;
 export const Reranked = z.object({ seconds: PhaseSeconds, memory: Memory });
-export type Reranked = z.infer<typeof Reranked>;
 /** Of each step: seconds from batch to batch and both losses; CPU seconds of all threads in all steps together. */
-export const Trained = z.object({
-  seconds: z.array(seconds),
-  cpu: seconds,
-  loss_itm: losses,
-  loss_ita: losses,
-  memory: Memory,
-});
-export type Trained = z.infer<typeof Trained>;
+const steps = { seconds: numbers, loss_itm: numbers, loss_ita: numbers };
+export const Trained = z.object({ ...steps, cpu: seconds, memory: Memory });
 /** CPU seconds are of the program and its workers together; `versions` are of what decodes and transforms. */
 export const Epoch = z.object({ seconds, cpu_seconds: seconds, images: z.number().int().positive(), versions });
-export type Epoch = z.infer<typeof Epoch>;
 
 /** Every answer: the fields of the work done, or a sentence. */
 export const Answer = z.union([

@@ -3,14 +3,10 @@ import { at } from '../errors.js';
 import { NOT_RERANKED } from '../evaluation/scores.js';
 import type { Memory } from './protocol.js';
 
-/** Several measurements of the same thing. */
-export interface Summary {
-  min: number;
-  median: number;
-}
+export type Summary = ReturnType<typeof summary>;
 
-/** @param values at least one */
-export function summary(values: readonly number[]): Summary {
+/** Several measurements of the same thing, at least one, in two numbers. */
+export function summary(values: readonly number[]) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
   return { min: at(sorted, 0), median: (at(sorted, Math.floor(middle)) + at(sorted, Math.ceil(middle))) / 2 };
@@ -25,23 +21,19 @@ export function peakMemory(peaks: readonly Memory[]): Memory {
   };
 }
 
-/** Score matrices of this program and of the reference, of one shape. */
-type MatrixPair = readonly [own: Float32Array, reference: Float32Array];
-
 /**
- * The largest difference over the `both` scores that both programs gave. Where only `one` of them re-ranked the pair,
- * two similarities at the edge of the best k differ by rounding alone.
+ * Compares score matrices of equal shapes: the largest difference over the `both` scores that both programs gave. Where
+ * only `one` of them re-ranked the pair, two similarities at the edge of the best k differ by rounding alone.
  */
-export function compareScores(...pairs: readonly MatrixPair[]): { maxDifference: number; both: number; one: number } {
+export function compareScores(...pairs: readonly (readonly [own: Float32Array, reference: Float32Array])[]) {
   const result = { maxDifference: 0, both: 0, one: 0 };
   for (const [own, reference] of pairs) {
     if (own.length !== reference.length)
       throw new RangeError(`Expected ${reference.length} scores but received ${own.length}.`);
     for (const [i, a] of own.entries()) {
       const b = reference[i] as number;
-      if (a === NOT_RERANKED && b === NOT_RERANKED) continue;
       if (a === NOT_RERANKED || b === NOT_RERANKED) {
-        result.one++;
+        if (a !== b) result.one++;
         continue;
       }
       result.both++;

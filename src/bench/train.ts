@@ -1,13 +1,6 @@
 // `bench train`: the same training steps by this program and by a checkout of salesforce/BLIP, alternately, in one run.
 import { at } from '../errors.js';
-import {
-  alternate,
-  type ComparisonOptions,
-  checkpointOf,
-  type ModelOptions,
-  machine,
-  scratchFolder,
-} from './harness.js';
+import { alternate, begin, both, type ComparisonOptions, loadCommand, type ModelOptions } from './harness.js';
 import { Trained } from './protocol.js';
 import { peakMemory, type Summary, summary } from './statistics.js';
 import { drawInputs } from './workload.js';
@@ -30,40 +23,33 @@ const WARM_UP = 2;
  * @throws UserError when either program cannot run, with what it lacks
  */
 export async function benchTrain(options: TrainBenchOptions) {
-  const { vit, image_size, queue_size, device, precision, vit_ckpt_layer, batch } = options;
-  const startedOn = machine();
-  const folder = scratchFolder();
-  const count = (options.steps + WARM_UP) * batch;
+  const { vit_ckpt_layer, batch, steps } = options;
+  const { machine, folder } = begin();
+  const count = (steps + WARM_UP) * batch;
   const inputs = await drawInputs(folder, options, count, count);
-  const checkpoint = await checkpointOf(options, folder);
+  const measured = (seconds: readonly number[]) => seconds.slice(WARM_UP);
+  const short = (seconds: readonly number[]) => seconds.map((step) => step.toFixed(2)).join(' ');
   const { versions, turns } = await alternate(folder, {
     ...options,
     fresh: true,
-    load: { op: 'load_training', checkpoint, vit, image_size, queue_size, device, precision, vit_ckpt_layer },
+    load: { ...(await loadCommand(options, folder)), op: 'load_training', vit_ckpt_layer },
     command: () => ({ op: 'train', ...inputs }),
     answer: Trained,
-    told: ({ seconds }) =>
-      `seconds a step: ${measured(seconds)
-        .map((step) => step.toFixed(2))
-        .join(' ')}`,
+    told: ({ seconds }) => `seconds a step: ${short(measured(seconds))}`,
   });
 
-  const own = { versions: versions.own, ...figures(turns.own) };
-  const reference = { versions: versions.reference, ...figures(turns.reference) };
+  /** CPU seconds a step are of all threads, warm-up included; losses are of the last round. */
+  const { own, reference } = both((name) => {
+    const { loss_itm, loss_ita } = at(turns[name], turns[name].length - 1);
+    return {
+      versions: versions[name],
+      step_seconds: summary(turns[name].flatMap(({ seconds }) => measured(seconds))),
+      cpu_seconds: summary(turns[name].map(({ cpu, seconds }) => cpu / seconds.length)),
+      ...peakMemory(turns[name].map(({ memory }) => memory)),
+      losses: { loss_itm, loss_ita },
+    };
+  });
   // How many of our steps there are in the time of one of the reference's.
   const ratio = (of: keyof Summary) => reference.step_seconds[of] / own.step_seconds[of];
-  return { machine: startedOn, options, own, reference, ratio: { best: ratio('min'), median: ratio('median') } };
-}
-
-const measured = (seconds: readonly number[]) => seconds.slice(WARM_UP);
-
-/** CPU seconds a step are of all threads, warm-up included; losses are of the last round. */
-function figures(turns: readonly Trained[]) {
-  const { loss_itm, loss_ita } = at(turns, turns.length - 1);
-  return {
-    step_seconds: summary(turns.flatMap(({ seconds }) => measured(seconds))),
-    cpu_seconds: summary(turns.map(({ cpu, seconds }) => cpu / seconds.length)),
-    ...peakMemory(turns.map(({ memory }) => memory)),
-    losses: { loss_itm, loss_ita },
-  };
+  return { machine, options, own, reference, ratio: { best: ratio('min'), median: ratio('median') } };
 }

@@ -1,12 +1,10 @@
 // The work that both programs are given, drawn from a seed: captions as long as COCO's, images, files of both.
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import sharp from 'sharp';
-import { annotationFileName } from '../data/annotations.js';
+import { writeJpeg, writeSplit } from '../demo/data-set.js';
 import { Random } from '../demo/random.js';
 import { at, get } from '../errors.js';
 import { readSafetensors, writeSafetensors } from '../torch/safetensors.js';
-import type { Inputs } from './protocol.js';
+import type { ModelOptions } from './harness.js';
 
 /** Words of a caption, in the order of a sentence; repeated until the caption is long enough. */
 const PARTS: readonly (readonly string[])[] = [
@@ -17,21 +15,29 @@ const PARTS: readonly (readonly string[])[] = [
   'near beside behind under above across with on in by',
 ].map((words) => words.split(' '));
 
-/** Words of a caption and percent of captions with so many, close to COCO's: mean 10.4, a tail beyond 20. */
-const LENGTHS = [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 22, 27];
-const PERCENT = [13, 25, 25, 15, 9, 5, 3, 2, 1.2, 0.8, 0.6, 0.3, 0.1];
-/** Running sums of PERCENT. */
-const UP_TO = PERCENT.map((_, i) => PERCENT.slice(0, i + 1).reduce((sum, percent) => sum + percent, 0));
+/** Of 1,000 captions how many have so many words, close to COCO's: mean 10.4, a tail beyond 20. */
+const PER_MILLE = {
+  8: 130,
+  9: 250,
+  10: 250,
+  11: 150,
+  12: 90,
+  13: 50,
+  14: 30,
+  15: 20,
+  16: 12,
+  17: 8,
+  19: 6,
+  22: 3,
+  27: 1,
+};
+const LENGTHS = Object.entries(PER_MILLE).flatMap(([words, count]) => Array<number>(count).fill(Number(words)));
 
 /** `count` captions of COCO's length distribution. */
 export function drawCaptions(count: number, seed: number): string[] {
   const random = new Random(seed);
   return Array.from({ length: count }, () => {
-    const share = random.next() * at(UP_TO, UP_TO.length - 1);
-    const length = at(
-      LENGTHS,
-      UP_TO.findIndex((sum) => share < sum),
-    );
+    const length = random.pick(LENGTHS);
     return Array.from({ length }, (_, word) => random.pick(at(PARTS, word % PARTS.length))).join(' ');
   });
 }
@@ -67,43 +73,33 @@ export function spreadTexts(texts: number, images: number): number[] {
  * @param trainRows rows of the train split, among which the images repeat in order
  */
 export async function drawDataset(folder: string, images: number, trainRows = 1): Promise<void> {
-  mkdirSync(join(folder, 'val'));
-  const files = Array.from({ length: images }, (_, i) => `val/${i}.jpg`);
+  const files = Array.from({ length: images }, (_, i) => `${i}.jpg`);
   for (const [i, file] of files.entries()) {
     const pixels = drawImages(1, 640, i).subarray(0, 480 * 640 * 3);
-    const image = sharp(pixels, { raw: { width: 640, height: 480, channels: 3 } });
-    await image.jpeg({ quality: 92 }).toFile(join(folder, file));
+    await writeJpeg(join(folder, file), { width: 640, height: 480, pixels });
   }
-  const write = (split: 'train' | 'val' | 'test', rows: readonly object[]) =>
-    writeFileSync(join(folder, annotationFileName('coco', split)), JSON.stringify(rows));
   const caption = 'a drawing';
-  const trainRow = (i: number) => ({ image: at(files, i % images), caption, image_id: `${i % images}` });
-  write(
-    'train',
-    Array.from({ length: trainRows }, (_, i) => trainRow(i)),
-  );
-  for (const split of ['val', 'test'] as const)
-    write(
-      split,
-      files.map((image) => ({ image, caption: [caption] })),
-    );
+  const trainRow = (i: number) => ({ image: at(files, i), caption, image_id: String(i) });
+  const train = Array.from({ length: trainRows }, (_, i) => trainRow(i % images));
+  writeSplit(folder, 'train', train);
+  const rows = files.map((image) => ({ image, caption: [caption] }));
+  for (const split of ['val', 'test'] as const) writeSplit(folder, split, rows);
 }
 
+type ImageOptions = Pick<ModelOptions, 'image_size' | 'batch' | 'seed'>;
+
 /** Draws images and captions; the images go to a file in `folder`. */
-export async function drawInputs(
-  folder: string,
-  { image_size: size, batch, seed }: { image_size: number; batch: number; seed: number },
-  images: number,
-  texts: number,
-): Promise<Inputs> {
+export async function drawInputs(folder: string, options: ImageOptions, images: number, texts: number) {
+  const { image_size: size, batch, seed } = options;
   const path = join(folder, 'images.safetensors');
   const data = drawImages(images, size, seed);
   await writeSafetensors(path, new Map([['images', { dtype: 'uint8', shape: [images, size, size, 3], data }]]));
   return { images: path, captions: drawCaptions(texts, seed), batch };
 }
 
-/** The images of `drawInputs`: their number, and (count, size, size, 3) pixels. */
-export function readImages(path: string): { count: number; size: number; pixels: Uint8Array } {
+/** The images of `drawInputs`, each (size, size, 3) pixels. */
+export function readImages(path: string): Uint8Array[] {
   const { shape, data } = get(readSafetensors(path), 'images');
-  return { count: at(shape, 0), size: at(shape, 1), pixels: data };
+  const one = data.length / at(shape, 0);
+  return Array.from({ length: at(shape, 0) }, (_, image) => data.subarray(image * one, (image + 1) * one));
 }

@@ -7,9 +7,8 @@ import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } f
 import { devices, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
-import { benchLoader, benchOpen, benchOverhead } from '../bench/small.js';
+import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
-import { benchTrainLoader } from '../bench/train-loader.js';
 import { type Flag, flag, whole } from '../config/flag.js';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';

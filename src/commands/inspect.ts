@@ -1,5 +1,6 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
-import { at, printable } from '../errors.js';
+import { printable } from '../errors.js';
+import { table } from '../logging/text.js';
 import {
   type Checkpoint,
   flattenCheckpoint,
@@ -87,17 +88,9 @@ function printTable(
     dtype,
     ...(sums === undefined ? [] : [String(sums.get(path) ?? '-')]),
   ]);
-  const widths = header.map((title, column) =>
-    rows.reduce((width, row) => Math.max(width, at(row, column).length), title.length),
-  );
-  const line = (cells: string[]) =>
-    `${cells
-      .map((cell, i) => cell.padEnd(at(widths, i)))
-      .join('  ')
-      .trimEnd()}\n`;
   const elements = [...tensors.values()].reduce((sum, { shape }) => sum + numelOf(shape), 0);
   out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
-  if (rows.length > 0) out.write([header, ...rows].map(line).join(''));
+  if (rows.length > 0) out.write(`${table([header, ...rows])}\n`);
   out.write(`${rows.length} tensors, ${elements} elements\n`);
   if (values.size === 0) return;
   out.write(`\n${[...values].map(([path, value]) => `${shown(path)} = ${shownValue(value)}\n`).join('')}`);

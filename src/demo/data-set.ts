@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
+import { annotationFileName, type Split } from '../data/annotations.js';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { at, UserError } from '../errors.js';
@@ -54,12 +55,7 @@ export async function drawDataSet(folder: string, options: DataSetOptions): Prom
       if (split === 'train') rows.push(...captions.map((caption) => ({ caption, image, image_id: `${split}_${i}` })));
       else rows.push({ image, caption: captions });
     }
-    const path = join(folders.annRoot, `coco_karpathy_${split}.json`);
-    try {
-      writeFileSync(path, `${JSON.stringify(rows, null, 1)}\n`);
-    } catch (error) {
-      throw cannotWrite(path, error);
-    }
+    writeSplit(folders.annRoot, split, rows);
   }
   return folders;
 }
@@ -74,13 +70,20 @@ function shuffledIndices(count: number, random: Random): number[] {
   return indices.slice(0, count);
 }
 
-async function writeJpeg(path: string, drawn: ReturnType<typeof drawScene>): Promise<void> {
-  const { width, height, pixels } = drawn;
-  const encoded = await sharp(pixels, { raw: { width, height, channels: 3 } })
-    .jpeg({ quality: JPEG_QUALITY })
-    .toBuffer();
+/** Writes the annotations of one split. @throws UserError when the file cannot be written */
+export function writeSplit(annRoot: string, split: Split, rows: readonly object[]): void {
+  writeFile(join(annRoot, annotationFileName('coco', split)), `${JSON.stringify(rows, null, 1)}\n`);
+}
+
+/** Writes decoded pixels (height, width, 3) as a picture. @throws UserError when the file cannot be written */
+export async function writeJpeg(path: string, { width, height, pixels }: ReturnType<typeof drawScene>): Promise<void> {
+  const image = sharp(pixels, { raw: { width, height, channels: 3 } });
+  writeFile(path, await image.jpeg({ quality: JPEG_QUALITY }).toBuffer());
+}
+
+function writeFile(path: string, content: string | Uint8Array): void {
   try {
-    writeFileSync(path, encoded);
+    writeFileSync(path, content);
   } catch (error) {
     throw cannotWrite(path, error);
   }

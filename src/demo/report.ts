@@ -1,17 +1,10 @@
 // report.html of the demo: recalls before and after training, the losses by step, and the command.
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import type { SplitReport } from '../evaluation/report.js';
+import { axisFor, chart } from '../logging/chart.js';
 import { escapeHtml } from '../logging/text.js';
-
-/** One line of metrics.jsonl. */
-interface LoggedStep {
-  epoch: number;
-  step: number;
-  loss_itm: number;
-  loss_ita: number;
-}
+import { type LoggedStep, loggedSteps } from '../training/run-logs.js';
 
 export interface DemoReport {
   before: SplitReport;
@@ -21,36 +14,24 @@ export interface DemoReport {
   command: string;
 }
 
-const WIDTH = 640;
-const HEIGHT = 260;
-const MARGIN = { left: 48, right: 12, top: 12, bottom: 36 };
-
-function loggedSteps(outputDir: string): LoggedStep[] {
-  const lines = readFileSync(join(outputDir, 'metrics.jsonl'), 'utf8').trim().split('\n');
-  return lines.map((line): LoggedStep => JSON.parse(line));
-}
-
-/** The two losses over logged steps, each a line from 0 to the largest value. */
+/** The two losses over logged steps, each a line from 0 up. */
 function lossCurve(steps: readonly LoggedStep[]): string {
-  const top = Math.max(...steps.map(({ loss_ita, loss_itm }) => Math.max(loss_ita, loss_itm)));
-  const x = (i: number) => MARGIN.left + ((WIDTH - MARGIN.left - MARGIN.right) * i) / Math.max(1, steps.length - 1);
-  const y = (value: number) => HEIGHT - MARGIN.bottom - ((HEIGHT - MARGIN.top - MARGIN.bottom) * value) / top;
-  const line = (name: 'loss_ita' | 'loss_itm', colour: string) => {
-    const points = steps.map((step, i) => `${x(i).toFixed(1)},${y(step[name]).toFixed(1)}`).join(' ');
-    return `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="2"/>`;
-  };
-  const ticks = [0, 0.5, 1].map(
-    (part) =>
-      `<text x="${MARGIN.left - 6}" y="${y(top * part) + 4}" text-anchor="end">${(top * part).toFixed(1)}</text>` +
-      `<path d="M${MARGIN.left} ${y(top * part)}H${WIDTH - MARGIN.right}" stroke="#ddd"/>`,
-  );
-  const epochs = steps.flatMap((step, i) =>
-    step.step === 0 ? [`<text x="${x(i)}" y="${HEIGHT - 18}" text-anchor="middle">${step.epoch}</text>`] : [],
-  );
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" aria-label="losses by epoch">
-${ticks.join('')}${line('loss_ita', '#2a6fb0')}${line('loss_itm', '#c2571a')}${epochs.join('')}
-<text x="${WIDTH / 2}" y="${HEIGHT - 2}" text-anchor="middle">epoch</text>
-<text x="${WIDTH - 150}" y="28" fill="#2a6fb0">contrastive (ITA)</text><text x="${WIDTH - 150}" y="46" fill="#c2571a">matching (ITM)</text></svg>`;
+  const losses = steps.flatMap(({ loss_ita, loss_itm }) => [loss_ita, loss_itm]);
+  const epochs = steps.flatMap(({ step, epoch }, i) => (step === 0 ? [[i, String(epoch)] as const] : []));
+  const y = axisFor('loss', losses);
+  const x = { label: 'epoch', top: Math.max(1, steps.length - 1), ticks: epochs };
+  const [width, height] = [640, 260];
+  const lines = chart({ width, height, x, y }, (px, py) => {
+    const line = (name: 'loss_ita' | 'loss_itm', colour: string) => {
+      const points = steps.map((step, i) => `${px(i)},${py(step[name])}`).join(' ');
+      return `<polyline points="${points}" fill="none" stroke="${colour}" stroke-width="2"/>`;
+    };
+    const grid = y.ticks.map(([loss]) => `<path d="M${px(0)} ${py(loss)}H${px(x.top)}" stroke="#ddd"/>`);
+    return [...grid, line('loss_ita', '#2a6fb0'), line('loss_itm', '#c2571a')];
+  });
+  return `<svg viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="losses by epoch">
+${lines}
+<text x="${width - 150}" y="28" fill="#2a6fb0">contrastive (ITA)</text><text x="${width - 150}" y="46" fill="#c2571a">matching (ITM)</text></svg>`;
 }
 
 function recallRows({ before, after }: DemoReport): string {

@@ -36,7 +36,7 @@ export interface EvaluationOptions {
   tokenBudget?: number;
 }
 
-const SILENT: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
+export const SILENT: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 
 /** Seconds each phase took, and what was done in it. */
 export interface PhaseTimes {

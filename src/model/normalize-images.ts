@@ -3,6 +3,11 @@ import { IMAGE_MEAN, IMAGE_STD } from '../data/images/normalization.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, type Tensor } from '../torch/tensor.js';
 
+/** The bytes of `count` images of `size` pixels a side, as the loader gives them, made ready for the vision encoder. */
+export function imagesFromBytes(bytes: Uint8Array, count: number, size: number, device: Device): Tensor {
+  return scope(() => normalizeImages(ops.fromBytes(bytes, 'uint8', [count, size, size, 3]), device));
+}
+
 /** Pixels uint8 (B, P, P, 3) → float32 (B, 3, P, P) on `device`: /255, - mean, / std, in torchvision's order. */
 export function normalizeImages(pixels: Tensor, device: Device): Tensor {
   return scope(() => {

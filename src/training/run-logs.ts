@@ -3,6 +3,7 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { cannotWrite, writeFileAtomically } from '../disk/atomic-file.js';
+import { parseJson } from '../disk/json-file.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import type { RunState } from './run-state.js';
 
@@ -23,6 +24,14 @@ function linesOf(path: string): string[] {
   return text.split('\n').filter((line) => line !== '');
 }
 
+const LoggedStep = z.object({ epoch: z.int(), step: z.int(), loss_itm: z.number(), loss_ita: z.number() });
+export type LoggedStep = z.infer<typeof LoggedStep>;
+
+/** The lines of metrics.jsonl. */
+export function loggedSteps(outputDir: string): LoggedStep[] {
+  return linesOf(join(outputDir, 'metrics.jsonl')).map((line) => LoggedStep.parse(JSON.parse(line)));
+}
+
 /** Whether log.txt has a line of any epoch, of any run. */
 export function hasEpochs(outputDir: string): boolean {
   return linesOf(join(outputDir, 'log.txt')).length > 0;
@@ -38,13 +47,7 @@ const EpochLine = z.object({
 /** What log.txt in `folder` has for an epoch that was the best until then: r_mean on val, the metrics on test. */
 export function loggedBest(folder: string, epoch: number): { best: number; bestTest: RetrievalMetrics } | undefined {
   for (const line of linesOf(join(folder, 'log.txt')).reverse()) {
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      continue; // a run was killed while it wrote this line
-    }
-    const { data: of } = EpochLine.safeParse(value);
+    const of = parseJson(line, EpochLine); // undefined where a run was killed while it wrote this line
     if (of === undefined || of.epoch !== epoch || of.best_epoch !== epoch) continue;
     const bestTest = {
       ...{ txt_r1: of.test_txt_r1, txt_r5: of.test_txt_r5, txt_r10: of.test_txt_r10, txt_r_mean: of.test_txt_r_mean },

@@ -5,9 +5,8 @@ import { type TrainingEpoch, trainingEpoch } from '../data/loader/training-loade
 import type { TrainingSet } from '../data/training-set.js';
 import { oneRank } from '../distributed/ranks.js';
 import { at } from '../errors.js';
-import { normalizeImages } from '../model/normalize-images.js';
-import * as ops from '../torch/ops.js';
-import { scope, type Tensor } from '../torch/tensor.js';
+import { imagesFromBytes } from '../model/normalize-images.js';
+import type { Tensor } from '../torch/tensor.js';
 import type { RunOptions } from './options.js';
 import type { Run } from './run.js';
 
@@ -56,7 +55,7 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
       const batch = loader.next();
       if (batch === null) return null;
       const { start, count, data, bad } = batch;
-      const images = scope(() => normalizeImages(ops.fromBytes(data, 'uint8', [count, size, size, 3]), device));
+      const images = imagesFromBytes(data, count, size, device);
       batch.release();
       const rows = [...order.subarray(start, start + count)];
       return {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { curveSvg, fitLine } from '#blip/bench/curve.js';
-import { bytes, short, table } from '#blip/bench/print.js';
+import { bytes, short } from '#blip/bench/print.js';
 
 test('points on a line give the line', () => {
   const { slope, intercept, r2 } = fitLine([
@@ -48,7 +48,7 @@ test('a picture of zeros and of a falling line has no broken number', () => {
   assert.doesNotMatch(svg, /NaN|Infinity|undefined/);
 });
 
-test('numbers and tables are short and aligned', () => {
+test('numbers are short', () => {
   assert.deepEqual([0, 0.0000025, 0.0123, 1.2345, 12.345, 1234.5].map(short), [
     '0.00',
     '2.5e-6',
@@ -58,11 +58,4 @@ test('numbers and tables are short and aligned', () => {
     '1235',
   ]);
   assert.deepEqual([bytes(2 ** 20), bytes(1.5 * 2 ** 30)], ['1.00 MiB', '1.50 GiB']);
-  assert.equal(
-    table([
-      ['name', '1'],
-      ['n', '22'],
-    ]),
-    'name   1\nn     22',
-  );
 });

@@ -4,7 +4,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { printTrainLoader } from '#blip/bench/print.js';
-import { benchTrainLoader } from '#blip/bench/train-loader.js';
+import { benchTrainLoader } from '#blip/bench/small.js';
 import { UserError } from '#blip/errors.js';
 import { temporaryFolder } from '../helpers/files.js';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { printable } from '#blip/errors.js';
-import { escapeHtml, lastLine } from '#blip/logging/text.js';
+import { escapeHtml, lastLine, table } from '#blip/logging/text.js';
 
 test('control characters are escaped, and long text is cut', () => {
   assert.equal(printable('a\x1b[2Jb\n\x9b'), 'a\\u001b[2Jb\\u000a\\u009b');
@@ -17,4 +17,15 @@ test('text in HTML is no tag', () => {
 
 test('the last line', () => {
   assert.deepEqual(['', 'one', 'one\ntwo\n\n'].map(lastLine), ['', 'one', 'two']);
+});
+
+test('a table is aligned, and no line ends in spaces', () => {
+  const rows = [
+    ['name', '1', 'x'],
+    ['n', '22'],
+    ['', ''],
+  ];
+  assert.equal(table(rows), 'name  1   x\nn     22\n');
+  assert.equal(table(rows, 'right'), 'name   1  x\nn     22\n');
+  assert.equal(table([]), '');
 });

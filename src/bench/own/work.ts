@@ -1,30 +1,29 @@
 // This program's side of `bench`: the evaluation as the main command runs it, and the small measurements.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import sharp from 'sharp';
-import { z } from 'zod';
-import { annotationFileName } from '../../data/annotations.js';
+import { loadRetrievalSplit } from '../../data/annotations.js';
 import { preCaption } from '../../data/caption.js';
 import { decodeRgb } from '../../data/images/decode.js';
 import { evaluationTransform } from '../../data/images/evaluation-transform.js';
 import { normalizePixels } from '../../data/images/normalization.js';
+import { TrainingSampler } from '../../data/loader/sampler.js';
+import { trainingEpoch } from '../../data/loader/training-loader.js';
 import { Tokenizer } from '../../data/tokenizer.js';
-import { evaluateSplit } from '../../evaluation/evaluate.js';
+import { loadTrainingSet } from '../../data/training-set.js';
+import { at, UserError } from '../../errors.js';
+import { evaluateSplit, SILENT } from '../../evaluation/evaluate.js';
 import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '../../evaluation/image-store.js';
-import type { LoopLog } from '../../logging/metric-logger.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
+import { imagesFromBytes } from '../../model/normalize-images.js';
 import { loadPretrained } from '../../model/pretrained.js';
 import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
 import { mapFile } from '../../torch/mapped-file.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
-import { scope } from '../../torch/tensor.js';
+import { type Device, scope } from '../../torch/tensor.js';
 import { architectureFor } from '../drawn-weights.js';
-import type { CommandOf, PhaseSeconds } from '../protocol.js';
+import type { Commands, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
-
-const silent: LoopLog = { dataReady() {}, step() {}, end() {}, abort() {} };
 
 export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
   const start = performance.now();
@@ -32,30 +31,37 @@ export async function timed(work: () => void | Promise<void>): Promise<{ seconds
   return { seconds: (performance.now() - start) / 1e3 };
 }
 
-export async function loadModel(command: CommandOf<'load'>): Promise<BlipRetrieval> {
+export const tokenizer = Tokenizer.load();
+
+export const tokensOf = (captions: readonly string[]) =>
+  captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
+
+let model: BlipRetrieval | undefined;
+
+export async function load(command: Commands['load']): Promise<void> {
   const { checkpoint, device, precision } = command;
   const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
   const { state } = await loadPretrained(checkpoint, architecture);
-  return new BlipRetrieval(state, architecture, { device, precision });
+  model = new BlipRetrieval(state, architecture, { device, precision });
 }
 
-export async function rerank(model: BlipRetrieval, command: CommandOf<'rerank'>): Promise<PhaseSeconds> {
+export async function rerank(command: Commands['rerank']) {
+  if (model === undefined) throw new UserError('No model is loaded. Load a model before re-ranking.');
   const { captions, k: kTest, batch, scores: path } = command;
   const images = pixelSource(command.images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
-  const tokenizer = Tokenizer.load();
-  const texts = captions.map((caption) => tokenizer.encode(preCaption(caption)).ids);
+  const input = { images, texts: tokensOf(captions), encToken: tokenizer.encTokenId };
   let rerankStart = Number.NaN;
   const startLoop = (header: string) => {
     if (header.startsWith('Evaluation')) rerankStart = cpuSeconds();
-    return silent;
+    return SILENT;
   };
   const start = cpuSeconds();
-  const input = { images, texts, encToken: tokenizer.encTokenId };
   const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
   const end = cpuSeconds();
   if (path !== undefined) await writeScores(path, scores);
-  return { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
+  const phases = { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
+  return { seconds: phases, memory: peakMemory(model.device) };
 }
 
 /** CPU seconds of all threads of this process so far. */
@@ -64,37 +70,36 @@ export function cpuSeconds(): number {
   return (user + system) / 1e6;
 }
 
+export function peakMemory(device: Device): Memory {
+  const peak = { peak_bytes: process.resourceUsage().maxRSS * 1024 };
+  return device === 'cpu' ? peak : { ...peak, device_peak_bytes: native().deviceMemory(0).peakAllocated };
+}
+
 /** Decoded images out of a file, `batch` at a time: what the loader's workers give when they are never late. */
 function pixelSource(path: string, batch: number): ImageSource {
-  const { count, pixels } = readImages(path);
-  const one = pixels.length / count;
+  const images = readImages(path);
   return {
-    count,
-    open(images) {
-      let next = 0;
-      return {
-        next() {
-          const numbers = images.subarray(next, next + batch);
-          next += batch;
-          const data = Buffer.concat(Array.from(numbers, (n) => pixels.subarray(n * one, (n + 1) * one)));
-          return numbers.length > 0 ? { count: numbers.length, data, release() {} } : null;
-        },
-        close() {},
+    count: images.length,
+    open(numbers) {
+      let done = 0;
+      const next = () => {
+        const pixels = Array.from(numbers.subarray(done, done + batch), (image) => at(images, image));
+        done += batch;
+        return pixels.length > 0 ? { count: pixels.length, data: Buffer.concat(pixels), release() {} } : null;
       };
+      return { next, close() {} };
     },
   };
 }
 
-const Rows = z.array(z.object({ image: z.string() }));
-
 /** Every image of the val split: decoded, resized, normalised, one after the other in this thread. */
-export async function transform({ folder, image_size }: CommandOf<'transform'>): Promise<{ seconds: number }> {
-  const rows = Rows.parse(JSON.parse(readFileSync(join(folder, annotationFileName('coco', 'val')), 'utf8')));
+export async function transform({ folder, image_size }: Commands['transform']): Promise<{ seconds: number }> {
+  const { images } = await loadRetrievalSplit({ annRoot: folder, imageRoot: folder, dataset: 'coco', split: 'val' });
   sharp.concurrency(1);
   return await timed(async () => {
     const pixels = new Uint8Array(image_size * image_size * 3);
-    for (const { image } of rows) {
-      evaluationTransform(await decodeRgb(join(folder, image)), image_size, pixels);
+    for (const image of images) {
+      evaluationTransform(await decodeRgb(image), image_size, pixels);
       normalizePixels(pixels);
     }
   });
@@ -118,4 +123,19 @@ export function add(calls: number): void {
       });
     }
   });
+}
+
+/** One epoch of training images, normalised on the CPU as the reference does. */
+export async function loadEpoch(work: Commands['epoch']) {
+  const { folder, image_size: size, batch: batchSize, workers } = work;
+  const set = await loadTrainingSet({ annRoot: folder, imageRoot: folder, dataset: 'coco' });
+  const sampler = new TrainingSampler({ length: set.images.length, worldSize: 1, rank: 0, batchSize });
+  const [start, cpu] = [performance.now(), cpuSeconds()];
+  const { loader, rows } = trainingEpoch({ set, sampler, epoch: 0, seed: 42, size, workers });
+  for (let batch = loader.next(); batch !== null; batch = loader.next()) {
+    imagesFromBytes(batch.data, batch.count, size, 'cpu').dispose();
+    batch.release();
+  }
+  loader.close();
+  return { seconds: (performance.now() - start) / 1e3, cpu_seconds: cpuSeconds() - cpu, images: rows.length };
 }
