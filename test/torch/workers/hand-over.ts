@@ -12,7 +12,9 @@ function work(handle: number): void {
 
 async function main(): Promise<void> {
   const x = ops.float32([1, 2, 3]);
-  const made = new Tensor(await resultOf<number>(startWorker(import.meta.url, x.handle)));
+  // A handle has one owner, who frees it: the worker gets its own, as Node 22 may collect `given` before the thread ends.
+  const forWorker = native().alias(x.handle);
+  const made = new Tensor(await resultOf<number>(startWorker(import.meta.url, forWorker)));
   console.log(JSON.stringify([[...x.float32()], [...made.float32()]]));
   made.dispose();
   console.log(made.disposed);
