@@ -15,5 +15,13 @@
   // At SIGUSR1 Node would open its debugger, to everybody on this machine. A listener that goes leaves the default action.
   const listener = () => undefined;
   process.on('SIGUSR1', listener).off('SIGUSR1', listener);
-  import('./commands/main.js').then(({ main }) => main());
+  import('./commands/main.js').then(
+    ({ main }) => main(),
+    (error) => {
+      const full = error.code === 'EMFILE'; // Node opens many files at once to import them
+      const remedy = full ? 'Raise the limit, for example with "ulimit -n 4096"' : 'Install or build it again';
+      console.error(`error: The program cannot be loaded: ${error.message}. ${remedy}.`);
+      process.exitCode = 1;
+    },
+  );
 })();

@@ -30,6 +30,11 @@ export function meetingFailure(error: unknown, self: Rank, joinTimeoutMs: number
     );
   if (/gai error|is not known/i.test(said))
     return fail(`Rank ${rank} cannot find the host ${masterAddr}. Correct \`masterAddr\` (MASTER_ADDR).`);
+  const card = /Unable to find address for: (.*?)\.?\s*$/m.exec(said)?.[1];
+  if (card !== undefined)
+    return fail(
+      `Rank ${rank} finds no network interface '${card}' with an address. Correct GLOO_SOCKET_IFNAME ("ip address" lists them), or unset it.`,
+    );
   const joined = /(\d+)\/(\d+) clients joined/.exec(said)?.[1];
   if (joined !== undefined)
     return fail(

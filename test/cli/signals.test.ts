@@ -56,15 +56,15 @@ const underNohup: [name: string, before: string[]][] = [
 ];
 for (const [name, starter] of underNohup)
   test(`training goes on after SIGHUP under ${name}, in one process and in two`, async () => {
-    for (const ranks of ['1', '2']) {
-      const args = tiny.args(`nohup${ranks}`, '--max_steps', '40', '--log_every', '1', '--nproc_per_node', ranks);
+    for (const ranks of name === 'nohup of bash' ? ['1', '2'] : ['1']) {
+      const args = tiny.args(`nohup${ranks}`, '--max_steps', '15', '--log_every', '1', '--nproc_per_node', ranks);
       const command = startCommand(args, starter);
       await command.says('Train Epoch: [0]');
       const own = command.processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('cli.js'));
       for (const pid of own) if (isNode(pid)) process.kill(pid, 'SIGHUP');
       const { code, stdout, stderr } = await command.ended;
       assert.equal(code, 0, stderr);
-      assert.match(stdout, /^Stopped after 40 steps/m);
+      assert.match(stdout, /^Stopped after 15 steps/m);
     }
   });
 
