@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { root } from './bootstrap.mjs';
+import { root } from './build-steps.mjs';
 
 // The same below both checkouts: checkpoints and config.yaml hold paths.
 const output = 'output/same-run';

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { bootstrap, ensureTests, root } from './bootstrap.mjs';
+import { bootstrap, ensureTests, root } from './build-steps.mjs';
 
 const args = process.argv.slice(2);
 // What needs a GPU, and the long fault trials, are not part of the usual run.

@@ -4,10 +4,11 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { root } from './bootstrap.mjs';
+import { root } from './build-steps.mjs';
 
 // Pinned, so that a run of today can be repeated.
-const versions = { 22: '22.23.3', 24: '24.21.0' };
+// 12 and 18 are too old for this program, which has to say so.
+const versions = { 12: '12.22.12', 18: '18.20.8', 22: '22.23.3', 24: '24.21.0' };
 
 const [major, command, ...args] = process.argv.slice(2);
 const version = versions[major];

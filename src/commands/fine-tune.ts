@@ -5,6 +5,7 @@ import type { TrainingConfig } from '../config/load.js';
 import { requireImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
+import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
 import { describeLoad, loadTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
@@ -23,7 +24,7 @@ import { pretrainedFile, runSplits } from './run.js';
 
 /**
  * Trains, with an evaluation after every epoch. Gives the reports of the last evaluation; undefined when the run was
- * stopped before one. A run stopped by a signal sets the exit code that a shell expects (130, 143).
+ * stopped before one. A run stopped by a signal sets the exit code that a shell expects (130 after SIGINT, 143 after SIGTERM).
  * @throws UserError for whatever a user can mend
  */
 export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
@@ -59,7 +60,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
       print(
         `Stopped${by} after ${stepsDone(state, data)} steps; checkpoint_last.pth is saved. Continue with --resume latest.`,
       );
-      if (signals.caught !== undefined) process.exitCode = signals.caught === 'SIGINT' ? 130 : 143;
+      if (signals.caught !== undefined) process.exitCode = exitCodeOf(signals.caught);
     }
   } finally {
     signals.release();

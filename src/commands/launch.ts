@@ -6,16 +6,18 @@ import type { LaunchFlags, RetrievalOptions } from './options.js';
 
 /**
  * Starts `--nproc_per_node` ranks of this program with the same arguments (`argv`: script, then arguments) and waits for
- * them.
- * @returns the exit code: 0, that of the first rank that failed, or 130 and 143 after a signal
+ * them. `notes` are printed first.
+ * @returns the exit code: 0, that of the first rank that failed, or 128 and the number of a signal
  * @throws UserError for a config that no rank could use, once and before any rank is started
  */
 export async function launchRanks(
   options: RetrievalOptions,
   flags: LaunchFlags,
+  notes: readonly string[],
   argv: readonly string[],
 ): Promise<number> {
   loadConfig(options.config, options.set, { training: !options.evaluate });
+  if (!options.quiet) for (const note of notes) console.log(note);
   const counted = flags.nprocPerNode === 'gpu' || flags.nprocPerNode === 'auto';
   const nproc = processesPerNode(flags.nprocPerNode, counted ? cudaState().count : 0);
   const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;

@@ -50,7 +50,8 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
   const several = rank !== undefined && rank.worldSize > 1;
-  const ranks = several ? ProcessGroup.init({ ...rank, device, timeoutMs: options.collectiveTimeoutMs }) : oneRank;
+  const say = options.quiet ? () => {} : (line: string) => console.error(line);
+  const ranks = several ? ProcessGroup.init({ ...rank, device, timeoutMs: options.collectiveTimeoutMs, say }) : oneRank;
   return { run: { options, config, architecture, device, splits, tokenizer, ranks, logger, print }, unlock };
 }
 

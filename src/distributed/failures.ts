@@ -10,6 +10,14 @@ export const WAITED = 'waited longer than';
 
 const seconds = (ms: number) => `${Number((ms / 1000).toFixed(1))} s`;
 
+/** For whom a rank waits before the ranks have met, where, and how long. */
+export function waitingLine({ rank, worldSize, masterAddr, masterPort }: Rank, joinTimeoutMs: number): string {
+  const most = `for at most ${seconds(joinTimeoutMs)}`;
+  if (rank > 0) return `Rank ${rank} of ${worldSize} waits for rank 0 at ${masterAddr}:${masterPort}, ${most}.`;
+  const others = worldSize === 2 ? 'rank 1' : `ranks 1 to ${worldSize - 1}`;
+  return `Rank 0 of ${worldSize} waits for ${others} at ${masterAddr}:${masterPort}, ${most}.`;
+}
+
 /** Why the ranks did not meet. */
 export function meetingFailure(error: unknown, self: Rank, joinTimeoutMs: number): UserError {
   const { rank, worldSize, masterAddr, masterPort } = self;
@@ -22,6 +30,11 @@ export function meetingFailure(error: unknown, self: Rank, joinTimeoutMs: number
     );
   if (/gai error|is not known/i.test(said))
     return fail(`Rank ${rank} cannot find the host ${masterAddr}. Correct \`masterAddr\` (MASTER_ADDR).`);
+  const card = /Unable to find address for: (.*?)\.?\s*$/m.exec(said)?.[1];
+  if (card !== undefined)
+    return fail(
+      `Rank ${rank} finds no network interface '${card}' with an address. Correct GLOO_SOCKET_IFNAME ("ip address" lists them), or unset it.`,
+    );
   const joined = /(\d+)\/(\d+) clients joined/.exec(said)?.[1];
   if (joined !== undefined)
     return fail(

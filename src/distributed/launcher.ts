@@ -1,6 +1,6 @@
 // Starts the ranks of this machine, as torchrun does, and ends all of them when one fails or on a signal.
 import { createServer } from 'node:net';
-import { availableParallelism, constants } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
 import { LOST_RANK, WAITED } from './failures.js';
@@ -14,10 +14,10 @@ import {
   signalRank,
   startRank,
 } from './rank-process.js';
+import { exitCodeOf, stopSignals } from './signals.js';
 
 export type { LaunchOptions } from './rank-process.js';
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** How long to wait for the failure of the rank to which another one lost its connection. */
 const CAUSE_MS = 1_000;
 /** The same signal twice within this time counts once: a terminal and npm both send it. */
@@ -114,7 +114,8 @@ async function runRanks(options: LaunchOptions, again: Omit<Attempt, 'port'>, us
     user.signal ??= signal;
     endAll(signal);
   };
-  for (const signal of SIGNALS) process.on(signal, onSignal);
+  const signals = stopSignals();
+  for (const signal of signals) process.on(signal, onSignal);
   process.on('exit', killAll);
   let ending: Promise<void> | undefined;
   let lagging: NodeJS.Timeout | undefined;
@@ -138,9 +139,8 @@ async function runRanks(options: LaunchOptions, again: Omit<Attempt, 'port'>, us
   clearTimeout(lagging);
   clearTimeout(killer);
   process.off('exit', killAll);
-  for (const signal of SIGNALS) process.off(signal, onSignal);
-  if (user.signal !== undefined)
-    return ranks.every(({ code }) => code === 0) ? 0 : 128 + constants.signals[user.signal];
+  for (const signal of signals) process.off(signal, onSignal);
+  if (user.signal !== undefined) return ranks.every(({ code }) => code === 0) ? 0 : exitCodeOf(user.signal);
   if (remaining === undefined) return 0;
   const cause = causeOf(failures);
   console.error(describeFailure(cause, remaining));

@@ -8,7 +8,8 @@ import { native } from '../torch/native.js';
  * @throws UserError when the launcher is gone already
  */
 export function endWithLauncher(env: NodeJS.ProcessEnv = process.env): void {
-  const launcher = Number(env.BLIP_LAUNCHER_PID ?? 0);
+  const text = env.BLIP_LAUNCHER_PID ?? '';
+  const launcher = /^\d{1,9}$/.test(text) ? Number(text) : 0;
   if (launcher > 0 && !native().dieWithParent(launcher))
     throw new UserError(`The launcher (pid ${launcher}) that started this rank has ended, so this rank ends too.`);
 }

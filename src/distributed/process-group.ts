@@ -7,7 +7,7 @@ import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, Tensor } from '../torch/tensor.js';
 import { DataParallel, type GradientSync } from './data-parallel.js';
-import { collectiveFailure, meetingFailure } from './failures.js';
+import { collectiveFailure, meetingFailure, waitingLine } from './failures.js';
 import { endWithLauncher } from './parent.js';
 import type { Rank } from './rank.js';
 import type { Ranks } from './ranks.js';
@@ -17,6 +17,8 @@ export interface GroupOptions extends Rank {
   joinTimeoutMs?: number;
   /** How long a collective may take; by default torch.distributed's 30 minutes. */
   timeoutMs?: number;
+  /** Is told for whom this rank is going to wait, unless all ranks are started together on this machine. */
+  say?: (line: string) => void;
   /** Where the tensors are ('cpu' by default); a GPU adds NCCL. */
   device?: Device;
 }
@@ -55,7 +57,7 @@ export class ProcessGroup implements Ranks {
    * have come. @throws UserError: port in use, no rank 0, ranks missing
    */
   static init(options: GroupOptions): ProcessGroup {
-    const { joinTimeoutMs = 5 * MINUTE, timeoutMs = 30 * MINUTE, device = 'cpu', ...place } = options;
+    const { joinTimeoutMs = 5 * MINUTE, timeoutMs = 30 * MINUTE, device = 'cpu', say, ...place } = options;
     const { rank, worldSize, masterAddr, masterPort, agentStore, restarts } = place;
     endWithLauncher();
     const nccl = device === 'cpu' ? '' : ncclLibrary();
@@ -63,6 +65,7 @@ export class ProcessGroup implements Ranks {
     const prefix = agentStore && restarts > 0 ? `/worker/attempt_${restarts}` : '';
     const server = rank === 0 && !agentStore;
     const loopback = isLoopback(masterAddr);
+    if (process.env.LOCAL_WORLD_SIZE !== String(worldSize)) say?.(waitingLine(place, joinTimeoutMs));
     try {
       const id = native().initProcessGroup(
         masterAddr,

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { withoutDebugger } from './first-process.js';
 import { forwardLines } from './lines.js';
 import { LAUNCHED_AT } from './rank.js';
 
@@ -81,7 +82,7 @@ export function startRank(options: LaunchOptions, localRank: number, attempt: At
   const env = environment(options, localRank, attempt);
   const rank = Number(env.RANK);
   // In a process group of its own: what a rank starts ends with it, and only the launcher passes Ctrl-C on.
-  const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
+  const child = spawn(process.execPath, [...process.execArgv, ...withoutDebugger(), ...options.argv], {
     env,
     detached: true,
     stdio: ['ignore', rank === 0 ? 'inherit' : 'pipe', 'pipe'],

@@ -50,10 +50,13 @@ function wholeNumber(env: Environment, name: string, least = 0, most = 2 ** 31 -
 /**
  * This process's rank, or undefined when the environment names none: a run of one process. RANK with WORLD_SIZE comes
  * first, as in the reference, then SLURM_PROCID; the size is then `fallback.worldSize` (the flag `--world_size`) if that
- * is over 1, else Slurm's number of tasks.
+ * is over 1, else Slurm's number of tasks. `fallback.localRank` is where LOCAL_RANK is not set.
  * @throws UserError (exit code 2) for a variable that is not a number, and for a rank that is not below the size
  */
-export function rankFromEnvironment(env: Environment, fallback: { worldSize?: number } = {}): Rank | undefined {
+export function rankFromEnvironment(
+  env: Environment,
+  fallback: { worldSize?: number; localRank?: number | undefined } = {},
+): Rank | undefined {
   const direct = wholeNumber(env, 'RANK');
   const size = wholeNumber(env, 'WORLD_SIZE', 1);
   const torch = direct !== undefined && size !== undefined;
@@ -75,7 +78,7 @@ export function rankFromEnvironment(env: Environment, fallback: { worldSize?: nu
   return {
     rank,
     worldSize,
-    localRank: wholeNumber(env, 'LOCAL_RANK') ?? wholeNumber(env, 'SLURM_LOCALID') ?? rank,
+    localRank: wholeNumber(env, 'LOCAL_RANK') ?? fallback.localRank ?? wholeNumber(env, 'SLURM_LOCALID') ?? rank,
     masterAddr: env.MASTER_ADDR || slurmHost || '127.0.0.1',
     masterPort: wholeNumber(env, 'MASTER_PORT', 1, 65535) ?? (job === undefined ? DEFAULT_PORT : 20000 + (job % 10000)),
     agentStore: env.TORCHELASTIC_USE_AGENT_STORE === 'True',

@@ -1,17 +1,18 @@
-// SIGINT and SIGTERM while a run trains: noted, so that the run can save at the end of a step before it stops.
+// Signals while a run trains: noted, so that the run can save at the end of a step before it stops.
+import { type StopSignal, stopSignals } from '../distributed/signals.js';
 
 /** Signals are noted when the event loop turns. A second one, once the first was noted, ends the process at once. */
 export class StopSignals {
-  #caught: NodeJS.Signals | undefined;
-  readonly #handlers = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({
+  #caught: StopSignal | undefined;
+  readonly #handlers = stopSignals().map((signal) => ({
     signal,
     handler: () => {
-      this.#caught = signal;
+      this.#caught ??= signal;
     },
   }));
 
-  /** The last signal that came while they were watched. */
-  get caught(): NodeJS.Signals | undefined {
+  /** The first signal that came while they were watched. */
+  get caught(): StopSignal | undefined {
     return this.#caught;
   }
 

@@ -1,0 +1,23 @@
+// Failures of the system that come from anywhere, and that a user can mend: limits, and an account without a home.
+import { codeOf, messageOf, UserError } from '../errors.js';
+
+/** The sentence for a failure of the system, wherever it came from; undefined for anything else. */
+export function systemFailure(error: unknown): UserError | undefined {
+  if (error instanceof UserError) return undefined;
+  const said = messageOf(error);
+  const fail = (sentence: string) => new UserError(sentence, { cause: error });
+  switch (codeOf(error)) {
+    case 'EMFILE':
+      return fail(`Too many files are open at once: ${said}. Raise the limit, for example with "ulimit -n 4096".`);
+    case 'ENFILE':
+      return fail(`Too many files are open on this machine: ${said}. End other programs, or raise fs.file-max.`);
+    case 'EAGAIN':
+      if (!said.includes('spawn')) return undefined;
+      return fail(`Too many processes: ${said}. Raise the limit, for example with "ulimit -u 4096".`);
+    case 'ERR_SYSTEM_ERROR':
+      if (!said.includes('uv_os_homedir')) return undefined;
+      return fail('This user has no home directory. Set HOME to a folder that can be written.');
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,104 @@
+// What a command has printed reaches its reader, however slow; a reader that goes and a full disk are as before.
+// Covers commands/main.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { before, test } from 'node:test';
+import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { temporaryFolder } from '../helpers/files.js';
+import { cliPath, runCli } from '../helpers/run-cli.js';
+
+const folder = temporaryFolder();
+const many = `${folder}/many.pth`;
+const TENSORS = 6000; // some 500 kB of JSON; a pipe holds 64 KiB
+
+before(async () => {
+  const tensor = { dtype: 'float32', shape: [1], data: new Uint8Array(4) } as const;
+  const names = Array.from({ length: TENSORS }, (_, i) => `a.name.as.long.as.those.of.layers.${i}`);
+  await writeCheckpoint(many, { model: new Map(names.map((name) => [name, tensor])) });
+});
+
+/** Runs `node cli.js ARGS` with one of its streams in a pipe whose reader sleeps for half a second first. */
+async function readLate(args: readonly string[], stream: 'stdout' | 'stderr'): Promise<{ code: number; text: string }> {
+  const only = stream === 'stdout' ? '' : '2>&1 >/dev/null';
+  const script = `"$@" ${only} | (sleep 0.5; cat); exit "\${PIPESTATUS[0]}"`;
+  const child = spawn('bash', ['-c', script, 'bash', process.execPath, cliPath, ...args], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (text += part));
+  const code = await new Promise<number>((resolve) => child.on('close', (status) => resolve(status ?? -1)));
+  return { code, text };
+}
+
+for (const flags of [[], ['--json'], ['--json', '--stats']])
+  test(`inspect ${flags.join(' ')} prints all of it to a reader that sleeps first`, async () => {
+    const { code, text } = await readLate(['inspect', many, ...flags], 'stdout');
+    assert.equal(code, 0);
+    if (flags.length > 0) assert.equal(Object.keys(JSON.parse(text).tensors).length, TENSORS);
+    else assert.match(text, new RegExp(`^${TENSORS} tensors, ${TENSORS} elements$`, 'm'));
+  });
+
+test('a long error is printed to its end, and the exit code kept', async () => {
+  const name = 'x'.repeat(120_000);
+  for (const [args, expected] of [
+    [['inspect', name], 1],
+    [[`--${name}`], 2],
+  ] as const) {
+    const { code, text } = await readLate(args, 'stderr');
+    assert.equal(code, expected);
+    assert.ok(text.length > name.length && text.endsWith('\n'), `${text.length} characters`);
+  }
+});
+
+/** The exit codes of the parts of a pipe of bash. */
+async function pipeStatus(reader: string): Promise<string> {
+  const script = `"$0" "$1" inspect "$2" --json | ${reader} >&2; echo "\${PIPESTATUS[0]}"`;
+  const child = spawn('bash', ['-c', script, process.execPath, cliPath, many], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.resume();
+  await new Promise((resolve) => child.on('close', resolve));
+  return stdout.trim();
+}
+
+test('a reader that leaves in the middle ends the command with 141', async () => {
+  for (const reader of ['head -1', '(sleep 0.3; head -1)', 'sleep 0.3']) assert.equal(await pipeStatus(reader), '141');
+  assert.equal(await pipeStatus('cat'), '0');
+});
+
+test('a full disk under standard output or standard error is exit code 1', async () => {
+  for (const redirection of ['> /dev/full', '> /dev/full 2> /dev/full']) {
+    const script = `"$0" "$1" inspect "$2" --json ${redirection}`;
+    const child = spawn('sh', ['-c', script, process.execPath, cliPath, many], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    assert.equal(await new Promise((resolve) => child.on('close', resolve)), 1);
+    if (!redirection.includes('2>'))
+      assert.match(stderr, /^error: Standard output cannot be written: the disk is full/);
+  }
+});
+
+test('a limit of 64 open files, and an account without a home, get a sentence each', async (t) => {
+  const args = ['--evaluate', '--config', 'configs/demo.yaml', '--output_dir', `${folder}/out`];
+  const shell = (script: string) =>
+    new Promise<string>((resolve) => {
+      const child = spawn('sh', ['-c', script, process.execPath, cliPath, ...args], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+      child.on('close', () => resolve(stderr));
+    });
+  for (const limit of [22, 30, 64]) {
+    const said = await shell(`ulimit -n ${limit}; "$0" "$@"`);
+    assert.match(said, /^error: .*EMFILE: too many open files.*ulimit -n 4096"\.\n$/, String(limit));
+  }
+  if (process.getuid?.() !== 0) return t.skip('another user needs root');
+  const said = await shell('env -i setpriv --reuid=12345 --clear-groups "$0" "$1" doctor');
+  assert.match(said, /^error: This user has no home directory\. Set HOME to a folder that can be written\.\n$/);
+});
+
+test('--help is printed whole', async () => {
+  const { text } = await readLate(['--help'], 'stdout');
+  assert.equal(text, (await runCli(['--help'])).stdout);
+});
