@@ -1,10 +1,12 @@
 // Checks before a long run that a data set's images exist: some are first read hours later.
 import { existsSync } from 'node:fs';
 import { UserError } from '../errors.js';
+import { type TextList, texts } from './text-list.js';
 
 /** @throws UserError with the number of absent files of `what` (`the val split`) and the first of them */
-export function requireImages(paths: readonly string[], what: string): void {
-  const different = new Set(paths);
+export function requireImages(paths: TextList, what: string): void {
+  const different = new Set<string>();
+  for (const [, path] of texts(paths)) different.add(path);
   const absent = [...different].filter((path) => !existsSync(path));
   if (absent.length === 0) return;
   throw new UserError(
