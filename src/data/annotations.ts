@@ -12,7 +12,6 @@ import { annotationFileName, type Dataset, ownAnnotations } from './published.js
 export type { Split } from './annotation-forms.js';
 export { annotationFileName, type Dataset } from './published.js';
 
-
 /** The reference downloads its annotations from here. */
 export const ANNOTATION_URL = 'https://storage.googleapis.com/sfr-vision-language-research/datasets/';
 

@@ -97,8 +97,7 @@ export class ByteStrings {
   }
 
   #start(index: number): number {
-    if (index < 0 || index >= this.#length)
-      throw new RangeError(`Index ${index} is outside ${this.#length} texts.`);
+    if (index < 0 || index >= this.#length) throw new RangeError(`Index ${index} is outside ${this.#length} texts.`);
     return index === 0 ? 0 : (this.#ends[index - 1] as number);
   }
 }

@@ -21,7 +21,8 @@ export class ImageNames {
 
   /** What is wrong with a name, as a sentence about its field; undefined for a sound one. */
   defect(name: string): string | undefined {
-    if (ORDINARY.test(name) && !name.startsWith('/') && !name.includes('..') && name.charAt(1) !== ':') return undefined;
+    if (ORDINARY.test(name) && !name.startsWith('/') && !name.includes('..') && name.charAt(1) !== ':')
+      return undefined;
     if (name.includes('\0')) return 'field image has a NUL character in its path.';
     const shown = `field image "${printable(name, 200)}"`;
     if (/^(?:[A-Za-z]:[\\/]|\\\\)/.test(name)) return `${shown} is a path of Windows. Write it relative to image_root.`;

@@ -15,7 +15,10 @@ export function annotationFileName(dataset: Dataset, split: Split): string {
 
 /** How the published files name images, and how many rows they have. */
 const PUBLISHED: Record<Dataset, { image: RegExp; rows: Record<Split, number> }> = {
-  coco: { image: /^(?:train|val)2014\/COCO_(?:train|val)2014_\d{12}\.jpg$/, rows: { train: 566747, val: 5000, test: 5000 } },
+  coco: {
+    image: /^(?:train|val)2014\/COCO_(?:train|val)2014_\d{12}\.jpg$/,
+    rows: { train: 566747, val: 5000, test: 5000 },
+  },
   flickr: { image: /^flickr30k-images\/\d+\.jpg$/, rows: { train: 145000, val: 1014, test: 1000 } },
 };
 

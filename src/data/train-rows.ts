@@ -1,5 +1,13 @@
 // The rows of a train split in little memory: captions and image names as bytes, numbers in typed arrays.
-import { FileDefect, type FormOptions, type FormTaker, type FoundRow, noRows, readForm, rowsOf } from './annotation-forms.js';
+import {
+  FileDefect,
+  type FormOptions,
+  type FormTaker,
+  type FoundRow,
+  noRows,
+  readForm,
+  rowsOf,
+} from './annotation-forms.js';
 import { checkRow, type RowFields } from './annotation-row.js';
 import { ByteStrings, ByteTable, IntList } from './byte-strings.js';
 import { fastRow, type RowPlaces } from './fast-row.js';

@@ -1,13 +1,7 @@
 // The training set: one image and one caption for each row, and which rows show the same image.
 import { basename } from 'node:path';
 import { at } from '../errors.js';
-import {
-  annotationFile,
-  emptyNote,
-  type RetrievalSplitOptions,
-  requireFolder,
-  requireSound,
-} from './annotations.js';
+import { annotationFile, emptyNote, type RetrievalSplitOptions, requireFolder, requireSound } from './annotations.js';
 import { MAX_WORDS, preCaption } from './caption.js';
 import { ImageNames } from './image-names.js';
 import type { TextList } from './text-list.js';
