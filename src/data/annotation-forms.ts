@@ -240,7 +240,7 @@ class FormReader {
       const value = { image: this.#underRoot(name, FLICKR_FOLDER), caption: captions, image_id: id };
       this.taker.row({ row: index + 1, where, split: inSplit, together: true, value });
     }
-    if (images.length > 0 && ![...found].some((split) => SPLIT_NAMES.has(split)))
+    if (found.size > 0 && ![...found].some((split) => SPLIT_NAMES.has(split)))
       throw new FileDefect(
         `${this.file}: expected images of the splits train, restval, val and test but received ${listed([...found])}.`,
       );

@@ -120,7 +120,7 @@ export class ByteTable {
   }
 
   #search(bytes: Buffer, start: number, end: number): number {
-    let hash = 0x811c9dc5;
+    let hash = 0x811c9dc5 | 0;
     for (let position = start; position < end; position++)
       hash = Math.imul(hash ^ (bytes[position] as number), 0x01000193);
     this.#hash = hash;
