@@ -112,9 +112,10 @@ export async function annotationFile(
   if (download === undefined)
     throw new UserError(`The annotation file ${file} does not exist. Put it there, or correct ann_root.`);
   const own = ownAnnotations(annRoot, dataset);
+  const copy = split === 'train' ? '' : ' (where you have but one, a copy of it)';
   if (own !== undefined)
     throw new UserError(
-      `The annotation file ${file} does not exist, and the published one is not fetched beside ${own}, which is your own. Put your ${split} split there (any other file in its form will do), or correct ann_root.`,
+      `The annotation file ${file} does not exist, and the published one is not fetched beside ${own}, which is not a published one. Put your ${split} split there${copy}, or correct ann_root.`,
     );
   try {
     makeFolder(annRoot);
