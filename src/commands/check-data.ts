@@ -4,21 +4,38 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RetrievalConfig } from '../config/load.js';
 import { annotationFileName, requireFolder, type Split, validateAnnotations } from '../data/annotations.js';
+import { ImageNames } from '../data/image-names.js';
 import { ImageLoader } from '../data/loader/loader.js';
+import { ownAnnotations } from '../data/published.js';
+import { TrainRows } from '../data/train-rows.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 import { loadConfig } from '../model/architecture.js';
+import { asFlags } from './options.js';
 
 export interface CheckDataOptions {
   /** Threads that decode. Default: one for each processor. */
   workers?: number;
+  /** Images may lie outside image_root. */
+  allowOutsideImages?: boolean;
 }
 
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
-export function checkDataCommand(flags: { config: string; set: string[] }): void {
-  process.exitCode = checkData(loadConfig(flags.config, flags.set), {}, process.stdout);
+export function checkDataCommand(flags: { config: string; set: string[]; allowOutsideImages: boolean }): void {
+  const { allowOutsideImages } = flags;
+  process.exitCode = checkData(loadConfig(flags.config, flags.set), { allowOutsideImages }, process.stdout);
+}
+
+/** What one split has. */
+interface Found {
+  rows: number;
+  captions: number;
+  defects: readonly string[];
+  notes: readonly string[];
+  /** Each image with the row that first has it. */
+  images: Iterable<readonly [path: string, row: number]>;
 }
 
 /**
@@ -30,36 +47,61 @@ export function checkData(
   options: CheckDataOptions,
   out: ProgressStream,
 ): 0 | 1 {
+  const { annRoot, imageRoot, dataset } = config;
+  const { allowOutsideImages = false, ...threads } = options;
   let defects = 0;
   const defect = (text: string) => {
     defects += 1;
-    out.write(`${text}\n`);
+    out.write(`${asFlags(text)}\n`);
   };
   const places = new Map<string, string>();
   const counts = { files: 0, rows: 0, captions: 0 };
   for (const split of ['train', 'val', 'test'] satisfies Split[]) {
-    const file = join(config.annRoot, annotationFileName(config.dataset, split));
+    const file = join(annRoot, annotationFileName(dataset, split));
     if (!existsSync(file)) {
+      const fetched = ownAnnotations(annRoot, dataset) === undefined;
+      const remedy = fetched ? 'Put it there, or let --evaluate download the published one.' : 'Put your own there.';
       if (split === 'train') out.write(`Note: ${file} does not exist. Only training needs it.\n`);
-      else defect(`${file} does not exist. Put it there, or let --evaluate download the published one.`);
+      else defect(`${file} does not exist. ${remedy}`);
       continue;
     }
-    const found = validateAnnotations({ file, imageRoot: config.imageRoot, split });
-    for (const text of found.defects) defect(text);
-    for (const text of found.notes) out.write(`Note: ${text}\n`);
+    const found = split === 'train' ? trainRows : evaluationRows;
+    const { rows, captions, images, ...texts } = found({ file, imageRoot, split, allowOutsideImages });
+    for (const text of texts.defects) defect(text);
+    for (const text of texts.notes) out.write(`Note: ${text}\n`);
     counts.files += 1;
-    counts.rows += found.rows.length;
-    for (const { row, path, captions } of found.rows) {
-      counts.captions += captions.length;
-      if (!places.has(path)) places.set(path, `${file} row ${row}`);
-    }
+    counts.rows += rows;
+    counts.captions += captions;
+    for (const [path, row] of images) if (!places.has(path)) places.set(path, `${file} row ${row}`);
   }
-  if (isFolder(config.imageRoot, defect)) decodeAll(places, options, out, defect);
+  if (isFolder(imageRoot, defect)) decodeAll(places, threads, out, defect);
   out.write(
-    `${config.dataset}: ${amount(counts.files, 'file')}, ${amount(counts.rows, 'valid row')}, ${amount(counts.captions, 'caption')}, ` +
+    `${dataset}: ${amount(counts.files, 'file')}, ${amount(counts.rows, 'valid row')}, ${amount(counts.captions, 'caption')}, ` +
       `${amount(places.size, 'image')}: ${defects === 0 ? 'no defect' : amount(defects, 'defect')}\n`,
   );
   return defects === 0 ? 0 : 1;
+}
+
+interface SplitFile {
+  file: string;
+  imageRoot: string;
+  split: Split;
+  allowOutsideImages: boolean;
+}
+
+function evaluationRows(options: SplitFile): Found {
+  const { rows, defects, empty, notes } = validateAnnotations(options);
+  const captions = rows.reduce((sum, row) => sum + row.captions.length, 0);
+  const images = rows.map(({ path, row }) => [path, row] as const);
+  return { rows: rows.length, captions, defects: [...defects, ...empty], notes, images };
+}
+
+function trainRows({ file, imageRoot, allowOutsideImages }: SplitFile): Found {
+  const names = new ImageNames(imageRoot, allowOutsideImages);
+  const { captions, images, firstRows, defects, empty } = new TrainRows(file, names, { imageRoot });
+  const first = Array.from(firstRows.values, (row, image) => [names.path(images.strings.at(image)), row] as const);
+  const { length } = captions;
+  return { rows: length, captions: length, defects: [...defects, ...empty], notes: [], images: first };
 }
 
 function isFolder(imageRoot: string, defect: (text: string) => void): boolean {
@@ -75,7 +117,7 @@ function isFolder(imageRoot: string, defect: (text: string) => void): boolean {
 /** @param places where each image is first named, by its path */
 function decodeAll(
   places: ReadonlyMap<string, string>,
-  options: CheckDataOptions,
+  options: Pick<CheckDataOptions, 'workers'>,
   out: ProgressStream,
   defect: (text: string) => void,
 ): void {

@@ -72,9 +72,11 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
 
 async function openData(run: Run, batchSize: number): Promise<TrainingData> {
   const { annRoot, imageRoot, dataset } = run.config;
-  const set = await loadTrainingSet({ annRoot, imageRoot, dataset, download });
+  const { allowOutsideImages } = run.options;
+  const set = await loadTrainingSet({ annRoot, imageRoot, dataset, download, allowOutsideImages, print: run.print });
+  for (const note of set.notes ?? []) run.print(note);
   if (isMain(run) && !run.options.skipBadImages) {
-    requireImages(set.images, 'the train split');
+    requireImages(set.files?.paths ?? set.images, 'the train split');
     for (const name of SPLITS) requireImages(run.splits[name].images, `the ${name} split`);
   }
   return trainingData(run, set, batchSize);

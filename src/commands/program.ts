@@ -5,6 +5,7 @@ import { flag, whole } from '../config/flag.js';
 import { nearestName } from '../config/nearest.js';
 import { rankFromEnvironment } from '../distributed/rank.js';
 import { UserError } from '../errors.js';
+import { runFlags } from '../training/options.js';
 import { addFlags, flagValues } from './flags.js';
 import type { InspectOptions } from './inspect.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
@@ -28,8 +29,24 @@ const demoFlags = {
 };
 
 const checkDataFlags = {
-  config: flag('<file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml'),
-  set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
+  config: runFlags.config,
+  set: runFlags.set,
+  allow_outside_images: runFlags.allow_outside_images,
+};
+
+const convertFlags = {
+  dataset: flag<'coco' | 'flickr' | undefined>(
+    '<name>',
+    'coco or flickr, for the names of the written files (default: by the name of the file read)',
+    undefined,
+    ['coco', 'flickr'],
+  ),
+  split: flag<'train' | 'val' | 'test' | undefined>(
+    '<name>',
+    'train, val or test: what a file of one split is (default: by its name)',
+    undefined,
+    ['train', 'val', 'test'],
+  ),
 };
 
 /** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
@@ -88,6 +105,10 @@ export function program(): Command {
   const checkData = add('check-data', 'list every defect of annotations and images, one line each');
   addFlags(checkData, checkDataFlags).action(async () =>
     (await import('./check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
+  );
+  const convert = add('convert-annotations', "write Karpathy's, COCO's or JSON Lines' annotations as this program's");
+  addFlags(convert.argument('<in>').argument('<out_dir>'), convertFlags).action(async (input: string, output: string) =>
+    (await import('./convert-annotations.js')).convertAnnotations(input, output, flagValues(convert, convertFlags)),
   );
   // Bench declares its flags itself: whatever follows its name, --help too, is passed on.
   add('bench', 'measure this program beside the Python reference')

@@ -39,7 +39,9 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   if (main) writeConfig(options.outputDir, config.raw);
   manualSeed(options.seed + (rank?.rank ?? 0));
   print('Creating retrieval dataset');
-  const splits = { val: await loadSplit(config, 'val'), test: await loadSplit(config, 'test') };
+  const { allowOutsideImages } = options;
+  const load = (split: SplitName) => loadRetrievalSplit({ ...pathsOf(config), split, download, allowOutsideImages });
+  const splits = { val: await load('val'), test: await load('test') };
   for (const name of SPLITS) for (const note of splits[name].notes) print(note);
   const gpu = gpuIndex(device);
   const logger: MetricLoggerOptions = {
@@ -55,8 +57,8 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   return { run: { options, config, architecture, device, splits, tokenizer, ranks, logger, print }, unlock };
 }
 
-function loadSplit({ annRoot, imageRoot, dataset }: RetrievalConfig, split: SplitName) {
-  return loadRetrievalSplit({ annRoot, imageRoot, dataset, split, download });
+function pathsOf({ annRoot, imageRoot, dataset }: RetrievalConfig) {
+  return { annRoot, imageRoot, dataset };
 }
 
 /** The device's name for LibTorch; says so where the CPU was chosen because there is no GPU. Ranks take a GPU each. */

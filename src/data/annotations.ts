@@ -1,23 +1,19 @@
 // Reads and checks annotation files in the reference's layout: images, captions, which belong together, and all defects.
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { makeFolder } from '../disk/folder.js';
-import { codeOf, messageOf, UserError } from '../errors.js';
+import { messageOf, UserError } from '../errors.js';
+import { FileDefect, type FoundRow, noRows, readForm, rowsOf, type Split } from './annotation-forms.js';
+import { checkRow } from './annotation-row.js';
 import { MAX_WORDS, preCaption } from './caption.js';
-import { jsonDefect } from './json-position.js';
+import { ImageNames } from './image-names.js';
+import { annotationFileName, type Dataset, ownAnnotations } from './published.js';
 
-export type Dataset = 'coco' | 'flickr';
-export type Split = 'train' | 'val' | 'test';
+export type { Split } from './annotation-forms.js';
+export { annotationFileName, type Dataset } from './published.js';
 
 /** The reference downloads its annotations from here. */
 export const ANNOTATION_URL = 'https://storage.googleapis.com/sfr-vision-language-research/datasets/';
-
-const FILE_STEMS: Record<Dataset, string> = { coco: 'coco_karpathy_', flickr: 'flickr30k_' };
-
-/** The name of a split's annotation file. */
-export function annotationFileName(dataset: Dataset, split: Split): string {
-  return `${FILE_STEMS[dataset]}${split}.json`;
-}
 
 /** One checked row. `image` is the path in the file, `path` the absolute one; `row` counts from 1. */
 export interface AnnotationRow {
@@ -27,14 +23,16 @@ export interface AnnotationRow {
   /** After pre_caption; one in a train row. */
   captions: string[];
   /** In train rows: the id of the image; rows with the same image have the same id. */
-  imageId?: string | number;
+  imageId?: string | number | bigint;
 }
 
 export interface Validation {
   rows: AnnotationRow[];
   /** One message each, with file, row and field. */
   defects: string[];
-  /** Unusual rows, which are treated as the reference treats them. */
+  /** Captions without words and rows without captions, one message each: they are used as the reference uses them. */
+  empty: string[];
+  /** Other unusual rows, which are treated as the reference treats them. */
   notes: string[];
 }
 
@@ -63,6 +61,8 @@ export interface RetrievalSplitOptions {
   download?: ((url: string, destination: string) => Promise<void>) | undefined;
   /** Ends with a slash. */
   baseUrl?: string;
+  /** Images may lie outside imageRoot: names may be absolute or begin with `..`. */
+  allowOutsideImages?: boolean | undefined;
 }
 
 /**
@@ -70,22 +70,32 @@ export interface RetrievalSplitOptions {
  * @throws UserError when the file or image_root is absent, or with the first of the file's defects
  */
 export async function loadRetrievalSplit(options: RetrievalSplitOptions): Promise<RetrievalSplit> {
-  const { imageRoot, split, maxWords = MAX_WORDS } = options;
+  const { imageRoot, split, maxWords = MAX_WORDS, allowOutsideImages = false } = options;
   const file = await annotationFile(options, split);
   requireFolder(imageRoot);
-  const { rows, notes } = soundRows(validateAnnotations({ file, imageRoot, split, maxWords }));
+  const found = validateAnnotations({ file, imageRoot, split, maxWords, allowOutsideImages });
+  requireSound(found.defects);
+  const { rows, empty, notes } = found;
   let count = 0;
   const img2txt = rows.map(({ captions }) => captions.map(() => count++));
+  if (count === 0) throw new UserError(`${file} has no captions. Give its images captions.`);
   const txt2img = Int32Array.from(img2txt.flatMap((texts, image) => texts.map(() => image)));
   const captions = rows.flatMap((row) => row.captions);
-  return { file, images: rows.map(({ path }) => path), texts: captions, txt2img, img2txt, notes };
+  const images = rows.map(({ path }) => path);
+  if (empty.length > 0) notes.push(emptyNote(file, empty.length, 'They are evaluated as the reference evaluates them'));
+  return { file, images, texts: captions, txt2img, img2txt, notes };
 }
 
-/** A validation without defects. @throws UserError with the first defect and the number of defects */
-export function soundRows(validation: Validation): Validation {
-  const { defects } = validation;
+/** The one note about captions without words. */
+export function emptyNote(file: string, count: number, what: string): string {
+  const places = count === 1 ? '1 caption or list of captions is' : `${count} captions or lists of captions are`;
+  return `${file}: ${places} empty. ${what}; "check-data" lists them.`;
+}
+
+/** @throws UserError with the first of a file's defects and their number */
+export function requireSound(defects: readonly string[]): void {
   const [first] = defects;
-  if (first === undefined) return validation;
+  if (first === undefined) return;
   const many = defects.length === 1 ? '' : ` This is the first of ${defects.length} defects in this file.`;
   throw new UserError(`${first}${many} Correct the file; "check-data" lists every defect.`);
 }
@@ -101,6 +111,12 @@ export async function annotationFile(
   if (existsSync(file)) return file;
   if (download === undefined)
     throw new UserError(`The annotation file ${file} does not exist. Put it there, or correct ann_root.`);
+  const own = ownAnnotations(annRoot, dataset);
+  const copy = split === 'train' ? '' : ' (where you have but one, a copy of it)';
+  if (own !== undefined)
+    throw new UserError(
+      `The annotation file ${file} does not exist, and the published one is not fetched beside ${own}, which is not a published one. Put your ${split} split there${copy}, or correct ann_root.`,
+    );
   try {
     makeFolder(annRoot);
   } catch (error) {
@@ -130,34 +146,41 @@ export function validateAnnotations(options: {
   imageRoot: string;
   split: Split;
   maxWords?: number;
+  allowOutsideImages?: boolean;
 }): Validation {
-  const { file, imageRoot, split, maxWords = MAX_WORDS } = options;
-  const none = (defect: string): Validation => ({ rows: [], defects: [defect], notes: [] });
-  const read = readRows(file);
-  if (typeof read === 'string') return none(read);
-  if (read.length === 0) return none(`${file} has no rows.`);
-  const root = resolve(imageRoot);
-  const result: Validation = { rows: [], defects: [], notes: [] };
+  const { file, imageRoot, split, maxWords = MAX_WORDS, allowOutsideImages } = options;
+  const names = new ImageNames(imageRoot, allowOutsideImages);
+  const result: Validation = { rows: [], defects: [], empty: [], notes: [] };
   const seen = new Map<string, number>();
   const repeated: string[] = [];
-  for (const [index, value] of read.entries()) {
-    const row = index + 1;
-    const add = (text: string) => result.defects.push(`${file} row ${row}: ${text}`);
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      add(`expected an object but received ${kindOf(value)}.`);
-      continue;
-    }
-    const fields: Record<string, unknown> = { ...value };
-    const before = result.defects.length;
-    const image = checkImage(fields, root, add);
-    const captions = checkCaptions(fields, split, maxWords, add);
-    const imageId = split === 'train' ? checkImageId(fields, add) : undefined;
-    if (result.defects.length > before || image === undefined) continue;
-    const first = seen.get(image.path);
-    if (first === undefined) seen.set(image.path, row);
-    else repeated.push(`"${image.name}" in rows ${first} and ${row}`);
-    const named = { row, image: image.name, path: image.path, captions };
-    result.rows.push(imageId === undefined ? named : { ...named, imageId });
+  const add = ({ row, where }: FoundRow, value: unknown) => {
+    const found = checkRow(value, {
+      split,
+      names,
+      defect: (text) => result.defects.push(`${where}: ${text}`),
+      empty: (text) => result.empty.push(`${where}: ${text}`),
+    });
+    if (found === undefined) return;
+    const path = names.path(found.image);
+    const first = seen.get(path);
+    if (first === undefined) seen.set(path, row);
+    else repeated.push(`"${found.image}" in rows ${first} and ${row}`);
+    const captions = found.captions.map((caption) => preCaption(caption, maxWords));
+    result.rows.push({ ...found, row, path, captions });
+  };
+  try {
+    const taker = {
+      row(found: FoundRow) {
+        if (found.split !== undefined && found.split !== split) return;
+        for (const value of rowsOf(found, split)) add(found, value);
+      },
+      defect: (text: string) => result.defects.push(text),
+    };
+    const form = readForm(file, taker, { imageRoot });
+    if (result.rows.length === 0 && result.defects.length === 0) result.defects.push(noRows(file, form, split));
+  } catch (error) {
+    if (!(error instanceof FileDefect)) throw error;
+    return { rows: [], defects: [error.message], empty: [], notes: [] };
   }
   // In train, every caption of an image is a row of its own.
   if (repeated.length > 0 && split !== 'train') {
@@ -165,104 +188,4 @@ export function validateAnnotations(options: {
     result.notes.push(`${file}: rows with the same image count as different images: ${repeated[0]}${others}.`);
   }
   return result;
-}
-
-/** The list in the file, or a message that says why there is none. */
-function readRows(file: string): unknown[] | string {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return `${file} does not exist.`;
-    if (codeOf(error) === 'ERR_ENCODING_INVALID_ENCODED_DATA') return `${file} is not in UTF-8.`;
-    return `${file} cannot be read (${messageOf(error)}).`;
-  }
-  try {
-    const value: unknown = JSON.parse(text);
-    return Array.isArray(value) ? value : `${file}: expected a list of rows but received ${kindOf(value)}.`;
-  } catch {
-    const { line, column } = jsonDefect(text);
-    return `${file} is broken JSON at line ${line}, column ${column}.`;
-  }
-}
-
-function checkImage(
-  fields: Record<string, unknown>,
-  root: string,
-  add: (text: string) => void,
-): { name: string; path: string } | undefined {
-  const name = fields.image;
-  if (name === undefined) {
-    add('field image is missing.');
-  } else if (typeof name !== 'string' || name === '') {
-    add(`expected the path of an image for field image but received ${kindOf(name)}.`);
-  } else if (name.includes('\0')) {
-    add('field image has a NUL character in its path.');
-  } else if (isAbsolute(name) || normalize(name).split(sep)[0] === '..') {
-    add(`field image "${name}" leaves image_root. Write it relative to that folder.`);
-  } else {
-    return { name, path: join(root, name) };
-  }
-  return undefined;
-}
-
-/** The row's captions after pre_caption; defects are passed to `add`. */
-function checkCaptions(
-  fields: Record<string, unknown>,
-  split: Split,
-  maxWords: number,
-  add: (text: string) => void,
-): string[] {
-  const value = fields.caption;
-  const wanted = split === 'train' ? 'a string' : 'a list of strings';
-  if (value === undefined) {
-    add('field caption is missing.');
-    return [];
-  }
-  if (typeof value !== 'string' && (split === 'train' || !Array.isArray(value))) {
-    add(`expected ${wanted} for field caption but received ${kindOf(value)}.`);
-    return [];
-  }
-  const list: unknown[] = typeof value === 'string' ? [value] : value;
-  if (list.length === 0) add('field caption is an empty list. Give the image a caption or remove the row.');
-  const captions: string[] = [];
-  for (const [index, caption] of list.entries()) {
-    const field = typeof value === 'string' ? 'caption' : `caption[${index}]`;
-    const cleaned = typeof caption === 'string' ? preCaption(caption, maxWords) : undefined;
-    if (cleaned === undefined) {
-      add(`expected a string for field ${field} but received ${kindOf(caption)}.`);
-    } else if (caption === '') {
-      add(`field ${field} is empty.`);
-    } else if (cleaned === '') {
-      add(`field ${field} has no words: nothing is left of ${JSON.stringify(caption)} after pre_caption.`);
-    } else {
-      captions.push(cleaned);
-    }
-  }
-  return captions;
-}
-
-function checkImageId(fields: Record<string, unknown>, add: (text: string) => void): string | number | undefined {
-  const id = fields.image_id;
-  if (id === undefined) {
-    add('field image_id is missing.');
-  } else if (typeof id === 'string' && id !== '') {
-    return id;
-  } else if (typeof id === 'number' && Number.isInteger(id)) {
-    // JSON.parse could read two different ids beyond 2^53 as the same number.
-    if (Number.isSafeInteger(id)) return id;
-    add(`field image_id ${id} is beyond 2^53. Write it as a string.`);
-  } else {
-    add(`expected a string or a whole number for field image_id but received ${kindOf(id)}.`);
-  }
-  return undefined;
-}
-
-/** The name of a JSON value in an error message. */
-function kindOf(value: unknown): string {
-  if (value === null) return 'null';
-  if (Array.isArray(value)) return 'a list';
-  if (value === '') return 'an empty string';
-  if (typeof value === 'object') return 'an object';
-  return typeof value === 'string' ? 'a string' : `${typeof value} ${String(value)}`;
 }

@@ -26,6 +26,8 @@ export const MAX_LENGTH = 35;
 
 /** Words in the cache of tokens: COCO's captions have some 30,000 different words. */
 const CACHED_WORDS = 200_000;
+/** Longer words come once, and would fill the memory. */
+const CACHED_LENGTH = 64;
 
 export interface TokenizedBatch {
   /** (texts, maxLength) token ids, row by row, padded with 0. */
@@ -118,8 +120,11 @@ export class Tokenizer {
         continue;
       }
       for (const word of section.split(' ')) {
-        if (word !== '') ids.push(...this.#encodeWord(word));
+        if (word === '') continue;
+        for (const id of this.#encodeWord(word)) ids.push(id); // a word of marks alone may have any number of them
+        if (ids.length >= maxLength) break;
       }
+      if (ids.length >= maxLength) break;
     }
     if (ids.length > maxLength - 1) ids.length = maxLength - 1;
     ids.push(this.sepTokenId);
@@ -132,6 +137,7 @@ export class Tokenizer {
     if (cached !== undefined) return cached;
     const parts = this.#splitter.pre_tokenize_text(this.#normalizer.normalize(prepare(word)));
     const ids = this.#pieces.encode(parts).map((piece) => this.#ids.get(piece) ?? this.#unknown);
+    if (word.length > CACHED_LENGTH) return ids;
     if (this.#cache.size >= CACHED_WORDS) this.#cache.clear();
     this.#cache.set(word, ids);
     return ids;

@@ -19,6 +19,7 @@ export const runFlags = {
   precision: flag('<name>', 'arithmetic of matrix products', 'fp32', precisions),
   save_scores: flag('', 'write scores_val.safetensors and scores_test.safetensors', false),
   skip_bad_images: flag('', 'skip and count images that cannot be read', false),
+  allow_outside_images: flag('', 'accept image paths that are absolute or leave image_root', false),
   allow_partial: flag('', 'accept a checkpoint that lacks weights; they stay random', false),
   quiet: flag('', 'print results only', false),
 };

@@ -2,6 +2,7 @@
 
 import { TrainingSampler } from '../data/loader/sampler.js';
 import { type TrainingEpoch, trainingEpoch } from '../data/loader/training-loader.js';
+import { textAt } from '../data/text-list.js';
 import type { TrainingSet } from '../data/training-set.js';
 import { oneRank } from '../distributed/ranks.js';
 import { at } from '../errors.js';
@@ -48,7 +49,6 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
   const { seed = 42, skipBadImages = false } = options;
   const { rank, worldSize } = run.ranks ?? oneRank;
   const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
-  const tokens = set.captions.map((caption) => tokenizer.encode(caption).ids);
   const size = architecture.vision.imageSize;
   const batchesOf = ({ loader, rows: order }: TrainingEpoch): EpochBatches => ({
     next() {
@@ -61,7 +61,7 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
       return {
         images,
         rows,
-        texts: rows.map((row) => at(tokens, row)),
+        texts: rows.map((row) => tokenizer.encode(textAt(set.captions, row)).ids),
         idx: rows.map((row) => at(set.idx, row)),
         unread: bad.map(({ path }) => path),
       };

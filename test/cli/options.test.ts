@@ -26,6 +26,7 @@ const frozen: Record<string, string[]> = {
     '--precision <name>',
     '--save_scores',
     '--skip_bad_images',
+    '--allow_outside_images',
     '--allow_partial',
     '--quiet',
     '--help',
@@ -61,7 +62,8 @@ const frozen: Record<string, string[]> = {
     '--help',
   ],
   inspect: ['--debug', '--json', '--stats', '--help'],
-  'check-data': ['--debug', '--config <file>', '--set <key=value>', '--help'],
+  'check-data': ['--debug', '--config <file>', '--set <key=value>', '--allow_outside_images', '--help'],
+  'convert-annotations': ['--debug', '--dataset <name>', '--split <name>', '--help'],
   bench: [
     '--reference <dir>',
     '--python <exe>',
@@ -92,7 +94,16 @@ test('the commands are those of the contract', async () => {
   const { code, stdout, stderr } = await runCli(['--help']);
   assert.equal(code, 0);
   assert.equal(stderr, '');
-  assert.deepEqual(listed(stdout).commands, ['setup', 'doctor', 'demo', 'inspect', 'check-data', 'bench', 'help']);
+  assert.deepEqual(listed(stdout).commands, [
+    'setup',
+    'doctor',
+    'demo',
+    'inspect',
+    'check-data',
+    'convert-annotations',
+    'bench',
+    'help',
+  ]);
 });
 
 for (const [command, options] of Object.entries(frozen)) {

@@ -3,12 +3,15 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TextList } from '#blip/data/text-list.js';
 import { loadTrainingSet } from '#blip/data/training-set.js';
 import { UserError } from '#blip/errors.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 
 const folder = temporaryFolder();
+
+const all = (list: TextList) => Array.from({ length: list.length }, (_, i) => list.at(i));
 
 let made = 0;
 function load(rows: unknown, dataset: 'coco' | 'flickr' = 'coco', maxWords?: number) {
@@ -28,14 +31,16 @@ test('images are numbered in order of first appearance, by ids of both kinds', a
   const set = await load(rows, 'flickr');
   assert.deepEqual([...set.idx], [0, 1, 2, 0, 1, 1]);
   assert.equal(set.imageCount, 3);
-  assert.deepEqual(set.images.slice(0, 2), [join(folder, '0.jpg'), join(folder, '1.jpg')]);
-  assert.equal(set.captions[4], 'a dog, 4');
+  assert.deepEqual([set.images.length, set.captions.length], [6, 6]);
+  assert.deepEqual(all(set.images).slice(0, 2), [join(folder, '0.jpg'), join(folder, '1.jpg')]);
+  assert.equal(set.captions.at(4), 'a dog, 4');
+  assert.throws(() => set.captions.at(6), RangeError);
   assert.match(set.file, /flickr30k_train\.json$/);
 });
 
 test('captions keep maxWords words', async () => {
   const set = await load([{ image: 'a.jpg', caption: 'One two three', image_id: 1 }], 'coco', 2);
-  assert.deepEqual(set.captions, ['one two']);
+  assert.deepEqual(all(set.captions), ['one two']);
 });
 
 test('the golden train split has a number for every row', async () => {
@@ -64,13 +69,12 @@ const wrong: [what: string, rows: unknown, message: RegExp][] = [
   ],
   ['a list as image_id', [{ ...good, image_id: [] }], /a string or a whole number for field image_id .* a list/],
   ['half an image_id', [{ ...good, image_id: 1.5 }], /field image_id but received number 1\.5\./],
-  ['an image_id beyond 2^53', '[{"image": "a", "caption": "b", "image_id": 9007199254740993}]', /beyond 2\^53/],
   ['a list of captions', [{ ...good, caption: ['a', 'b'] }], /expected a string for field caption .* a list/],
   [
     'two defects',
     [
       { ...good, image: '../a' },
-      { ...good, caption: '' },
+      { ...good, caption: null },
     ],
     /leaves image_root.*first of 2 defects/,
   ],

@@ -65,7 +65,15 @@ const rowDefects: [split: Split, text: string | Uint8Array, message: RegExp][] =
   ['val', `[${good},\n  ${good}\n  ${good}]`, /is broken JSON at line 3, column 3\.$/],
   ['val', '<html>404</html>', /is broken JSON at line 1, column 1\.$/],
   ['val', Uint8Array.from([0x5b, 0xff, 0x5d]), /is not in UTF-8\.$/],
-  ['val', '{"images": []}', /expected a list of rows but received an object\.$/],
+  ['val', '{}', /expected a list of rows but received an object\.$/],
+  ['val', '{"images": []}', /has no images of the split val\.$/],
+  [
+    'val',
+    '{"data": [], "version": 1}',
+    /expected a list of rows, JSON Lines, Karpathy's .* but received an object with the fields data and version\.$/,
+  ],
+  ['val', '[{"img": "a.jpg", "text": "b"}]', /row 1: expected the fields image and caption but found img and text\.$/],
+  ['val', Uint8Array.from([0xff, 0xfe, 0x5b, 0]), /is not in UTF-8 but in UTF-16\. Save it as UTF-8\.$/],
   ['val', '[]', /has no rows\.$/],
   ['val', `[${good}, 3]`, /row 2: expected an object but received number 3\.$/],
   ['val', '[null]', /row 1: expected an object but received null\.$/],
@@ -79,24 +87,21 @@ const rowDefects: [split: Split, text: string | Uint8Array, message: RegExp][] =
   ['val', '[{"image": "a\\u0000b", "caption": ["b"]}]', /row 1: field image has a NUL character/],
   ['val', '[{"image": "/etc/passwd", "caption": ["b"]}]', /row 1: field image "\/etc\/passwd" leaves image_root/],
   ['val', '[{"image": "../a.jpg", "caption": ["b"]}]', /row 1: field image "\.\.\/a\.jpg" leaves image_root/],
-  ['val', '[{"image": "x/../../a.jpg", "caption": ["b"]}]', /leaves image_root\. Write it relative to that folder\.$/],
+  [
+    'val',
+    '[{"image": "x/../../a.jpg", "caption": ["b"]}]',
+    /leaves image_root\. Write it relative to that folder, or set `allowOutsideImages`\.$/,
+  ],
   ['val', '[{"image": "a.jpg"}]', /row 1: field caption is missing\.$/],
   [
     'val',
     '[{"image": "a.jpg", "caption": {}}]',
     /expected a list of strings for field caption but received an object\.$/,
   ],
-  ['val', '[{"image": "a.jpg", "caption": []}]', /row 1: field caption is an empty list/],
   [
     'val',
     '[{"image": "a.jpg", "caption": ["b", 2]}]',
     /row 1: expected a string for field caption\[1\] but received number 2\.$/,
-  ],
-  ['val', '[{"image": "a.jpg", "caption": ["b", ""]}]', /row 1: field caption\[1\] is empty\.$/],
-  [
-    'val',
-    '[{"image": "a.jpg", "caption": " ...!\\n"}]',
-    /row 1: field caption has no words: nothing is left of " \.\.\.!\\n" after/,
   ],
   ['train', '[{"image": "a.jpg", "caption": "b"}]', /row 1: field image_id is missing\.$/],
   [
@@ -114,7 +119,7 @@ const rowDefects: [split: Split, text: string | Uint8Array, message: RegExp][] =
     '[{"image": "a.jpg", "caption": ["b"], "image_id": 1}]',
     /expected a string for field caption but received a list\.$/,
   ],
-  ['train', `[${trainGood}, {"image": "a.jpg", "caption": "", "image_id": 1}]`, /row 2: field caption is empty\.$/],
+  ['train', `[${trainGood}, {"image": "a.jpg", "caption": null, "image_id": 1}]`, /row 2: .* received null\.$/],
 ];
 for (const [split, text, message] of rowDefects) {
   test(`${split} rows ${JSON.stringify(String(text).slice(0, 60))}`, async () => {
@@ -130,9 +135,30 @@ for (const [split, text, message] of rowDefects) {
   });
 }
 
+const empties: [split: Split, text: string, message: RegExp][] = [
+  ['val', '[{"image": "a.jpg", "caption": []}]', /row 1: field caption is an empty list/],
+  ['val', '[{"image": "a.jpg", "caption": ["b", ""]}]', /row 1: field caption\[1\] is empty\.$/],
+  [
+    'val',
+    '[{"image": "a.jpg", "caption": " ...!\\n"}]',
+    /row 1: field caption has no words: nothing is left of " \.\.\.!\\n" after/,
+  ],
+  ['train', `[${trainGood}, {"image": "a.jpg", "caption": "", "image_id": 1}]`, /row 2: field caption is empty\.$/],
+];
+for (const [split, text, message] of empties) {
+  test(`${split} rows that are used as the reference uses them ${text}`, () => {
+    const file = join(folder, `coco_karpathy_${split}.json`);
+    writeFileSync(file, text);
+    const { defects, empty } = validateAnnotations({ file, imageRoot: folder, split });
+    assert.deepEqual(defects, []);
+    assert.equal(empty.length, 1);
+    assert.match(empty[0] ?? '', message);
+  });
+}
+
 test('all defects are found, and the first is thrown with their number', async () => {
   const file = join(folder, 'coco_karpathy_test.json');
-  writeFileSync(file, `[{"image": 1}, ${good}, {"image": "/a", "caption": ["", "."]}]`);
+  writeFileSync(file, `[{"image": 1}, ${good}, {"image": "/a", "caption": [1, null]}]`);
   const { defects, rows } = validateAnnotations({ file, imageRoot: folder, split: 'test' });
   assert.equal(defects.length, 5);
   assert.deepEqual(

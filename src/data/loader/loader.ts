@@ -4,11 +4,14 @@ import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../../errors.js';
 import type { ImageTransform } from '../images/transform.js';
+import type { TextList } from '../text-list.js';
 import { allocate, Cell, type LoaderDefect, LoaderMemory, WorkerState } from './memory.js';
 
 export interface ImageLoaderOptions {
   /** Files in the order of the batches; a path may come more than once. */
-  paths: readonly string[];
+  paths: TextList;
+  /** Which of the paths each image is, where they are not in the order of the batches. */
+  order?: Int32Array;
   /** Side of the square that each image becomes, in pixels. */
   size: number;
   batchSize: number;
@@ -93,11 +96,12 @@ export class ImageLoader {
     }
     if (transform.kind === 'train') checkPositions(transform);
     this.#skip = options.skipBadImages ?? false;
-    const batches = Math.ceil(paths.length / batchSize);
-    const plan = allocate(paths, {
+    const images = options.order?.length ?? paths.length;
+    const batches = Math.ceil(images / batchSize);
+    const plan = allocate(paths, options.order, {
       size,
-      batchSize: Math.max(1, Math.min(batchSize, paths.length)),
-      workers: Math.min(workers, paths.length),
+      batchSize: Math.max(1, Math.min(batchSize, images)),
+      workers: Math.min(workers, images),
       slots: Math.max(1, Math.min(slots, batches)),
       maxPixels: options.maxPixels,
       transform,

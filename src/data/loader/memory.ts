@@ -1,6 +1,7 @@
 // The memory that an image loader shares with its worker threads: its layout, and the few operations on it.
 import { at, UserError } from '../../errors.js';
 import type { ImageTransform } from '../images/transform.js';
+import { type TextList, texts } from '../text-list.js';
 
 /** Int32 cells that exist once. */
 export const Cell = { nextImage: 0, stop: 1, events: 2, count: 3 } as const;
@@ -27,9 +28,11 @@ export interface LoaderPlan {
   control: SharedArrayBuffer;
   /** (slots, batchSize, size, size, 3) uint8. */
   pixels: SharedArrayBuffer;
-  /** Int32 [images + 1]: where the path of image i starts in pathBytes. */
+  /** Int32 [paths + 1]: where path i starts in pathBytes. */
   pathOffsets: SharedArrayBuffer;
   pathBytes: SharedArrayBuffer;
+  /** Int32 [images]: which path each image is. */
+  pathOf: SharedArrayBuffer;
 }
 
 /** A message from a worker: an image that could not be read, or (without an index) the end of the worker. */
@@ -44,12 +47,14 @@ export class LoaderMemory {
   readonly #pixels: Uint8Array;
   readonly #offsets: Int32Array;
   readonly #paths: Buffer;
+  readonly #pathOf: Int32Array;
 
   constructor(readonly plan: LoaderPlan) {
     this.control = new Int32Array(plan.control);
     this.#pixels = new Uint8Array(plan.pixels);
     this.#offsets = new Int32Array(plan.pathOffsets);
     this.#paths = Buffer.from(plan.pathBytes);
+    this.#pathOf = new Int32Array(plan.pathOf);
   }
 
   /** Cell: the batch for which the slot is open. Workers wait on it. */
@@ -78,7 +83,8 @@ export class LoaderMemory {
   }
 
   path(index: number): string {
-    return this.#paths.toString('utf8', at(this.#offsets, index), at(this.#offsets, index + 1));
+    const path = at(this.#pathOf, index);
+    return this.#paths.toString('utf8', at(this.#offsets, path), at(this.#offsets, path + 1));
   }
 
   /** Number of images in a batch; the last may be short. */
@@ -129,29 +135,33 @@ function pixelMemory({ slots, batchSize, size }: Pick<LoaderPlan, 'slots' | 'bat
 
 /** Memory of a new loader, with all slots open for the first batches. */
 export function allocate(
-  paths: readonly string[],
+  paths: TextList,
+  order: Int32Array | undefined,
   shape: Pick<LoaderPlan, 'workers' | 'slots' | 'batchSize' | 'size' | 'maxPixels' | 'transform'>,
 ): LoaderPlan {
   const pathOffsets = new SharedArrayBuffer(4 * (paths.length + 1));
   const offsets = new Int32Array(pathOffsets);
   let end = 0;
-  for (const [index, path] of paths.entries()) {
+  for (const [index, path] of texts(paths)) {
     end += Buffer.byteLength(path);
     offsets[index + 1] = end;
   }
   const pathBytes = new SharedArrayBuffer(end);
   const target = Buffer.from(pathBytes);
-  let start = 0;
-  for (const path of paths) start += target.write(path, start);
+  for (const [index, path] of texts(paths)) target.write(path, at(offsets, index));
+  const images = order?.length ?? paths.length;
+  const pathOf = new SharedArrayBuffer(4 * images);
+  new Int32Array(pathOf).set(order ?? Int32Array.from({ length: images }, (_, index) => index));
   const cells = Cell.count + shape.slots * CELLS_PER_SLOT + shape.workers * CELLS_PER_WORKER;
   const plan: LoaderPlan = {
     ...shape,
     worker: -1,
-    images: paths.length,
+    images,
     control: new SharedArrayBuffer(4 * cells),
     pixels: pixelMemory(shape),
     pathOffsets,
     pathBytes,
+    pathOf,
   };
   const memory = new LoaderMemory(plan);
   for (let slot = 0; slot < plan.slots; slot++) memory.control[memory.openCell(slot)] = slot;

@@ -1,6 +1,6 @@
 // Draws which rows of the training set a rank trains on in an epoch, and in which order: PyTorch's DistributedSampler
 // and a DataLoader that drops its last short batch.
-import { UserError } from '../../errors.js';
+import { at, UserError } from '../../errors.js';
 import { Generator } from '../../torch/generator.js';
 import { operator } from '../../torch/operator.js';
 
@@ -73,17 +73,17 @@ export class TrainingSampler {
   order(epoch: number): Int32Array {
     const { length, worldSize, rank, batchSize, seed } = this.#options;
     const shuffled = permutation(length, seed + epoch);
-    return Int32Array.from({ length: this.batches * batchSize }, (_, i) =>
-      Number(shuffled[(i * worldSize + rank) % length]),
-    );
+    const rows = new Int32Array(this.batches * batchSize);
+    for (let i = 0; i < rows.length; i++) rows[i] = at(shuffled, 2 * ((i * worldSize + rank) % length));
+    return rows;
   }
 }
 
-/** torch.randperm(length) with a CPU generator of that seed. */
-function permutation(length: number, seed: number): BigInt64Array {
+/** torch.randperm(length) with a CPU generator of that seed: int64, of which every second value is the lower half. */
+function permutation(length: number, seed: number): Int32Array {
   const generator = Generator.create(seed);
   const drawn = randperm(length, generator);
-  const order = new BigInt64Array(drawn.bytes().buffer);
+  const order = new Int32Array(drawn.bytes().buffer);
   drawn.dispose();
   generator.dispose();
   return order;

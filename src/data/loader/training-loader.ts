@@ -30,9 +30,11 @@ export function trainingEpoch(options: TrainingLoaderOptions): TrainingEpoch {
   const { set, sampler, epoch, seed, firstBatch = 0, ...rest } = options;
   const { batchSize, worldSize } = sampler;
   const rows = sampler.order(epoch).subarray(firstBatch * batchSize);
+  const { files } = set;
   const loader = new ImageLoader({
     ...rest,
-    paths: Array.from(rows, (row) => at(set.images, row)),
+    paths: files?.paths ?? set.images,
+    order: files === undefined ? rows : rows.map((row) => at(files.of, row)),
     batchSize,
     transform: { kind: 'train', seed, epoch, first: sampler.position(firstBatch), stride: worldSize },
   });
