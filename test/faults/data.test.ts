@@ -221,8 +221,8 @@ function floatTiff(): Buffer {
 
 const images: [what: string, bytes: Uint8Array, message: RegExp][] = [
   ['empty', Buffer.alloc(0), /is empty\. Replace it/],
-  ['a page of HTML', Buffer.from('<html>404</html>'), /is not a JPEG, PNG, GIF, WebP or TIFF image\. Replace it/],
-  ['an SVG drawing', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), /is not a JPEG, PNG/],
+  ['a page of HTML', Buffer.from('<html>404</html>'), /is an HTML page, which cannot be read here.*\. Replace it/],
+  ['an SVG drawing', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), /is an SVG image, which cannot/],
   [
     'half a JPEG',
     jpeg.subarray(0, jpeg.length / 2),

@@ -20,7 +20,8 @@ export interface DecodeOptions {
 /**
  * Decodes a JPEG, PNG, GIF, WebP, TIFF, BMP, PPM or AVIF file; the first frame of an animation. As in Pillow, EXIF rotates
  * only TIFF, colour profiles are ignored, alpha is dropped and not blended, CMYK is converted by the plain formula, and
- * 16-bit RGB keeps its upper bytes while 16-bit grey is clipped at 255. The bytes were compared with those of Pillow 13.
+ * 16-bit RGB keeps its upper bytes while 16-bit grey is clipped at 255. TIFF files of floating-point numbers, of which
+ * Pillow would leave black and white, are refused. The bytes were compared with those of Pillow 13.
  * @throws UserError, with the path, when the file is absent, not an image, truncated, damaged or too large
  */
 export async function decodeRgb(path: string, options: DecodeOptions = {}): Promise<RgbImage> {
@@ -47,7 +48,7 @@ async function decode(bytes: Buffer, format: Format, maxPixels: number): Promise
 
 /** The error for a file of another format. */
 function unread(path: string, bytes: Buffer): UserError {
-  if (bytes.length === 0) return new UserError(`The image ${path} is empty. Download or create the file again.`);
+  if (bytes.length === 0) return new UserError(`The image ${path} is empty. Replace it.`);
   const other = otherFormat(bytes);
   const remedy = `Replace it or convert it to one of these formats.`;
   if (other === undefined) return new UserError(`The image ${path} is not a ${FORMATS} image. ${remedy}`);
@@ -67,7 +68,7 @@ async function explain(path: string, bytes: Buffer, maxPixels: number, error: un
     return say(`is too large: ${size.width}x${size.height} pixels exceed the limit of ${maxPixels}. Make it smaller.`);
   }
   if (error instanceof UnsupportedImage)
-    return say(`is ${reason}, which cannot be read here. Convert it to JPEG or to a PNG of 8 bits.`);
+    return say(`cannot be decoded (${reason}). Convert it to JPEG or to a PNG of 8 bits.`);
   const what = error instanceof ImageDefect ? `it has ${reason}` : reason;
   return say(`is truncated or damaged (${what}). Download or create the file again.`);
 }

@@ -106,6 +106,7 @@ export function readPng(bytes: Buffer, maxPixels: number): Png {
     } else {
       behind = parts.length > 0;
       if (body.length < length) throw new ImageDefect(`an end within its ${name} chunk`);
+      if (name === 'IHDR' && length === 13) checkHeader(body, maxPixels); // a size before a checksum
       if (!behind && crc32(bytes.subarray(at + 4, at + 8 + length)) !== checksum(bytes, at + 8 + length))
         throw new ImageDefect(`a wrong checksum of its ${name} chunk`);
       if (name === 'IHDR') header = body;

@@ -1,7 +1,7 @@
 // Portable bitmaps, greymaps and pixmaps (PBM, PGM, PPM, plain and raw, and grey PFM), as Pillow reads them.
 import { checkSize, greyToRgb, ImageDefect, type RgbImage } from './limits.js';
 
-const KINDS = {
+const KINDS: Readonly<Record<string, { channels: 1 | 3; plain: boolean }>> = {
   P1: { channels: 1, plain: true },
   P2: { channels: 1, plain: true },
   P3: { channels: 3, plain: true },
@@ -9,7 +9,7 @@ const KINDS = {
   P5: { channels: 1, plain: false },
   P6: { channels: 3, plain: false },
   Pf: { channels: 1, plain: false },
-} as const;
+};
 
 /** Whether the file begins as one of them does. */
 export function isPpm(bytes: Buffer): boolean {
@@ -18,8 +18,10 @@ export function isPpm(bytes: Buffer): boolean {
 
 /** @throws ImageDefect where Pillow refuses the file, too; TooManyPixels */
 export function decodePpm(bytes: Buffer, maxPixels: number): RgbImage {
-  const kind = bytes.toString('latin1', 0, 2) as keyof typeof KINDS;
-  const { channels, plain } = KINDS[kind];
+  const kind = bytes.toString('latin1', 0, 2);
+  const known = KINDS[kind];
+  if (known === undefined) throw new ImageDefect('an unknown beginning');
+  const { channels, plain } = known;
   const header = new Tokens(bytes, 3);
   const width = header.integer();
   const height = header.integer();

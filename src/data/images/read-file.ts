@@ -11,7 +11,7 @@ export function readImageFile(path: string): Buffer {
     const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = fstatSync(file);
-      if (!stats.isFile()) throw say(`is ${kindOf(stats)}, not a file`);
+      if (!stats.isFile()) throw say(`cannot be read (it is ${kindOf(stats)}, not a file)`);
       return readFileSync(file);
     } finally {
       closeSync(file);
@@ -34,12 +34,12 @@ function reasonOf(error: unknown): string {
     case 'ENOTDIR':
       return 'does not exist';
     case 'ELOOP':
-      return 'is a symbolic link that leads to itself';
+      return 'cannot be read (it is a symbolic link that leads to itself)';
     case 'EACCES':
     case 'EPERM':
       return 'cannot be read (no permission)';
     case 'ENXIO':
-      return 'is a socket or a device, not a file';
+      return 'cannot be read (it is a socket or a device, not a file)';
     default:
       return `cannot be read (${messageOf(error)})`;
   }

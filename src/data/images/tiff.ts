@@ -51,7 +51,9 @@ export function readTiffSamples(bytes: Buffer): TiffSamples {
   };
   const { bits, format, photometric } = result;
   if (photometric === 8) throw new UnsupportedImage('a TIFF image in Lab colours');
-  if (bits > 32 || (format === 3 && bits < 32))
-    throw new UnsupportedImage(`a TIFF image of ${bits}-bit ${format === 3 ? 'floating-point ' : ''}samples`);
+  // Most are between 0 and 1, which 8 bits would show as black.
+  const kind = format === 3 ? 'float' : bits > 32 ? `${bits}-bit integer` : undefined;
+  if (kind !== undefined)
+    throw new UnsupportedImage(`TIFF samples of type ${kind}, which must be converted to 8 bits first`);
   return result;
 }
