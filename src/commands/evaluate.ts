@@ -1,18 +1,37 @@
 // train_retrieval.py --evaluate: the recalls of the checkpoint that the config names.
-import { appendEvaluation } from '../evaluation/report.js';
+import { join } from 'node:path';
+import { requireAllImages } from '../data/require-images.js';
+import { isMemoryShort, UserError } from '../errors.js';
+import { appendEvaluation, type SplitReport, VAL_FILE, writeValEvaluation } from '../evaluation/report.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeLoad, loadPretrained } from '../model/pretrained.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
-import { pretrainedFile, runSplits } from './run.js';
+import { pretrainedFile, runSplits, splitImages } from './run.js';
 
-/** Evaluates on both splits, and adds the recalls to evaluate.txt. @throws UserError for whatever a user can mend */
+/**
+ * Evaluates on both splits, and adds the recalls to evaluate.txt. Those of val are kept in a file of their own until those
+ * of test are there, too. @throws UserError for whatever a user can mend
+ */
 export async function evaluate(run: Run): Promise<RetrievalResult> {
   const { options, config, architecture, device, print } = run;
+  if (isMain(run)) requireAllImages(splitImages(run), options);
   print('Creating model');
   const { state, report } = await loadPretrained(await pretrainedFile(config), architecture, options);
   for (const line of describeLoad(report)) print(line);
   using model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
-  const result = await runSplits(model, run);
+  let kept = false;
+  const keepVal = async ({ name, metrics }: SplitReport): Promise<void> => {
+    if (name !== 'val' || !isMain(run)) return;
+    await writeValEvaluation(options.outputDir, metrics);
+    kept = true;
+  };
+  const result = await runSplits(model, run, keepVal).catch((error: unknown) => {
+    const where = `The recalls of val are in ${join(options.outputDir, VAL_FILE)}.`;
+    if (kept && error instanceof UserError && !isMemoryShort(error))
+      throw new UserError(`${error.message} ${where}`, { cause: error, exitCode: error.exitCode });
+    if (kept) print(where);
+    throw error;
+  });
   if (isMain(run)) appendEvaluation(options.outputDir, result.val.metrics, result.test.metrics);
   return result;
 }

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TrainingConfig } from '../config/load.js';
-import { requireImages } from '../data/require-images.js';
+import { requireAllImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
 import { exitCodeOf } from '../distributed/signals.js';
@@ -14,13 +14,13 @@ import { openTensorFile } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import { checkpointBytes, roomWarning } from '../training/disk-space.js';
 import { resumeRun } from '../training/resume.js';
-import { isMain, type RetrievalResult, type Run, SPLITS } from '../training/run.js';
+import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { forgetLater, hasEpochs } from '../training/run-logs.js';
 import { initialState } from '../training/run-state.js';
 import { StopSignals } from '../training/stop-signals.js';
 import { identityOf, stepsDone, type Trainer, train } from '../training/train.js';
 import { type TrainingData, trainingData } from '../training/training-data.js';
-import { pretrainedFile, runSplits } from './run.js';
+import { pretrainedFile, runSplits, splitImages } from './run.js';
 
 /**
  * Trains, with an evaluation after every epoch. Gives the reports of the last evaluation; undefined when the run was
@@ -75,10 +75,8 @@ async function openData(run: Run, batchSize: number): Promise<TrainingData> {
   const { allowOutsideImages } = run.options;
   const set = await loadTrainingSet({ annRoot, imageRoot, dataset, download, allowOutsideImages, print: run.print });
   for (const note of set.notes ?? []) run.print(note);
-  if (isMain(run) && !run.options.skipBadImages) {
-    requireImages(set.files?.paths ?? set.images, 'the train split');
-    for (const name of SPLITS) requireImages(run.splits[name].images, `the ${name} split`);
-  }
+  const train = { what: 'the train split', paths: set.files?.paths ?? set.images };
+  if (isMain(run)) requireAllImages([train, ...splitImages(run)], run.options);
   return trainingData(run, set, batchSize);
 }
 

@@ -2,6 +2,7 @@
 import type { RetrievalConfig } from '../config/load.js';
 import { writeConfig } from '../config/write.js';
 import { loadRetrievalSplit } from '../data/annotations.js';
+import type { ImageSet } from '../data/require-images.js';
 import { Tokenizer } from '../data/tokenizer.js';
 import { endWithLauncher } from '../distributed/parent.js';
 import { ProcessGroup } from '../distributed/process-group.js';
@@ -88,8 +89,20 @@ export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise
   return fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
 }
 
-/** Evaluates `model` on both splits and prints the recalls as the reference does. */
-export async function runSplits(model: BlipRetrieval, run: Run): Promise<RetrievalResult> {
+/** The images of both splits, as `requireAllImages` takes them. */
+export function splitImages({ splits }: Pick<Run, 'splits'>): ImageSet[] {
+  return SPLITS.map((name) => ({ what: `the ${name} split`, paths: splits[name].images }));
+}
+
+/**
+ * Evaluates `model` on both splits, and prints the recalls of each as soon as they are known. `onSplit` gets
+ * them, too.
+ */
+export async function runSplits(
+  model: BlipRetrieval,
+  run: Run,
+  onSplit: (report: SplitReport) => Promise<void> = async () => {},
+): Promise<RetrievalResult> {
   const { options, config, splits, tokenizer, ranks, logger, print } = run;
   const evaluateSplitOf = async (name: SplitName): Promise<SplitReport> => {
     const { report, scores } = evaluateRetrieval(model, tokenizer, name, splits[name], {
@@ -103,9 +116,9 @@ export async function runSplits(model: BlipRetrieval, run: Run): Promise<Retriev
     });
     // Training would write the scores of every epoch over each other.
     if (options.saveScores && options.evaluate && isMain(run)) await saveScores(options.outputDir, name, scores);
+    print(pythonDict({ ...report.metrics }));
+    await onSplit(report);
     return report;
   };
-  const result = { val: await evaluateSplitOf('val'), test: await evaluateSplitOf('test') };
-  for (const name of SPLITS) print(pythonDict({ ...result[name].metrics }));
-  return result;
+  return { val: await evaluateSplitOf('val'), test: await evaluateSplitOf('test') };
 }

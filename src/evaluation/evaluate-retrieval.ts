@@ -1,6 +1,7 @@
 // The evaluation of one split from its files: images through the loader, captions through the tokenizer, recalls.
 import { join } from 'node:path';
 import type { RetrievalSplit } from '../data/annotations.js';
+import { BadImages, mostBadImages, tooManyBadImages } from '../data/bad-images.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import { oneRank } from '../distributed/ranks.js';
 import { at } from '../errors.js';
@@ -17,7 +18,7 @@ import { denseScores, type ScoreRows } from './scores.js';
 export interface RetrievalEvaluationOptions extends EvaluationOptions {
   /** Images decoded and encoded together; a CPU takes fewer. 32 by default. */
   batchSize?: number;
-  /** Images that cannot be read count as grey instead of ending the evaluation. */
+  /** Images that cannot be read count as grey instead of ending the evaluation, while they are few (1 %). */
   skipBadImages?: boolean;
 }
 
@@ -26,7 +27,7 @@ export const CPU_BATCH = 8;
 
 /**
  * Scores and recalls of one split, called `name` ('val', 'test'). Synchronous: it blocks the thread.
- * @throws UserError where the split is empty, or an image cannot be read and `skipBadImages` is off
+ * @throws UserError where the split is empty, or an image cannot be read and `skipBadImages` is off, or too many cannot
  */
 export function evaluateRetrieval(
   model: BlipRetrieval,
@@ -37,13 +38,17 @@ export function evaluateRetrieval(
 ): { report: SplitReport; scores: SplitScores } {
   const { ranks = oneRank, print = () => {}, batchSize = 32, skipBadImages = false } = options;
   const unread = new Float32Array(split.images.length);
+  const what = `the ${name} split`;
+  const different = new Set(split.images).size;
+  const bad = new BadImages(what, different);
   print('Computing features for evaluation...');
   const images = imageSource(split, {
     size: model.architecture.vision.imageSize,
     batchSize: model.device === 'cpu' ? Math.min(CPU_BATCH, batchSize) : batchSize,
     skipBadImages,
-    onBadImage: (image) => {
+    onBadImage: (image, message) => {
       unread[image] = 1;
+      bad.add([{ path: at(split.images, image), message }]);
     },
   });
   const texts = split.texts.map((text) => tokenizer.encode(text).ids);
@@ -51,11 +56,14 @@ export function evaluateRetrieval(
   const { scores, seconds } = evaluateSplit(model, input, options);
   // Each rank knows of the images that it decoded, and some are decoded on two.
   const unreadAnywhere = ranks.sum(unread);
-  const bad = split.images.filter((_, image) => at(unreadAnywhere, image) > 0);
-  if (bad.length > 0)
+  const grey = split.images.filter((_, image) => at(unreadAnywhere, image) > 0);
+  const [first] = grey;
+  if (first !== undefined) {
+    if (new Set(grey).size > mostBadImages(different)) throw tooManyBadImages(what, different, `${first}.`);
     print(
-      `${bad.length} of ${split.images.length} images of ${name} could not be read and count as grey. The first is ${bad[0]}.`,
+      `${grey.length} of ${split.images.length} images of ${name} could not be read and count as grey. The first is ${first}.`,
     );
+  }
   print(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
   const report = {
     name,

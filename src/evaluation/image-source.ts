@@ -11,8 +11,8 @@ export interface ImageSourceOptions {
   batchSize: number;
   /** Images that cannot be read count as grey instead of ending the evaluation. */
   skipBadImages?: boolean;
-  /** Called with the number in the split of each image that was skipped, as often as it is read. */
-  onBadImage?(image: number): void;
+  /** Called with the number in the split and the sentence of each image that was skipped, as often as it is read. */
+  onBadImage?(image: number, message: string): void;
 }
 
 /** The images of `split`. A pass over them throws a UserError for one that cannot be read, unless they are skipped. */
@@ -28,7 +28,7 @@ export function imageSource(
       return {
         next() {
           const batch = loader.next();
-          for (const { index } of batch?.bad ?? []) onBadImage(at(numbers, index));
+          for (const { index, message } of batch?.bad ?? []) onBadImage(at(numbers, index), message);
           return batch;
         },
         close: () => loader.close(),

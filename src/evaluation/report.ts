@@ -1,6 +1,8 @@
 // What an evaluation leaves behind: the table on the terminal, evaluate.txt in the output folder.
-import { appendFileSync } from 'node:fs';
-import { intoFolder } from '../disk/folder.js';
+import { appendFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomically } from '../disk/atomic-file.js';
+import { intoFolder, makeFolder } from '../disk/folder.js';
 import { pythonJson } from '../logging/python-format.js';
 import type { ChanceLevel, RetrievalMetrics } from './recall.js';
 
@@ -36,15 +38,27 @@ export function recallTable(splits: readonly SplitReport[]): string {
 
 /** The JSON line of evaluate.txt, without the newline: `val_*`, then `test_*`, as Python's json.dumps writes it. */
 export function evaluationLine(val: RetrievalMetrics, test: RetrievalMetrics): string {
-  const prefixed = (prefix: string, metrics: RetrievalMetrics) =>
-    Object.entries(metrics).map(([key, value]): [string, number] => [`${prefix}_${key}`, value]);
   return pythonJson(Object.fromEntries([...prefixed('val', val), ...prefixed('test', test)]));
 }
 
+const prefixed = (prefix: string, metrics: RetrievalMetrics) =>
+  Object.entries(metrics).map(([key, value]): [string, number] => [`${prefix}_${key}`, value]);
+
+/** The file that keeps the recalls of val while those of test are not there. */
+export const VAL_FILE = 'evaluate_val.json';
+
+/** Writes VAL_FILE into `outputDir`: what evaluate.txt will say of val. */
+export async function writeValEvaluation(outputDir: string, val: RetrievalMetrics): Promise<void> {
+  makeFolder(outputDir);
+  const line = `${pythonJson(Object.fromEntries(prefixed('val', val)))}\n`;
+  await writeFileAtomically(join(outputDir, VAL_FILE), (file) => file.write(Buffer.from(line)));
+}
+
 /**
- * Appends one line to `outputDir`/evaluate.txt.
+ * Appends one line to `outputDir`/evaluate.txt, which makes VAL_FILE superfluous.
  * @throws UserError when the folder cannot be written or the disk is full
  */
 export function appendEvaluation(outputDir: string, val: RetrievalMetrics, test: RetrievalMetrics): void {
   intoFolder(outputDir, 'evaluate.txt', (path) => appendFileSync(path, `${evaluationLine(val, test)}\n`));
+  rmSync(join(outputDir, VAL_FILE), { force: true });
 }

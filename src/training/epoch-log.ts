@@ -1,4 +1,5 @@
 // The log of one epoch: losses, read from the device one step late; meters, printed lines, metrics.jsonl, odd rows.
+import type { UnreadImage } from '../data/bad-images.js';
 import { UserError } from '../errors.js';
 import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
 import type { StepLosses } from '../model/training-model.js';
@@ -39,8 +40,16 @@ export class EpochLog {
     return step % this.run.options.training.logEvery === 0 || step === this.stepsPerEpoch - 1;
   }
 
-  addUnread(paths: readonly string[]): void {
-    this.#odd.unread.push(...paths);
+  /** Counts rows with a grey image, and says so at once of the first that this rank meets in the epoch. */
+  addUnread(images: readonly UnreadImage[]): void {
+    const [first] = images;
+    if (first !== undefined && this.#odd.unread.length === 0) {
+      const { ranks, print } = this.run;
+      const line = `${first.message} It is replaced by a grey image; the epoch's end says how many were.`;
+      if (ranks.rank === 0) print(line);
+      else process.stderr.write(`Rank ${ranks.rank}: ${line}\n`); // rank 0 learns of it at the epoch's end
+    }
+    this.#odd.unread.push(...images.map(({ path }) => path));
   }
 
   add(losses: PendingLosses): void {

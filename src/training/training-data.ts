@@ -1,5 +1,6 @@
 // The training set as the loop takes it: an epoch's batches, from any step on, as pixels on the device and token rows.
 
+import { BadImages, type UnreadImage } from '../data/bad-images.js';
 import { TrainingSampler } from '../data/loader/sampler.js';
 import { type TrainingEpoch, trainingEpoch } from '../data/loader/training-loader.js';
 import { textAt } from '../data/text-list.js';
@@ -19,8 +20,8 @@ export interface LoadedBatch {
   idx: number[];
   /** Rows of the training file. */
   rows: number[];
-  /** Images that could not be read and are grey, as paths. */
-  unread: string[];
+  /** Images that could not be read and are grey. */
+  unread: UnreadImage[];
 }
 
 /** The batches of an epoch. `next` blocks until one is there; null at the end. */
@@ -50,11 +51,13 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
   const { rank, worldSize } = run.ranks ?? oneRank;
   const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
   const size = architecture.vision.imageSize;
+  const badImages = new BadImages('the train split', set.imageCount);
   const batchesOf = ({ loader, rows: order }: TrainingEpoch): EpochBatches => ({
     next() {
       const batch = loader.next();
       if (batch === null) return null;
       const { start, count, data, bad } = batch;
+      badImages.add(bad);
       const images = imagesFromBytes(data, count, size, device);
       batch.release();
       const rows = [...order.subarray(start, start + count)];
@@ -63,7 +66,7 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
         rows,
         texts: rows.map((row) => tokenizer.encode(textAt(set.captions, row)).ids),
         idx: rows.map((row) => at(set.idx, row)),
-        unread: bad.map(({ path }) => path),
+        unread: bad,
       };
     },
     close: () => loader.close(),

@@ -1,7 +1,7 @@
 // What can cost a night of fine-tuning: bad data, numbers that overflow, settings that change, signals, a wrong resume.
 // Covers commands/fine-tune, training/resume, run-logs, check-finite, folder-lock, data/require-images.
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
@@ -48,10 +48,39 @@ test('an image that cannot be read ends training, or is counted over all ranks',
     ...['--set', `image_root=${images}`, '--set', 'max_epoch=1', '--skip_bad_images', '--nproc_per_node', '2'],
   );
   assert.equal(lenient.code, 0, lenient.stderr);
+  // Said at once, by the rank that has the image.
+  assert.match(
+    lenient.stdout + lenient.stderr,
+    /^(Rank 1: )?The image .*train_000010\.jpg is truncated or damaged .* It is replaced by a grey image;/m,
+  );
   // Two captions of this image, whichever rank has them.
   assert.match(
     lenient.stdout,
     /^2 rows of this epoch had an image that could not be read .*The first is .*train_000010\.jpg\.$/m,
+  );
+});
+
+test('a wrong image_root and images that are all bad are no matter for --skip_bad_images', async () => {
+  const absent = tiny.path('nothing_here');
+  mkdirSync(absent);
+  const wrong = await tiny.run('wrong_root', '--set', `image_root=${absent}`, '--skip_bad_images');
+  assert.equal(wrong.code, 1);
+  assert.match(
+    wrong.stderr,
+    /^error: 24 of the 24 images of the train split do not exist; the first is .* 10 of the 10 images of the val split .* 24 of the 24 images of the test split .* Correct image_root/,
+  );
+  assert.doesNotMatch(wrong.stderr, /--skip_bad_images/);
+  assert.doesNotMatch(wrong.stdout, /Start training/);
+
+  const pointers = tiny.path('pointers');
+  cpSync(join(tinyData, 'images'), pointers, { recursive: true });
+  for (const name of readdirSync(join(pointers, 'train')))
+    writeFileSync(join(pointers, 'train', name), 'version https://git-lfs.github.com/spec/v1\n');
+  const bad = await tiny.run('all_bad', '--set', `image_root=${pointers}`, '--skip_bad_images');
+  assert.equal(bad.code, 1);
+  assert.match(
+    bad.stderr,
+    /^error: More than 1 of the 24 images of the train split cannot be read: too many .*is a Git LFS pointer/,
   );
 });
 

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../../errors.js';
+import { mostBadImages, type UnreadImage } from '../bad-images.js';
 import type { ImageTransform } from '../images/transform.js';
 import type { TextList } from '../text-list.js';
 import { allocate, Cell, type LoaderDefect, LoaderMemory, WorkerState } from './memory.js';
@@ -27,10 +28,8 @@ export interface ImageLoaderOptions {
   transform?: ImageTransform;
 }
 
-export interface BadImage {
+export interface BadImage extends UnreadImage {
   index: number;
-  path: string;
-  message: string;
 }
 
 /** Decoded images in order: what an evaluation takes, from this loader or from another source. */
@@ -157,7 +156,11 @@ export class ImageLoader {
     if (first !== undefined && !this.#skip) {
       this.close();
       const sentence = first.message.replace(/\.?$/, '.');
-      throw new UserError(`${sentence} Or set \`skipBadImages\` to use a grey image in its place.`);
+      // Where many are bad, grey ones in their place would be no remedy.
+      const isRare = bad.length <= mostBadImages(this.#memory.plan.images);
+      const others = bad.length === 1 ? '' : ` So it is with ${bad.length} of the ${count} images read with it.`;
+      const advice = isRare ? ' Or set `skipBadImages` to use a grey image in its place.' : '';
+      throw new UserError(`${sentence}${others}${advice}`);
     }
     this.#batch += 1;
     this.#held.add(slot);
