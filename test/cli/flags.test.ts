@@ -17,6 +17,7 @@ test('an empty command line gives the defaults', () => {
     precision: 'fp32',
     saveScores: false,
     skipBadImages: false,
+    allowOutsideImages: false,
     allowPartial: false,
     quiet: false,
     training: { resume: undefined, saveEvery: undefined, maxSteps: undefined, accumulate: 1, logEvery: 50 },
@@ -42,7 +43,17 @@ test('an empty command line gives the defaults', () => {
 test('every flag reaches its option', () => {
   const command = parsed(
     ...['--config', 'a.yaml', '--output_dir', 'out', '--device', 'cuda', '--seed', '7', '--set', 'a=1', '--set', 'b=2'],
-    ...['--precision', 'bf16', '--save_scores', '--skip_bad_images', '--allow_partial', '--quiet', '--resume', 'x.pth'],
+    ...[
+      '--precision',
+      'bf16',
+      '--save_scores',
+      '--skip_bad_images',
+      '--allow_outside_images',
+      '--allow_partial',
+      '--quiet',
+      '--resume',
+      'x.pth',
+    ],
     ...['--save_every', '5', '--max_steps', '9', '--accumulate', '2', '--log_every', '3', '--collective_timeout', '60'],
     ...['--nproc_per_node', 'gpu', '--nnodes', '1:4', '--node_rank', '2', '--master_port', '0', '--max_restarts', '1'],
   );
@@ -56,6 +67,7 @@ test('every flag reaches its option', () => {
     precision: 'bf16',
     saveScores: true,
     skipBadImages: true,
+    allowOutsideImages: true,
     allowPartial: true,
     quiet: true,
     training: { resume: 'x.pth', saveEvery: 5, maxSteps: 9, accumulate: 2, logEvery: 3 },
