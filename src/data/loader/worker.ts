@@ -40,10 +40,18 @@ function fillWithMean(pixels: Uint8Array): void {
   for (let i = 0; i < pixels.length; i += 3) pixels.set(MEAN_PIXEL, i);
 }
 
+/** sharp says on many lines why it does not load; the first is the reason. */
+function explainSharp(error: unknown): never {
+  const [line = ''] = messageOf(error).split('\n');
+  throw new Error(
+    `The package sharp, which decodes images, does not load (${line.replace(/\.$/, '')}). Install it again with "npm ci".`,
+  );
+}
+
 async function work(): Promise<void> {
   // Loaded here and not above, so that a failure to load sharp or image.node is reported like any other.
   const [{ default: sharp }, { decodeRgb }, { transformOf }] = await Promise.all([
-    import('sharp'),
+    import('sharp').catch(explainSharp),
     import('../images/decode.js'),
     import('../images/transform.js'),
   ]);
