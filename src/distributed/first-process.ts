@@ -6,7 +6,7 @@ import { exitCodeOf, stopSignals } from './signals.js';
 /** Runs the program of this process as a child, and hands signals on. @returns the exit code */
 export function runAsChild(): Promise<number> {
   // In a process group of its own: a terminal's Ctrl-C would otherwise reach it twice, and the second ends it at once.
-  const child = spawn(process.execPath, [...process.execArgv, ...withoutDebugger(), ...process.argv.slice(1)], {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: 'inherit',
     detached: true,
   });
@@ -15,10 +15,4 @@ export function runAsChild(): Promise<number> {
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : exitCodeOf(signal))));
   });
-}
-
-/** The option by which a Node that knows it does not open its debugger at SIGUSR1, not even while it starts. */
-export function withoutDebugger(): string[] {
-  const option = '--disable-sigusr1';
-  return process.allowedNodeEnvironmentFlags.has(option) && !process.execArgv.includes(option) ? [option] : [];
 }

@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { withoutDebugger } from './first-process.js';
 import { forwardLines } from './lines.js';
 import { LAUNCHED_AT } from './rank.js';
 
@@ -82,7 +81,8 @@ export function startRank(options: LaunchOptions, localRank: number, attempt: At
   const env = environment(options, localRank, attempt);
   const rank = Number(env.RANK);
   // In a process group of its own: what a rank starts ends with it, and only the launcher passes Ctrl-C on.
-  const child = spawn(process.execPath, [...process.execArgv, ...withoutDebugger(), ...options.argv], {
+  // Without --disable-sigusr1: it blocks the signal, and the rank could not save at it.
+  const child = spawn(process.execPath, [...process.execArgv, ...options.argv], {
     env,
     detached: true,
     stdio: ['ignore', rank === 0 ? 'inherit' : 'pipe', 'pipe'],
