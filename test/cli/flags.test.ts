@@ -37,6 +37,10 @@ test('an empty command line gives the defaults', () => {
     worldSize: 1,
     distUrl: 'env://',
     distributed: 'True',
+    standalone: false,
+    rdzvEndpoint: undefined,
+    localRank: undefined,
+    given: [],
   });
 });
 
