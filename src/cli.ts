@@ -33,6 +33,7 @@ const demoFlags = {
 const checkDataFlags = {
   config: flag('<file>', 'YAML config of the experiment', './configs/retrieval_flickr.yaml'),
   set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
+  strict_config: flag('', 'make an unknown key of the config an error', false),
 };
 
 /** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */

@@ -8,6 +8,7 @@ import { ImageLoader } from '../data/loader/loader.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 import { loadConfig } from '../model/architecture.js';
+import { asFlags } from './options.js';
 
 export interface CheckDataOptions {
   /** Threads that decode. Default: one for each processor. */
@@ -17,8 +18,10 @@ export interface CheckDataOptions {
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
-export function checkDataCommand(flags: { config: string; set: string[] }): void {
-  process.exitCode = checkData(loadConfig(flags.config, flags.set), {}, process.stdout);
+export function checkDataCommand(flags: { config: string; set: string[]; strictConfig: boolean }): void {
+  const config = loadConfig(flags.config, flags.set, { strictConfig: flags.strictConfig });
+  for (const note of config.notes) process.stdout.write(`Note: ${asFlags(note)}\n`);
+  process.exitCode = checkData(config, {}, process.stdout);
 }
 
 /**

@@ -15,7 +15,10 @@ export async function launchRanks(
   flags: LaunchFlags,
   argv: readonly string[],
 ): Promise<number> {
-  loadConfig(options.config, options.set, { training: !options.evaluate });
+  loadConfig(options.config, options.set, {
+    training: !options.evaluate,
+    strictConfig: options.strictConfig,
+  });
   const counted = flags.nprocPerNode === 'gpu' || flags.nprocPerNode === 'auto';
   const nproc = processesPerNode(flags.nprocPerNode, counted ? cudaState().count : 0);
   const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;

@@ -13,7 +13,7 @@ import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { plainNames } from './checkpoint-names.js';
 import { initialValue, inputsOf } from './initialize.js';
-import { isEvaluated, momentumTwin, patchesOf, stateDictEntries } from './state-dict.js';
+import { isEvaluated, momentumTwin, patchesOf, type StateDictEntry, stateDictEntries } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
 export interface LoadReport {
@@ -159,23 +159,46 @@ function stateFrom(
   const random = entries.map(([name]) => name).filter((name) => isEvaluated(name) && !loaded.has(name));
   if (!options.allowPartial) refuseRandom(report, random);
 
+  const state = initialised(entries, architecture, options, ([name, shape, dtype]) => {
+    const ref = loaded.has(name) ? refs.get(name) : undefined;
+    if (ref === undefined) return undefined;
+    const stored = file.tensor(ref);
+    const tensor = ref.dtype === dtype ? stored : ops.to(stored, { dtype });
+    return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
+  });
+  return { state, report };
+}
+
+/** Each entry as `given` has it, else its initial value, drawn from the seed; a momentum copy equals its online twin. */
+function initialised(
+  entries: readonly StateDictEntry[],
+  architecture: Architecture,
+  options: LoadOptions,
+  given: (entry: StateDictEntry) => Tensor | undefined,
+): Map<string, Tensor> {
   manualSeed(options.seed ?? 42);
   const inputs = inputsOf(entries);
   const { initializerRange } = architecture.text;
   const state = new Map<string, Tensor>();
   for (const entry of entries) {
-    const [name, shape, dtype] = entry;
-    const ref = loaded.has(name) ? refs.get(name) : undefined;
-    const value = scope(() => {
-      if (ref === undefined)
-        return state.get(momentumTwin(name) ?? '') ?? initialValue(entry, inputs(name), initializerRange);
-      const stored = file.tensor(ref);
-      const tensor = ref.dtype === dtype ? stored : ops.to(stored, { dtype });
-      return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
-    });
+    const [name] = entry;
+    const value = scope(
+      () => given(entry) ?? state.get(momentumTwin(name) ?? '') ?? initialValue(entry, inputs(name), initializerRange),
+    );
     state.set(name, value);
   }
-  return { state, report };
+  return state;
+}
+
+/** Random weights for evaluation, distributed as the reference's are before it loads a checkpoint. */
+export function randomState(architecture: Architecture, options: LoadOptions = {}): Map<string, Tensor> {
+  const entries = stateDictEntries(architecture).filter(([name]) => isEvaluated(name));
+  return initialised(entries, architecture, options, () => undefined);
+}
+
+/** As randomState, with queues and momentum copies: what training starts from without a checkpoint. */
+export function randomTrainingState(architecture: Architecture, options: LoadOptions = {}): Map<string, Tensor> {
+  return initialised(stateDictEntries(architecture), architecture, options, () => undefined);
 }
 
 /**

@@ -23,6 +23,7 @@ const frozen: Record<string, string[]> = {
     '--device <device>',
     '--seed <number>',
     '--set <key=value>',
+    '--strict_config',
     '--precision <name>',
     '--save_scores',
     '--skip_bad_images',
@@ -58,7 +59,7 @@ const frozen: Record<string, string[]> = {
     '--help',
   ],
   inspect: ['--debug', '--json', '--stats', '--help'],
-  'check-data': ['--debug', '--config <file>', '--set <key=value>', '--help'],
+  'check-data': ['--debug', '--config <file>', '--set <key=value>', '--strict_config', '--help'],
   bench: [
     '--reference <dir>',
     '--python <exe>',
