@@ -16,8 +16,9 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   return result;
 }
 
-async function weights({ options, config, architecture, print }: Run) {
-  const file = await pretrainedFile(config);
+async function weights(run: Run) {
+  const { options, architecture, print } = run;
+  const file = await pretrainedFile(run);
   if (file === undefined) {
     print('The config has no pretrained: the weights are random, and the recalls those of chance.');
     return randomState(architecture, options);

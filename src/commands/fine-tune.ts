@@ -102,9 +102,9 @@ function checkpointToResume({ options, print }: Run): string | undefined {
 
 /** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */
 async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
-  const { config, options, architecture, device, tokenizer, ranks, print } = run;
+  const { options, architecture, device, tokenizer, ranks, print } = run;
   print('Creating model');
-  const path = resumed ?? (await pretrainedFile(config));
+  const path = resumed ?? (await pretrainedFile(run));
   using file = path === undefined ? undefined : await openTensorFile(path);
   const loaded = file === undefined ? undefined : loadTrainingState(file, architecture, options);
   if (loaded === undefined) print('The config has no pretrained: training starts from random weights.');

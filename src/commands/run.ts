@@ -85,8 +85,11 @@ function gpuIndex(device: Device): number | undefined {
 }
 
 /** The checkpoint that the config names, as a local file; undefined where it names none. */
-export async function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise<string | undefined> {
-  return pretrained === '' ? undefined : fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
+export async function pretrainedFile({ config, print }: Run): Promise<string | undefined> {
+  const { pretrained, sha256 } = config;
+  return pretrained === ''
+    ? undefined
+    : fetchPretrained(pretrained, { print, ...(sha256 !== undefined && { sha256 }) });
 }
 
 /** Evaluates `model` on both splits and prints the recalls as the reference does. */
