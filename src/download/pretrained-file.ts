@@ -1,8 +1,9 @@
 // Checkpoints by path or URL, and PyTorch's cache of those that were downloaded.
 import { createHash } from 'node:crypto';
-import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { UserError } from '../errors.js';
+import { makeFolder } from '../disk/folder.js';
+import { homeFolder } from '../disk/home.js';
+import { messageOf, UserError } from '../errors.js';
 import { type DownloadOptions, download, isDownloaded, OtherSource } from './download.js';
 import { parseUrl, shownUrl } from './http.js';
 import { sourceText } from './source-note.js';
@@ -10,7 +11,7 @@ import { sourceText } from './source-note.js';
 /** The folder where PyTorch (and timm, for the reference) keeps downloaded checkpoints; it may not exist yet. */
 export function hubFolder(env: NodeJS.ProcessEnv = process.env): string {
   const home = env.TORCH_HOME || join(env.XDG_CACHE_HOME || '~/.cache', 'torch');
-  return join(home.replace(/^~(?=\/|$)/, env.HOME || homedir()), 'hub', 'checkpoints');
+  return join(home.replace(/^~(?=\/|$)/, homeFolder(env)), 'hub', 'checkpoints');
 }
 
 /** Where PyTorch caches what is at `url`: the same file serves both programs. */
@@ -35,6 +36,7 @@ export async function fetchPretrained(urlOrPath: string, options: PretrainedOpti
   if (/^https?:\/\//i.test(urlOrPath)) {
     const path = hubCheckpointPath(urlOrPath);
     const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
+    makeHubFolder(dirname(path));
     const wanted = { ...options, sha256, noteSource: true };
     try {
       await download(urlOrPath, path, wanted);
@@ -53,4 +55,12 @@ export async function fetchPretrained(urlOrPath: string, options: PretrainedOpti
   }
   if (await isDownloaded(urlOrPath, options.sha256)) return urlOrPath;
   throw new UserError(`The checkpoint ${urlOrPath} does not exist. Give the path of a file, or a URL.`);
+}
+
+function makeHubFolder(folder: string): void {
+  try {
+    makeFolder(folder);
+  } catch (error) {
+    throw new UserError(`${messageOf(error)} TORCH_HOME sets the folder of checkpoints.`, { cause: error });
+  }
 }

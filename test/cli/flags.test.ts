@@ -14,6 +14,7 @@ test('an empty command line gives the defaults', () => {
     device: undefined,
     seed: 42,
     set: [],
+    strictConfig: false,
     precision: 'fp32',
     saveScores: false,
     skipBadImages: false,
@@ -42,7 +43,17 @@ test('an empty command line gives the defaults', () => {
 test('every flag reaches its option', () => {
   const command = parsed(
     ...['--config', 'a.yaml', '--output_dir', 'out', '--device', 'cuda', '--seed', '7', '--set', 'a=1', '--set', 'b=2'],
-    ...['--precision', 'bf16', '--save_scores', '--skip_bad_images', '--allow_partial', '--quiet', '--resume', 'x.pth'],
+    ...[
+      '--precision',
+      'bf16',
+      '--save_scores',
+      '--skip_bad_images',
+      '--allow_partial',
+      '--quiet',
+      '--resume',
+      'x.pth',
+      '--strict_config',
+    ],
     ...['--save_every', '5', '--max_steps', '9', '--accumulate', '2', '--log_every', '3', '--collective_timeout', '60'],
     ...['--nproc_per_node', 'gpu', '--nnodes', '1:4', '--node_rank', '2', '--master_port', '0', '--max_restarts', '1'],
   );
@@ -53,6 +64,7 @@ test('every flag reaches its option', () => {
     device: 'cuda:0',
     seed: 7,
     set: ['a=1', 'b=2'],
+    strictConfig: true,
     precision: 'bf16',
     saveScores: true,
     skipBadImages: true,

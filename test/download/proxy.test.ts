@@ -1,16 +1,22 @@
 // Proxies by the variables of the environment as curl reads them: an HTTP proxy, a SOCKS5 proxy, values of no use.
 // Covers download/proxy, socks.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { createServer as createHttpServer, request as httpRequest, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { download } from '#blip/download/download.js';
 import { makeDispatcher } from '#blip/download/http.js';
+import { hubFolder } from '#blip/download/pretrained-file.js';
 import { proxyFor } from '#blip/download/proxy.js';
 import { UserError } from '#blip/errors.js';
+import { cacheFolder } from '#blip/libtorch/cache.js';
 import { answer, content, serve } from '../helpers/download-server.js';
 import { temporaryFolder } from '../helpers/files.js';
+import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
 import { evaluationValues, writeConfigFile } from '../helpers/tiny-run.js';
 
@@ -264,3 +270,32 @@ test('no value of a variable ends in a defect', async (t) => {
     assert.doesNotMatch(stderr, /defect|^ +at /m);
   }
 });
+
+test('doctor reports whatever the variables of caches and the home folder are', async () => {
+  for (const env of [
+    { TORCH_HOME: '/dev/null' },
+    { XDG_CACHE_HOME: '/dev/null' },
+    { BLIP_CACHE: 'x'.repeat(5000) },
+    { HOME: '/dev/null' },
+    { HOME: '' },
+  ]) {
+    const { stdout, stderr } = await runCli(['doctor'], env);
+    assert.match(stdout, /LibTorch/, JSON.stringify(env));
+    assert.doesNotMatch(stderr, /This is a defect|^ +at /m, JSON.stringify(env));
+  }
+});
+
+test('a user without a home folder is no defect', async (t) => {
+  const [cache, hub] = [cacheFolder({ HOME: '' }), hubFolder({ HOME: '' })];
+  assert.ok(cache.startsWith('/') && hub.startsWith('/'));
+  if (process.getuid?.() !== 0) return t.skip('only root can become a user that no file lists');
+  const script = `import { cacheFolder } from ${JSON.stringify(moduleUrl('libtorch/cache.js'))};
+    import { hubFolder } from ${JSON.stringify(moduleUrl('download/pretrained-file.js'))};
+    process.setgid(54321);
+    process.setuid(54321);
+    console.log(cacheFolder({}), hubFolder({}));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { env: {} });
+  assert.equal(stdout, '/.cache/blip-retrieval /.cache/torch/hub/checkpoints\n');
+});
+
+const moduleUrl = (name: string) => pathToFileURL(join(projectRoot, 'dist', name)).href;
