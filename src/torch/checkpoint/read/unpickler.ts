@@ -1,6 +1,5 @@
 // A restricted unpickler: builds plain data, calls nothing. globals.ts decides what a pickle may ask for by name.
 // One loop over opcodes with an explicit stack: nesting costs memory, which is budgeted, not call depth.
-
 import { at } from '../../../errors.js';
 import type { Budget, ForwardReader } from '../../file-source.js';
 import { isRef, type PickleScalar, type PickleValue } from '../types.js';
