@@ -23,9 +23,16 @@ export interface CheckDataOptions {
 const BATCH = 64;
 
 /** The command: prints to stdout and sets the exit code. @throws UserError when the config cannot be used */
-export function checkDataCommand(flags: { config: string; set: string[]; allowOutsideImages: boolean }): void {
-  const { allowOutsideImages } = flags;
-  process.exitCode = checkData(loadConfig(flags.config, flags.set), { allowOutsideImages }, process.stdout);
+export function checkDataCommand(flags: {
+  config: string;
+  set: string[];
+  allowOutsideImages: boolean;
+  strictConfig: boolean;
+}): void {
+  const { allowOutsideImages, strictConfig } = flags;
+  const config = loadConfig(flags.config, flags.set, { strictConfig });
+  for (const note of config.notes) process.stdout.write(`Note: ${asFlags(note)}\n`);
+  process.exitCode = checkData(config, { allowOutsideImages }, process.stdout);
 }
 
 /** What one split has. */

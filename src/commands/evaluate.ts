@@ -4,7 +4,7 @@ import { requireAllImages } from '../data/require-images.js';
 import { isMemoryShort, UserError } from '../errors.js';
 import { appendEvaluation, type SplitReport, VAL_FILE, writeValEvaluation } from '../evaluation/report.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
-import { describeLoad, loadPretrained } from '../model/pretrained.js';
+import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
 
@@ -13,11 +13,10 @@ import { pretrainedFile, runSplits, splitImages } from './run.js';
  * of test are there, too. @throws UserError for whatever a user can mend
  */
 export async function evaluate(run: Run): Promise<RetrievalResult> {
-  const { options, config, architecture, device, print } = run;
+  const { options, architecture, device, print } = run;
   if (isMain(run)) requireAllImages(splitImages(run), options);
   print('Creating model');
-  const { state, report } = await loadPretrained(await pretrainedFile(config), architecture, options);
-  for (const line of describeLoad(report)) print(line);
+  const state = await weights(run);
   using model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
   let kept = false;
   const keepVal = async ({ name, metrics }: SplitReport): Promise<void> => {
@@ -34,4 +33,16 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   });
   if (isMain(run)) appendEvaluation(options.outputDir, result.val.metrics, result.test.metrics);
   return result;
+}
+
+async function weights(run: Run) {
+  const { options, architecture, print } = run;
+  const file = await pretrainedFile(run);
+  if (file === undefined) {
+    print('The config has no pretrained: the weights are random, and the recalls those of chance.');
+    return randomState(architecture, options);
+  }
+  const { state, report } = await loadPretrained(file, architecture, options);
+  for (const line of describeLoad(report)) print(line);
+  return state;
 }

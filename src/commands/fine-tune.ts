@@ -7,7 +7,7 @@ import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
 import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
-import { describeLoad, loadTrainingState } from '../model/pretrained.js';
+import { describeLoad, loadTrainingState, randomTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
@@ -86,7 +86,7 @@ async function openData(run: Run, batchSize: number): Promise<TrainingData> {
  * 1. The launcher restarts a run that failed: from the checkpoint_last.pth that this very run has saved since.
  * 2. `resume` names a file: from it.
  * 3. `resume` is 'latest': from the output folder's checkpoint_last.pth, where there is one.
- * 4. Otherwise from the config's `pretrained`: undefined.
+ * 4. Otherwise from the config's `pretrained`, or from random weights where that is empty: undefined.
  */
 function checkpointToResume({ options, print }: Run): string | undefined {
   const latest = join(options.outputDir, 'checkpoint_last.pth');
@@ -103,11 +103,14 @@ function checkpointToResume({ options, print }: Run): string | undefined {
 
 /** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */
 async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
-  const { config, options, architecture, device, tokenizer, ranks, print } = run;
+  const { options, architecture, device, tokenizer, ranks, print } = run;
   print('Creating model');
-  using file = await openTensorFile(resumed ?? (await pretrainedFile(config)));
-  const { state: weights, report } = loadTrainingState(file, architecture, options);
-  for (const line of describeLoad(report)) print(line);
+  const path = resumed ?? (await pretrainedFile(run));
+  using file = path === undefined ? undefined : await openTensorFile(path);
+  const loaded = file === undefined ? undefined : loadTrainingState(file, architecture, options);
+  if (loaded === undefined) print('The config has no pretrained: training starts from random weights.');
+  else for (const line of describeLoad(loaded.report)) print(line);
+  const weights = loaded?.state ?? randomTrainingState(architecture, options);
   const model = new TrainingModel(weights, architecture, {
     device,
     negativeAllRank: settings.negativeAllRank,
@@ -124,6 +127,8 @@ async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, r
   const sync = ranks.syncGradients(parameters, buffers);
   manualSeed(options.seed + ranks.rank);
   const state =
-    resumed === undefined ? initialState() : resumeRun(run, { model, optimizer }, file, report, identityOf(run, data));
+    resumed === undefined || file === undefined || loaded === undefined
+      ? initialState()
+      : resumeRun(run, { model, optimizer }, file, loaded.report, identityOf(run, data));
   return { model, optimizer, sync, state };
 }

@@ -3,12 +3,13 @@ import { printable } from '../errors.js';
 import { table } from '../logging/text.js';
 import {
   type Checkpoint,
+  type FlatCheckpoint,
   flattenCheckpoint,
   openCheckpoint,
   type PickleScalar,
-  type TensorRef,
   tensorSums,
   verifyStorages,
+  wayOut,
 } from '../torch/checkpoint/index.js';
 import { numelOf } from '../torch/dtype.js';
 
@@ -25,7 +26,8 @@ export interface TextOutput {
 
 /**
  * Prints the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
- * `file`. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}}, "values": {path: value}}, where numbers that
+ * `file`. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}}, "values": {path: value}} and, of
+ * objects that were not made, "opaque": {path: class}, where numbers that
  * JSON lacks are the texts "NaN", "Infinity", "-Infinity", and a sum that cannot be given is null.
  */
 export async function inspectCommand(
@@ -34,11 +36,11 @@ export async function inspectCommand(
   out: TextOutput = process.stdout,
 ): Promise<void> {
   const checkpoint = openCheckpoint(file);
-  const { tensors, values } = flattenCheckpoint(checkpoint);
+  const flat = flattenCheckpoint(checkpoint);
   if (options.stats === true) await verifyStorages(checkpoint);
-  const sums = options.stats === true ? tensorSums(checkpoint, tensors) : undefined;
-  if (options.json === true) printJson(checkpoint, tensors, values, sums, out);
-  else printTable(checkpoint, tensors, values, sums, out);
+  const sums = options.stats === true ? tensorSums(checkpoint, flat.tensors) : undefined;
+  if (options.json === true) printJson(checkpoint, flat, sums, out);
+  else printTable(checkpoint, flat, sums, out);
 }
 
 /** A name from the file in full, without control characters that would move the terminal's cursor. */
@@ -48,8 +50,7 @@ type Sums = ReadonlyMap<string, number | undefined>;
 
 function printJson(
   { format }: Checkpoint,
-  tensors: ReadonlyMap<string, TensorRef>,
-  values: ReadonlyMap<string, PickleScalar>,
+  { tensors, values, opaque }: FlatCheckpoint,
   sums: Sums | undefined,
   out: TextOutput,
 ): void {
@@ -58,8 +59,10 @@ function printJson(
     return `${JSON.stringify(path)}: {"shape": [${shape.join(', ')}], "dtype": "${dtype}"${sum}}`;
   });
   const valueRows = [...values].map(([path, value]) => `${JSON.stringify(path)}: ${jsonScalar(value)}`);
+  const opaqueRows = [...opaque].map(([path, { name }]) => `${JSON.stringify(path)}: ${JSON.stringify(name)}`);
+  const objects = opaque.size === 0 ? '' : `,\n "opaque": ${jsonObject(opaqueRows)}`;
   out.write(
-    `{\n "format": "${format}",\n "tensors": ${jsonObject(tensorRows)},\n "values": ${jsonObject(valueRows)}\n}\n`,
+    `{\n "format": "${format}",\n "tensors": ${jsonObject(tensorRows)},\n "values": ${jsonObject(valueRows)}${objects}\n}\n`,
   );
 }
 
@@ -76,8 +79,7 @@ function jsonScalar(value: PickleScalar): string {
 
 function printTable(
   checkpoint: Checkpoint,
-  tensors: ReadonlyMap<string, TensorRef>,
-  values: ReadonlyMap<string, PickleScalar>,
+  { tensors, values, opaque }: FlatCheckpoint,
   sums: Sums | undefined,
   out: TextOutput,
 ): void {
@@ -92,8 +94,13 @@ function printTable(
   out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
   if (rows.length > 0) out.write(`${table([header, ...rows])}\n`);
   out.write(`${rows.length} tensors, ${elements} elements\n`);
-  if (values.size === 0) return;
-  out.write(`\n${[...values].map(([path, value]) => `${shown(path)} = ${shownValue(value)}\n`).join('')}`);
+  const lines = [
+    ...[...values].map(([path, value]) => `${shown(path)} = ${shownValue(value)}\n`),
+    ...[...opaque].map(([path, { name }]) => `${shown(path || 'the whole file')} = opaque: ${shown(name)}\n`),
+  ];
+  if (lines.length > 0) out.write(`\n${lines.join('')}`);
+  const module = tensors.size === 0 ? [...opaque.values()].find(({ isModule }) => isModule) : undefined;
+  if (module !== undefined) out.write(`\n${shown(module.name)} is a whole module. ${wayOut(true)}\n`);
 }
 
 /** Text quoted and cut: a value may be as long as the file. */

@@ -16,7 +16,10 @@ export async function launchRanks(
   notes: readonly string[],
   argv: readonly string[],
 ): Promise<number> {
-  loadConfig(options.config, options.set, { training: !options.evaluate });
+  loadConfig(options.config, options.set, {
+    training: !options.evaluate,
+    strictConfig: options.strictConfig,
+  });
   if (!options.quiet) for (const note of notes) console.log(note);
   const counted = flags.nprocPerNode === 'gpu' || flags.nprocPerNode === 'auto';
   const nproc = processesPerNode(flags.nprocPerNode, counted ? cudaState().count : 0);

@@ -32,6 +32,7 @@ const checkDataFlags = {
   config: runFlags.config,
   set: runFlags.set,
   allow_outside_images: runFlags.allow_outside_images,
+  strict_config: runFlags.strict_config,
 };
 
 const convertFlags = {

@@ -32,7 +32,11 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   const main = rank === undefined || rank.rank === 0;
   const print = options.quiet || !main ? () => {} : (line: string) => console.log(asFlags(line));
   for (const note of options.notes) print(note);
-  const config = loadConfig(options.config, options.set, { training: !options.evaluate });
+  const config = loadConfig(options.config, options.set, {
+    training: !options.evaluate,
+    strictConfig: options.strictConfig,
+  });
+  for (const note of config.notes) print(note);
   const architecture = architectureOf(config);
   const device = chooseDevice(options, rank, print);
   if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
@@ -84,9 +88,12 @@ function gpuIndex(device: Device): number | undefined {
   return device === 'cpu' ? undefined : Number(device.split(':')[1] ?? 0);
 }
 
-/** The checkpoint that the config names, as a local file. */
-export function pretrainedFile({ pretrained, sha256 }: RetrievalConfig): Promise<string> {
-  return fetchPretrained(pretrained, sha256 === undefined ? {} : { sha256 });
+/** The checkpoint that the config names, as a local file; undefined where it names none. */
+export async function pretrainedFile({ config, print }: Run): Promise<string | undefined> {
+  const { pretrained, sha256 } = config;
+  return pretrained === ''
+    ? undefined
+    : fetchPretrained(pretrained, { print, ...(sha256 !== undefined && { sha256 }) });
 }
 
 /** The images of both splits, as `requireAllImages` takes them. */

@@ -1,7 +1,7 @@
 // A retrieval config from a YAML file and --set overrides: every mistake in one error, then camelCase settings.
 import { isRecord, kindOf, printable, UserError } from '../errors.js';
 import { type CamelCased, camelCased } from './camel-case.js';
-import { nearestName } from './nearest.js';
+import { misspelledName, nearestName } from './nearest.js';
 import {
   configFields,
   evaluationFields,
@@ -31,6 +31,8 @@ export interface RetrievalConfig extends GivenConfig {
   training: TrainingConfig | undefined;
   /** The mapping as the file and the overrides give it: what config.yaml holds. */
   raw: Readonly<Record<string, unknown>>;
+  /** What is worth a line, and no mistake: keys that mean nothing here. */
+  notes: readonly string[];
 }
 
 /** A value that a setting must not have: `expected` describes what it must be, for the key as the file names it. */
@@ -43,6 +45,8 @@ export interface Misfit {
 export interface LoadConfigOptions {
   /** Missing training keys are then mistakes too. */
   training?: boolean;
+  /** Keys that are not known are then mistakes, whatever they look like. */
+  strictConfig?: boolean;
 }
 
 /** The sentence, without its place, for a value that does not fit. */
@@ -55,7 +59,7 @@ export function misfitText({ key, expected, received }: Misfit): string {
  * @param path YAML file
  * @param overrides `key=value` or `med_config.key=value`, later ones win; values are YAML
  * @param misfits further checks, of the settings that are right by themselves
- * @throws UserError that lists every unknown key, missing key and wrong value with its line and the nearest known key
+ * @throws UserError that lists every misspelled key, missing key and wrong value with its line and the nearest known key
  */
 export function readConfig(
   path: string,
@@ -68,13 +72,17 @@ export function readConfig(
   const problems: Problem[] = [];
   for (const override of overrides) problems.push(...applyOverride(values, places, override));
 
-  // A key without a value counts as absent, as its author means it.
-  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
+  // A known key without a value counts as absent, as its author means it.
+  const given = Object.entries(values).filter(
+    ([key, value]) => value !== undefined && (value !== null || !Object.hasOwn(configFields, key)),
+  );
   const raw = Object.fromEntries(given);
-  const checked = checkFields(raw, configFields, '', places, problems);
+  const unknown = new UnknownKeys(places, new Set(lines.keys()), options.strictConfig === true, problems);
+  // Without `pretrained` the weights are random, as the reference's `if config['pretrained']` has it.
+  const checked = { pretrained: '', ...checkFields(raw, configFields, '', places, problems, unknown) };
   const required = { ...evaluationFields, ...(options.training ? trainingFields : {}) };
   for (const [key, schema] of Object.entries(required)) {
-    if (!Object.hasOwn(raw, key) && !problems.some((problem) => problem.meant === key)) {
+    if (key !== 'pretrained' && !Object.hasOwn(raw, key) && !problems.some((problem) => problem.meant === key)) {
       const place = places.get(key);
       const text = `${key}, ${schema.description}`;
       problems.push(
@@ -83,7 +91,7 @@ export function readConfig(
     }
   }
   const med = isRecord(raw.med_config) ? raw.med_config : {};
-  const knownMed = checkFields(med, { ...medFields, ...fixedMedFields }, 'med_config.', places, problems);
+  const knownMed = checkFields(med, { ...medFields, ...fixedMedFields }, 'med_config.', places, problems, unknown);
 
   const { queue_size } = trainingFields;
   const settings = only(checked, { ...evaluationFields, ...optionalFields, queue_size });
@@ -101,11 +109,13 @@ export function readConfig(
     medConfig,
     training: isComplete(training, trainingFields) ? camelCased(training) : undefined,
     raw,
+    notes: unknown.notes(path),
   };
 }
 
 /** A file that is not a config would fill the screen. */
 const MAX_LISTED = 40;
+const MAX_NOTED = 12;
 
 interface Problem {
   /** `line 4`, `--set k_test=x`, `missing`. */
@@ -136,23 +146,61 @@ function applyOverride(values: Record<string, unknown>, places: Map<string, stri
   return [];
 }
 
-/** The values that are right; the others, and those of unknown keys, become problems. */
+/** Keys of a config that are not known: misspelled ones are problems, those of other programs a note. */
+class UnknownKeys {
+  readonly #others: string[] = [];
+  #count = 0;
+
+  constructor(
+    readonly places: ReadonlyMap<string, string>,
+    /** The keys that the file itself has: an override of one that it lacks is a mistake of the command line. */
+    readonly inFile: ReadonlySet<string>,
+    readonly strict: boolean,
+    readonly problems: Problem[],
+  ) {}
+
+  add(prefix: string, key: string, fields: Fields, place: string): void {
+    const names = Object.keys(fields);
+    const wrong = this.strict || !this.inFile.has(prefix + key);
+    const few = this.problems.length < MAX_LISTED;
+    const near = wrong && few ? nearestName(key, names) : misspelledName(key, names);
+    if (wrong || near !== undefined) {
+      const hint = near === undefined ? '' : `; the nearest known key is ${prefix}${near}`;
+      const text = `unknown key ${prefix}${printable(key)}${hint}`;
+      this.problems.push(near === undefined ? { place, text } : { place, text, meant: prefix + near });
+      return;
+    }
+    this.#count += 1;
+    if (this.#count <= MAX_NOTED) this.#others.push(`${prefix}${printable(key)} (${place})`);
+  }
+
+  /** One line, if there are any. */
+  notes(path: string): string[] {
+    if (this.#count === 0) return [];
+    const more = this.#count > MAX_NOTED ? ` and ${this.#count - MAX_NOTED} more` : '';
+    const [keys, they] = this.#count === 1 ? ['a key', 'It has'] : ['keys', 'They have'];
+    return [
+      `The config ${path} has ${keys} that this program does not know: ${this.#others.join(', ')}${more}. ` +
+        `${they} no effect here; \`strictConfig\` makes that an error.`,
+    ];
+  }
+}
+
+/** The values that are right; the others become problems. */
 function checkFields<F extends Fields>(
   values: Record<string, unknown>,
   fields: F,
   prefix: string,
   places: ReadonlyMap<string, string>,
   problems: Problem[],
+  unknown: UnknownKeys,
 ): Partial<Values<F>> {
   const right: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(values)) {
     const place = places.get(prefix + key) ?? places.get(prefix.slice(0, -1)) ?? 'config';
     const schema = Object.hasOwn(fields, key) ? fields[key] : undefined;
     if (schema === undefined) {
-      const near = problems.length < MAX_LISTED ? nearestName(key, Object.keys(fields)) : undefined;
-      const hint = near === undefined ? '' : `; the nearest known key is ${prefix}${near}`;
-      const text = `unknown key ${prefix}${printable(key)}${hint}`;
-      problems.push(near === undefined ? { place, text } : { place, text, meant: prefix + near });
+      unknown.add(prefix, key, fields, place);
       continue;
     }
     const { success, data } = schema.safeParse(value);

@@ -16,9 +16,9 @@ export const evaluationFields = {
   image_root: folder,
   ann_root: folder,
   dataset: z.enum(['coco', 'flickr']).describe("'coco' or 'flickr'"),
+  // '' (or False): random weights, as the reference's `if config['pretrained']` has it.
   pretrained: z
-    .string()
-    .min(1)
+    .union([z.string(), z.literal(false).transform(() => '')])
     .refine((text) => !/^[a-z][a-z0-9+.-]+:\/\//i.test(text) || /^https?:\/\/[^/]/i.test(text))
     .describe('the path or the http(s) URL of a checkpoint'),
   vit: z.enum(['base', 'large', 'tiny']).describe("'base', 'large' or 'tiny'"),

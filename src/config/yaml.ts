@@ -68,7 +68,9 @@ function parse(text: string, where: string): { events: Event[]; value: unknown }
     const documents = constructFromEvents(events, { source: text, schema: CORE_SCHEMA, maxAliases: MAX_ALIASES });
     if (documents.length > 1)
       throw new UserError(`Expected one YAML document in ${where} but received ${documents.length}.`);
-    return { events, value: documents[0] };
+    const [value] = documents;
+    if (holdsItself(value)) throw new UserError(`A value in ${where} holds an alias of itself. Remove the alias.`);
+    return { events, value };
   } catch (error) {
     if (error instanceof UserError) throw error;
     const mark = error instanceof YAMLException ? error.mark : undefined;
@@ -77,6 +79,12 @@ function parse(text: string, where: string): { events: Event[]; value: unknown }
     const key = mark && /duplicate/.test(reason) ? /^[^\s:]{1,60}/.exec(text.slice(mark.position))?.[0] : undefined;
     throw new UserError(`${where} is not valid YAML${place}: ${reason}${key ? ` ${key}` : ''}.`, { cause: error });
   }
+}
+
+/** Whether a list or mapping lies inside itself; `open` are those around it. Values are at most 16 deep otherwise. */
+function holdsItself(value: unknown, open: readonly unknown[] = []): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return open.includes(value) || Object.values(value).some((inner) => holdsItself(inner, [...open, value]));
 }
 
 /** The line of every key of the top mapping and of the mappings below it. */

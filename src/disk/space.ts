@@ -26,11 +26,15 @@ export function demandSpace(folder: string, bytes: number, what: string, remedy:
   if (defect !== undefined) throw new UserError(`${defect} ${remedy}`);
 }
 
-/** Bytes of every regular file below `path` (links are not followed); 0 where there is nothing. */
+/** Bytes of every regular file below `path` (links are not followed); 0 for what is not there or may not be read. */
 export function bytesBelow(path: string): number {
-  const info = lstatSync(path, { throwIfNoEntry: false });
-  if (info?.isDirectory() !== true) return info?.isFile() === true ? info.size : 0;
-  return readdirSync(path).reduce((sum, name) => sum + bytesBelow(join(path, name)), 0);
+  try {
+    const info = lstatSync(path, { throwIfNoEntry: false });
+    if (info?.isDirectory() !== true) return info?.isFile() === true ? info.size : 0;
+    return readdirSync(path).reduce((sum, name) => sum + bytesBelow(join(path, name)), 0);
+  } catch {
+    return 0; // a part of the path is a file, or another user's
+  }
 }
 
 /** `543.6 MB`: decimal units with one digit, as package indexes print them. */

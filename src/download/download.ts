@@ -20,6 +20,7 @@ import {
   UnreachableError,
 } from './http.js';
 import { PartFile } from './part-file.js';
+import { rememberSource, sourceOf, sourceText } from './source-note.js';
 
 const MAX_BACKOFF_MS = 30_000;
 
@@ -41,8 +42,20 @@ export interface DownloadOptions {
   backoffMs?: number;
   /** A connection that gives no byte for this long is dropped. */
   idleMs?: number;
+  /**
+   * Note beside the file where it is from. A file that is there from another address, and is not known by its digest, is
+   * then another file: download throws an OtherSource.
+   */
+  noteSource?: boolean;
   /** Replaces the connections made from the proxy variables of the environment. */
   dispatcher?: Dispatcher;
+}
+
+/** The file's name is taken by one from another address. */
+export class OtherSource extends Error {
+  constructor(readonly source: string) {
+    super(`from ${source}`);
+  }
 }
 
 /**
@@ -53,8 +66,8 @@ export interface DownloadOptions {
  */
 export async function download(url: string, destination: string, options: DownloadOptions = {}): Promise<void> {
   const address = parseUrl(url);
-  const { sha256, onWait, signal } = options;
-  if (await isDownloaded(destination, sha256)) return;
+  const { onWait, signal } = options;
+  if (await isThere(address, destination, options)) return;
   if (options.offline === true) {
     throw new UserError(
       `${destination} is absent and cannot be downloaded offline. Fetch ${shownUrl(address)} elsewhere and put it there.`,
@@ -63,7 +76,7 @@ export async function download(url: string, destination: string, options: Downlo
   makeFolder(dirname(destination));
   try {
     await withLock(`${destination}.lock`, { onWait, signal }, async () => {
-      if (!(await isDownloaded(destination, sha256))) await new Download(address, destination, options).run();
+      if (!(await isThere(address, destination, options))) await new Download(address, destination, options).run();
     });
   } catch (error) {
     if (signal?.aborted !== true) throw error;
@@ -86,6 +99,23 @@ export async function isDownloaded(path: string, sha256: string | undefined): Pr
   const digest = await sha256OfFile(path);
   if (digest.startsWith(sha256.toLowerCase())) return true;
   throw new UserError(`${path} has the SHA-256 ${digest}, not ${sha256}. Delete the file, or correct the digest.`);
+}
+
+/** As isDownloaded, and throws an OtherSource where the file is known to be from another address. */
+async function isThere(url: URL, destination: string, { sha256, noteSource }: DownloadOptions): Promise<boolean> {
+  const source = noteSource === true ? await sourceOf(destination) : undefined;
+  const isOther = source !== undefined && source !== sourceText(url);
+  if (isOther && sha256 === undefined) throw new OtherSource(source);
+  let found: boolean;
+  try {
+    found = await isDownloaded(destination, sha256);
+  } catch (error) {
+    throw isOther ? new OtherSource(source) : error;
+  }
+  // Known by its digest, whoever put it there. The cache may be another user's, and read-only.
+  if (found && noteSource === true && source === undefined && sha256 !== undefined)
+    await rememberSource(destination, url, (await stat(destination)).size).catch(() => undefined);
+  return found;
 }
 
 class Download {
@@ -230,6 +260,8 @@ class Download {
         );
       }
     }
+    // First the note: a file without one could be from anywhere.
+    if (this.options.noteSource === true) await rememberSource(this.destination, this.url, await this.#part.received());
     await rename(this.#part.path, this.destination).catch(async (error: unknown) => {
       // Somebody else's process put the same file there first.
       if (codeOf(error) !== 'ENOENT' || !(await isDownloaded(this.destination, sha256)))

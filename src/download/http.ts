@@ -1,6 +1,8 @@
 // One HTTP request of a download: redirects followed with care, every failure sorted into transient or final.
-import { Agent, type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
+import { Agent, Dispatcher, ProxyAgent, request } from 'undici';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { type ProxyServer, proxyFor, shownProxy } from './proxy.js';
+import { socksConnector } from './socks.js';
 
 const MAX_REDIRECTS = 10;
 
@@ -30,11 +32,64 @@ export interface RequestOptions {
   headers: Record<string, string>;
 }
 
-/** Connections through HTTP_PROXY, HTTPS_PROXY, NO_PROXY when they are set; `idleMs` without a byte ends one. */
+/**
+ * Connections, through the proxies of the environment where curl would take them (proxy.ts); `idleMs` without a byte ends
+ * one. A variable that is of no use becomes a UserError of the first request that needs it.
+ */
 export function makeDispatcher(idleMs: number, env: NodeJS.ProcessEnv = process.env): Dispatcher {
-  const options = { headersTimeout: idleMs, bodyTimeout: idleMs, connect: { timeout: Math.min(idleMs, 30_000) } };
-  const proxied = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'].some((name) => Boolean(env[name]));
-  return proxied ? new EnvHttpProxyAgent(options) : new Agent(options);
+  return new ByProxy(idleMs, env);
+}
+
+class ByProxy extends Dispatcher {
+  readonly #made = new Map<string, Dispatcher>();
+
+  constructor(
+    readonly idleMs: number,
+    readonly env: NodeJS.ProcessEnv,
+  ) {
+    super();
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandlers): boolean {
+    return this.#dispatcher(new URL(String(options.origin))).dispatch(options, handler);
+  }
+
+  /** For messages: the proxy that `url` is asked for through. */
+  proxyOf(url: URL): ProxyServer | undefined {
+    return proxyFor(url, this.env);
+  }
+
+  #dispatcher(origin: URL): Dispatcher {
+    const proxy = proxyFor(origin, this.env);
+    const key = proxy === undefined ? '' : `${proxy.scheme}:${shownProxy(proxy)}`;
+    const dispatcher = this.#made.get(key) ?? this.#make(proxy);
+    this.#made.set(key, dispatcher);
+    return dispatcher;
+  }
+
+  #make(proxy: ProxyServer | undefined): Dispatcher {
+    const timeout = Math.min(this.idleMs, 30_000);
+    const options = { headersTimeout: this.idleMs, bodyTimeout: this.idleMs, connect: { timeout } };
+    if (proxy === undefined) return new Agent(options);
+    const { scheme, host, port, user, password } = proxy;
+    if (scheme === 'socks5' || scheme === 'socks5h')
+      return new Agent({ ...options, connect: socksConnector(proxy, timeout) });
+    return new ProxyAgent({
+      ...options,
+      uri: `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`,
+      proxyTunnel: false, // plain http is asked of the proxy itself, as curl does: many tunnel to port 443 only
+      proxyTls: { timeout },
+      ...(user === undefined ? {} : { token: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` }),
+    });
+  }
+
+  override async close(): Promise<void> {
+    for (const dispatcher of this.#made.values()) await dispatcher.close();
+  }
+
+  override async destroy(): Promise<void> {
+    for (const dispatcher of this.#made.values()) await dispatcher.destroy();
+  }
 }
 
 /** The URL as it may be printed: without user, password and query (which may be signed). */
@@ -105,19 +160,34 @@ async function send(url: URL, first: URL, { dispatcher, signal, headers }: Reque
       header: (name) => [answer.headers[name]].flat()[0],
     };
   } catch (error) {
-    throw connectionFailure(url, error);
+    throw connectionFailure(url, error, dispatcher instanceof ByProxy ? dispatcher.proxyOf(url) : undefined);
   }
 }
 
 const UNREACHABLE = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
 
 /** A UserError where the network is at fault, a TransientError where the connection merely dropped. */
-export function connectionFailure(url: URL, error: unknown): Error {
+export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer): Error {
+  if (error instanceof UserError) return error;
   const code = codeOf(error) ?? '';
   const reason = messageOf(error) || code;
+  const [, status] = /Proxy (?:response|Authentication Required) \((\d+)\)/.exec(reason) ?? [];
+  if (proxy !== undefined && status !== undefined) {
+    const login = status === '407' ? ' Give it a user: http://USER:PASSWORD@HOST:PORT.' : '';
+    return new UserError(
+      `${shownUrl(url)} cannot be reached: the proxy ${shownProxy(proxy)} answers ${status}.${login || ' Check the variable, or NO_PROXY.'}`,
+      { cause: error },
+    );
+  }
   if (UNREACHABLE.has(code)) {
+    if (proxy !== undefined) {
+      return new UnreachableError(
+        `${shownUrl(url)} cannot be reached: the proxy ${shownProxy(proxy)} gives no connection (${reason}). Check the variable, or NO_PROXY.`,
+        { cause: error },
+      );
+    }
     return new UnreachableError(
-      `${shownUrl(url)} cannot be reached (${reason}). Check the network, and HTTPS_PROXY if there is a proxy.`,
+      `${shownUrl(url)} cannot be reached (${reason}). Check the network, and ${url.protocol === 'https:' ? 'HTTPS_PROXY' : 'http_proxy (in lower case, as for curl)'} if there is a proxy.`,
       { cause: error },
     );
   }

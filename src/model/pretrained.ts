@@ -1,12 +1,19 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
-import { UserError } from '../errors.js';
-import { openTensorFile, stateDictOf, type TensorFile, type TensorRef } from '../torch/checkpoint/index.js';
+import { get, UserError } from '../errors.js';
+import {
+  type Checkpoint,
+  openTensorFile,
+  type TensorFile,
+  type TensorRef,
+  weightsOf,
+} from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
+import { plainNames } from './checkpoint-names.js';
 import { initialValue, inputsOf } from './initialize.js';
-import { isEvaluated, momentumTwin, patchesOf, stateDictEntries } from './state-dict.js';
+import { isEvaluated, momentumTwin, patchesOf, type StateDictEntry, stateDictEntries } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
 export interface LoadReport {
@@ -21,6 +28,8 @@ export interface LoadReport {
   mismatched: { name: string; found: readonly number[]; expected: readonly number[] }[];
   /** Position embeddings of another image size: patches in the checkpoint and in the model. */
   interpolated: { name: string; from: number; to: number }[];
+  /** How the file's form differs from the reference's, a line each: prefixes taken off, another place of the weights. */
+  notes: string[];
 }
 
 const POSITIONS = ['visual_encoder.pos_embed', 'visual_encoder_m.pos_embed'];
@@ -41,7 +50,15 @@ export function compareEntries(
   architecture: Architecture,
 ): LoadReport {
   const entries = stateDictEntries(architecture);
-  const report: LoadReport = { path, loaded: [], missing: [], unexpected: [], mismatched: [], interpolated: [] };
+  const report: LoadReport = {
+    path,
+    loaded: [],
+    missing: [],
+    unexpected: [],
+    mismatched: [],
+    interpolated: [],
+    notes: [],
+  };
   const known = new Set<string>();
   for (const [name, expected] of entries) {
     known.add(name);
@@ -59,6 +76,24 @@ export function compareEntries(
   }
   report.unexpected = [...found.keys()].filter((name) => !known.has(name));
   return report;
+}
+
+/** The checkpoint's weights under the model's names, and how they compare with the model's. */
+function compareCheckpoint(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+): { refs: Map<string, TensorRef>; report: LoadReport } {
+  const { tensors, others, keys } = weightsOf(checkpoint);
+  const known = new Set(stateDictEntries(architecture).map(([name]) => name));
+  const { fileNames, prefixes, count } = plainNames(tensors.keys(), (name) => known.has(name));
+  const refs = new Map([...fileNames].map(([name, fileName]) => [name, get(tensors, fileName)]));
+  const report = compareEntries(checkpoint.path, refs, architecture);
+  report.unexpected.push(...[...others].map(([name, what]) => `${name} (${what})`));
+  const place = keys.map((key) => `"${key}"`).join(' / ');
+  if (keys.length > 0 && place !== '"model"') report.notes.push(`weights found under ${place}`);
+  if (prefixes.length > 0)
+    report.notes.push(`prefix ${prefixes.map((prefix) => `"${prefix}"`).join(' and ')} taken off ${count} names`);
+  return { refs, report };
 }
 
 /**
@@ -118,30 +153,52 @@ function stateFrom(
   wanted: (name: string) => boolean,
   options: LoadOptions,
 ): Loaded {
-  const refs = stateDictOf(file.checkpoint);
-  const report = compareEntries(file.checkpoint.path, refs, architecture);
+  const { refs, report } = compareCheckpoint(file.checkpoint, architecture);
   const loaded = new Set(report.loaded);
   const entries = stateDictEntries(architecture).filter(([name]) => wanted(name));
   const random = entries.map(([name]) => name).filter((name) => isEvaluated(name) && !loaded.has(name));
   if (!options.allowPartial) refuseRandom(report, random);
 
+  const state = initialised(entries, architecture, options, ([name, shape, dtype]) => {
+    const ref = loaded.has(name) ? refs.get(name) : undefined;
+    if (ref === undefined) return undefined;
+    const stored = file.tensor(ref);
+    const tensor = ref.dtype === dtype ? stored : ops.to(stored, { dtype });
+    return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
+  });
+  return { state, report };
+}
+
+/** Each entry as `given` has it, else its initial value, drawn from the seed; a momentum copy equals its online twin. */
+function initialised(
+  entries: readonly StateDictEntry[],
+  architecture: Architecture,
+  options: LoadOptions,
+  given: (entry: StateDictEntry) => Tensor | undefined,
+): Map<string, Tensor> {
   manualSeed(options.seed ?? 42);
   const inputs = inputsOf(entries);
   const { initializerRange } = architecture.text;
   const state = new Map<string, Tensor>();
   for (const entry of entries) {
-    const [name, shape, dtype] = entry;
-    const ref = loaded.has(name) ? refs.get(name) : undefined;
-    const value = scope(() => {
-      if (ref === undefined)
-        return state.get(momentumTwin(name) ?? '') ?? initialValue(entry, inputs(name), initializerRange);
-      const stored = file.tensor(ref);
-      const tensor = ref.dtype === dtype ? stored : ops.to(stored, { dtype });
-      return same(ref.shape, shape) ? tensor : interpolatePositions(tensor, Math.sqrt(patchesOf(architecture.vision)));
-    });
+    const [name] = entry;
+    const value = scope(
+      () => given(entry) ?? state.get(momentumTwin(name) ?? '') ?? initialValue(entry, inputs(name), initializerRange),
+    );
     state.set(name, value);
   }
-  return { state, report };
+  return state;
+}
+
+/** Random weights for evaluation, distributed as the reference's are before it loads a checkpoint. */
+export function randomState(architecture: Architecture, options: LoadOptions = {}): Map<string, Tensor> {
+  const entries = stateDictEntries(architecture).filter(([name]) => isEvaluated(name));
+  return initialised(entries, architecture, options, () => undefined);
+}
+
+/** As randomState, with queues and momentum copies: what training starts from without a checkpoint. */
+export function randomTrainingState(architecture: Architecture, options: LoadOptions = {}): Map<string, Tensor> {
+  return initialised(stateDictEntries(architecture), architecture, options, () => undefined);
 }
 
 /**
@@ -164,7 +221,7 @@ export function loadTrainingState(file: TensorFile, architecture: Architecture, 
 
 /** The lines that say how loading went, the reference's own among them. */
 export function describeLoad(report: LoadReport): string[] {
-  const { path, loaded, missing, unexpected, mismatched, interpolated } = report;
+  const { path, loaded, missing, unexpected, mismatched, interpolated, notes } = report;
   const resized = interpolated.map(({ from, to }) => `reshape position embedding from ${from} to ${to}`);
   const evaluated = missing.filter(isEvaluated);
   const onlyTraining = missing.length > 0 && evaluated.length === 0 ? ' (used in training only)' : '';
@@ -174,7 +231,7 @@ export function describeLoad(report: LoadReport): string[] {
     `${unexpected.length} unexpected`,
     `${mismatched.length} of another shape`,
   ];
-  const lines = [...new Set(resized), `load checkpoint from ${path}: ${counts.join(', ')}`];
+  const lines = [...notes, ...new Set(resized), `load checkpoint from ${path}: ${counts.join(', ')}`];
   if (evaluated.length > 0) lines.push(`missing, left random: ${some(evaluated)}`);
   if (unexpected.length > 0) lines.push(`unexpected, not used: ${some(unexpected)}`);
   if (mismatched.length > 0) lines.push(`of another shape, not used: ${some(shapesOf(report))}`);

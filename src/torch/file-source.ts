@@ -109,6 +109,18 @@ export class ForwardReader {
     return this.#window.subarray(start, start + length);
   }
 
+  /** Moves on over `length` bytes without reading them. */
+  skip(length: number): void {
+    if (length <= this.#window.length - this.#at) this.#at += length;
+    else {
+      const position = this.position;
+      if (length > this.end - position) this.#endsEarly(length, position);
+      this.#window = Buffer.alloc(0);
+      this.#windowStart = position + length;
+      this.#at = 0;
+    }
+  }
+
   text(length: number): string {
     const start = this.#advance(length);
     return this.#window.toString('utf8', start, start + length);
@@ -133,14 +145,16 @@ export class ForwardReader {
 
   #refill(length: number): void {
     const position = this.position;
-    if (length > this.end - position) {
-      this.source.damaged(
-        `${this.what} ends at byte ${this.end - this.start}, but ${length} bytes are needed from byte ${position - this.start} on`,
-      );
-    }
+    if (length > this.end - position) this.#endsEarly(length, position);
     this.#window = this.source.read(position, Math.min(Math.max(WINDOW, length), this.end - position));
     this.#windowStart = position;
     this.#at = 0;
+  }
+
+  #endsEarly(length: number, position: number): never {
+    this.source.damaged(
+      `${this.what} ends at byte ${this.end - this.start}, but ${length} bytes are needed from byte ${position - this.start} on`,
+    );
   }
 
   /** Latin-1 text up to the next newline, which is consumed; at most `limit` bytes. */

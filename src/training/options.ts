@@ -16,6 +16,7 @@ export const runFlags = {
   ),
   seed: flag('<number>', 'seed of all random numbers', 42, whole(0)),
   set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
+  strict_config: flag('', 'make an unknown key of the config an error', false),
   precision: flag('<name>', 'arithmetic of matrix products', 'fp32', precisions),
   save_scores: flag('', 'write scores_val.safetensors and scores_test.safetensors', false),
   skip_bad_images: flag('', 'skip and count images that cannot be read', false),

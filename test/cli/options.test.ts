@@ -23,6 +23,7 @@ const frozen: Record<string, string[]> = {
     '--device <device>',
     '--seed <number>',
     '--set <key=value>',
+    '--strict_config',
     '--precision <name>',
     '--save_scores',
     '--skip_bad_images',
@@ -62,7 +63,14 @@ const frozen: Record<string, string[]> = {
     '--help',
   ],
   inspect: ['--debug', '--json', '--stats', '--help'],
-  'check-data': ['--debug', '--config <file>', '--set <key=value>', '--allow_outside_images', '--help'],
+  'check-data': [
+    '--debug',
+    '--config <file>',
+    '--set <key=value>',
+    '--allow_outside_images',
+    '--strict_config',
+    '--help',
+  ],
   'convert-annotations': ['--debug', '--dataset <name>', '--split <name>', '--help'],
   bench: [
     '--reference <dir>',

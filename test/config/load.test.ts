@@ -131,7 +131,8 @@ test('all mistakes come in one error, with line and nearest key', () => {
     .replace('vit_grad_ckpt: True', 'vit_grad_ckpt: yes')
     .replace('init_lr: 1e-5', 'init_lr: .nan')
     .replace("ann_root: 'annotation'\n", '')
-    .concat('qqqqqqqqqqqqqqqq: 1\n');
+    .concat('qqqqqqqqqqqqqqqq: 1\n')
+    .concat('max_epochs: 1\n');
   const { message, exitCode } = errorOf(() => load(text));
   assert.equal(exitCode, 1);
   for (const part of [
@@ -144,10 +145,33 @@ test('all mistakes come in one error, with line and nearest key', () => {
     "line 10: expected True or False for vit_grad_ckpt but received the text 'yes'",
     'line 12: expected a number of at least 0 for init_lr but received the number NaN',
     'missing: ann_root, the path of a folder',
-    'unknown key qqqqqqqqqqqqqqqq',
+    'unknown key max_epochs; the nearest known key is max_epoch',
   ]) {
     assert.ok(message.includes(part), `${part}\nis not in\n${message}`);
   }
+});
+
+test('a key that no known one is near is a note, and a mistake where that is asked for', () => {
+  const text = `${published}num_workers: 4\nmed_config: {fusion_layer: 6}\n`;
+  const config = load(text);
+  assert.equal(config.notes.length, 1);
+  assert.match(
+    config.notes[0] ?? '',
+    /: num_workers \(line 25\), med_config\.fusion_layer \(line 26\)\. They have no effect/,
+  );
+  assert.equal(config.raw.num_workers, 4);
+  const { message } = errorOf(() => load(text, [], { strictConfig: true }));
+  assert.match(
+    message,
+    /2 mistakes:\n {2}line 25: unknown key num_workers\n {2}line 26: unknown key med_config\.fusion_layer$/,
+  );
+  assert.match(
+    load(`${published}num_workers: 4\n`).notes[0] ?? '',
+    /has a key that .*num_workers \(line 25\)\. It has/,
+  );
+  assert.deepEqual(load(published).notes, []);
+  assert.match(load(text, ['num_workers=0']).notes[0] ?? '', /num_workers \(--set num_workers=0\)/, 'the file has it');
+  assert.equal(errorOf(() => load(published, ['num_workers=0'])).exitCode, 2, 'an override of nothing');
 });
 
 test('one mistake is one sentence', () => {
@@ -269,6 +293,7 @@ test('hostile and broken files are refused with a sentence', () => {
     ],
     ['standard tag', published.replace('max_epoch: 6', 'max_epoch: !!int 6'), /is not allowed/],
     ['alias bomb', bomb, /is not valid YAML.*alias/],
+    ['recursive', `${published}x: &x [{a: *x}]\n`, /holds an alias of itself/],
     ['duplicate key', `${published}k_test: 5\n`, /line 25, column 1: duplicated mapping key k_test/],
     ['broken', `${published}queue: [1, 2\nb: 3`, /is not valid YAML, line 26/],
     ['tab', 'a:\n\t- b', /is not valid YAML, line 2/],

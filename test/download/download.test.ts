@@ -1,9 +1,8 @@
 // Downloads against a server on this machine that breaks off, lies, redirects in circles and answers with web pages.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -291,39 +290,6 @@ test('a stopped download keeps its part, and says so', async (t) => {
   assert.equal(server.requests.at(-1)?.headers.range, 'bytes=1000-');
 });
 
-test('the proxy of the environment is used, and NO_PROXY obeyed', async (t) => {
-  const server = await serve(t, (request, response) => answer(request, response));
-  let tunnels = 0;
-  const proxy = createServer().on('connect', (request: IncomingMessage, socket) => {
-    tunnels += 1;
-    const [host, port] = (request.url ?? '').split(':');
-    const upstream = connect(Number(port), host, () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n');
-      upstream.pipe(socket).pipe(upstream);
-    });
-    upstream.on('error', () => socket.destroy());
-    socket.on('error', () => upstream.destroy());
-  });
-  await new Promise<void>((done) => proxy.listen(0, '127.0.0.1', done));
-  t.after(() => {
-    proxy.closeAllConnections();
-    proxy.close();
-  });
-  const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-  const folder = temporaryFolder(t);
-  for (const [name, noProxy, expected] of [
-    ['proxied', '', 1],
-    ['direct', '127.0.0.1', 1],
-  ] as const) {
-    const script = `import { download } from ${JSON.stringify(pathToFileURL(join(projectRoot, 'dist/download/download.js')).href)};
-      await download(${JSON.stringify(server.url)}, ${JSON.stringify(join(folder, name))});`;
-    const env = { ...process.env, http_proxy: address, HTTP_PROXY: address, no_proxy: noProxy, NO_PROXY: noProxy };
-    await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { env });
-    assert.ok(readFileSync(join(folder, name)).equals(content));
-    assert.equal(tunnels, expected, name);
-  }
-});
-
 test('checkpoints are cached where PyTorch caches them', async (t) => {
   const url = 'https://example.test/BLIP/models/model_base%20x.pth?sign=1';
   const path = (env: NodeJS.ProcessEnv) => hubCheckpointPath(url, env);
@@ -344,7 +310,8 @@ test('checkpoints are cached where PyTorch caches them', async (t) => {
   });
   const cached = join(folder, 'hub/checkpoints/file.pth');
   assert.equal(await fetchPretrained(server.url, { ...quick, sha256: digest }), cached);
-  whole(cached);
+  assert.ok(readFileSync(cached).equals(content));
+  assert.deepEqual(readdirSync(join(cached, '..')), ['file.pth', 'file.pth.url.json'], 'parts or locks were left');
   assert.equal(await fetchPretrained(server.url), cached);
   assert.equal(server.requests.length, 1);
   assert.equal(await fetchPretrained(cached, { sha256: digest }), cached);
@@ -356,6 +323,59 @@ test('checkpoints are cached where PyTorch caches them', async (t) => {
     fetchPretrained(server.url.replace('file', 'other'), { offline: true }),
     /absent and cannot be downloaded offline\./,
   );
+});
+
+test('two addresses that end in one name are two files', async (t) => {
+  const served = new Map<string, Buffer>();
+  const server = await serve(t, (request, response) => {
+    const body = served.get(request.url ?? '');
+    response.writeHead(body === undefined ? 404 : 200, { 'content-length': body?.length ?? 0 }).end(body);
+  });
+  const [first, second] = [Buffer.alloc(1000, 1), Buffer.alloc(1000, 2)];
+  served.set('/a/model.pth', first).set('/b/model.pth', second).set('/a/model.pth?X-Amz-Signature=2', first);
+  served.set('/get/model.pth?id=1', first).set('/get/model.pth?id=2', second);
+  const root = server.url.replace('/models/file.pth', '');
+  const folder = temporaryFolder(t);
+  const before = process.env.TORCH_HOME;
+  process.env.TORCH_HOME = folder;
+  t.after(() => {
+    if (before === undefined) delete process.env.TORCH_HOME;
+    else process.env.TORCH_HOME = before;
+  });
+  const path = join(folder, 'hub/checkpoints/model.pth');
+  const lines: string[] = [];
+  const fetched = (url: string, options: DownloadOptions = {}) =>
+    fetchPretrained(`${root}${url}`, { ...quick, ...options, print: (line) => lines.push(line) });
+
+  assert.equal(await fetched('/a/model.pth'), path);
+  assert.deepEqual(lines, []);
+  const other = await fetched('/b/model.pth');
+  assert.match(other, /hub\/checkpoints\/[0-9a-f]{12}\/model\.pth$/);
+  assert.ok(readFileSync(other).equals(second) && readFileSync(path).equals(first));
+  assert.deepEqual(lines, [`${path} is from ${root}/a/model.pth; that of ${root}/b/model.pth is ${other}.`]);
+  const requests = server.requests.length;
+  assert.equal(await fetched('/b/model.pth'), other);
+  assert.equal(await fetched('/a/model.pth'), path);
+  assert.equal(await fetched('/a/model.pth?X-Amz-Signature=2'), path, 'a signature makes no other file');
+  const [one, two] = ['1', '2'].map((byte) =>
+    createHash('sha256')
+      .update(Buffer.alloc(1000, Number(byte)))
+      .digest('hex'),
+  );
+  assert.equal(await fetched('/c/model.pth', { sha256: one }), path, 'the digest decides');
+  assert.equal(await fetched('/b/model.pth', { sha256: two }), other);
+  assert.equal(server.requests.length, requests);
+  assert.notEqual(await fetched('/get/model.pth?id=1'), await fetched('/get/model.pth?id=2'));
+
+  // A file of Python's torch.hub has no note: it is taken, as ever, and noted once its digest is known.
+  writeFileSync(join(folder, 'hub/checkpoints/hub.pth'), second);
+  assert.equal(await fetched('/x/hub.pth'), join(folder, 'hub/checkpoints/hub.pth'));
+  assert.equal(existsSync(join(folder, 'hub/checkpoints/hub.pth.url.json')), false);
+  await fetched('/x/hub.pth', { sha256: two });
+  assert.match(readFileSync(join(folder, 'hub/checkpoints/hub.pth.url.json'), 'utf8'), /\/x\/hub\.pth/);
+  // A file that was replaced by hand is taken, whatever the note says.
+  writeFileSync(path, Buffer.alloc(7));
+  assert.equal(await fetched('/d/model.pth'), path);
 });
 
 test('a full disk has a sentence', () => {

@@ -47,19 +47,24 @@ function inChild(task: Task): Promise<Report> {
   });
 }
 
+/** Good files full of objects that are kept as names only. */
+const objects = ['2', '4', 'legacy'].map((name) =>
+  join(projectRoot, `test/golden/field/checkpoints/objects_${name}.pth`),
+);
+
 /** The good files of the zoo, which are mutated. */
 function zooFiles(zoo: string): string[] {
   const rows: { file: string; expect: string }[] = JSON.parse(readFileSync(join(zoo, 'expected.json'), 'utf8'));
   return rows.filter(({ expect }) => expect === 'load').map(({ file }) => join(zoo, file));
 }
 
-test('mutations of the zoo open or are refused, within bounds of memory', async (t) => {
+test('mutations of the zoo and of files full of objects open or are refused, within bounds of memory', async (t) => {
   const zoo = fixture('pth_zoo');
   if (zoo === undefined) return t.skip(absent('pth_zoo'));
   const total = Number(process.env.BLIP_MUTATIONS ?? 2000);
   const seed = Number(process.env.BLIP_MUTATIONS_SEED ?? 1);
   assert.ok(Number.isSafeInteger(total) && total > 0, 'BLIP_MUTATIONS is not a number');
-  const files = zooFiles(zoo);
+  const files = [...zooFiles(zoo), ...objects];
   const folder = temporaryFolder(t);
   let opened = 0;
   let refused = 0;

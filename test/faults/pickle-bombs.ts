@@ -38,6 +38,25 @@ export const bombs: Record<string, () => Buffer> = {
   floats: () => listOf('G\x3f\xf1\x23\x45\x67\x89\xab\xcd'.repeat(1_000_000)),
   memo: () => opcodes(PROTO4, NONE, MEMOIZE.repeat(8_000_000), STOP),
   globals: () => opcodes(PROTO2, MARK, global('torch', 'Size').repeat(500_000), TUPLE, STOP),
+  // ---- objects that are kept as names
+  classes: () => {
+    const names = Array.from({ length: 300_000 }, (_, i) => global('a.module', `${'Thing'.repeat(20)}${i}`));
+    return opcodes(PROTO2, MARK, names.join(''), TUPLE, STOP);
+  },
+  instances: () => {
+    const make = `${global('a', 'Thing')}${put(0)}${POP}`;
+    return opcodes(PROTO2, make, MARK, `${get(0)}${EMPTY_TUPLE}${REDUCE}`.repeat(2_000_000), TUPLE, STOP);
+  },
+  'members of members': () => {
+    const member = `${word('Thing').toString('latin1')}${TUPLE2}${REDUCE}`;
+    const getattr = global('__builtin__', 'getattr');
+    const chain = (depth: number) => `${getattr.repeat(depth)}${global('a', 'Thing')}${member.repeat(depth)}`;
+    return opcodes(PROTO2, MARK, chain(60).repeat(2000), TUPLE, STOP);
+  },
+  'keys that are objects': () => {
+    const make = `${global('a', 'Thing')}${put(0)}${POP}`;
+    return opcodes(PROTO2, make, EMPTY_DICT, `${get(0)}${NONE}${SETITEM}`.repeat(1_000_000), STOP);
+  },
   // ---- texts
   text: () => opcodes(PROTO2, word('x'.repeat(6_000_000)), STOP),
   'wide text': () => opcodes(PROTO2, word('日'.repeat(6_000_000)), STOP),

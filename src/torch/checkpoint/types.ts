@@ -30,10 +30,12 @@ export interface TensorRef {
   readonly requiresGrad: boolean;
 }
 
-/** The name of something that this program does not use (a dtype, a device, a class). */
+/** The name of something that this program does not use: a dtype, a device, a class, an object of a class. */
 export interface OpaqueRef {
   readonly kind: 'opaque';
   readonly name: string;
+  /** Whether it is a whole torch.nn.Module. */
+  readonly isModule?: boolean;
 }
 
 export type PickleScalar = string | number | bigint | boolean | null;

@@ -16,14 +16,39 @@ test('refusals say what was asked for and that nothing was run', (t) => {
       /asks for posix\.system.*nothing in it was run\.$/,
     ],
     ['stack-global', opcodes('\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.'), /asks for posix\.system/],
-    ['module', opcodes('\x80\x02ctorch.nn.modules.linear\nLinear\n)\x81.'), /torch\.nn\.modules\.linear\.Linear/],
     ['extension', opcodes('\x80\x02\x82\x01.'), /opcode EXT1/],
     ['instance', opcodes('\x80\x02(', word('x'), 'ios\nsystem\n.'), /opcode INST/],
     ['attribute', opcodes('\x80\x02ccollections\nOrderedDict\n)R}', word('__class__'), 'K\x01sb.'), /__class__/],
     ['uncallable', opcodes('\x80\x02ctorch\nFloatStorage\n)R.'), /calls torch\.FloatStorage.*nothing in it was run\.$/],
     ['bare tensor', opcodes('\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)\x81.'), /bare torch\._utils/],
     ['sparse', opcodes('\x80\x02ctorch._utils\n_rebuild_sparse_tensor\n)R.'), /sparse tensor/],
-    ['float8', opcodes('\x80\x02ctorch\nfloat8_e4m3fn\n.'), /float8_e4m3fn/],
+    ['called dtype', opcodes('\x80\x02ctorch\nfloat32\n)R.'), /calls torch\.float32/],
+    ['bytes after the end', opcodes('\x80\x02N.N.'), /goes on for 2 bytes after its end.*nothing in it was run\.$/],
+    [
+      'way through',
+      opcodes('\x80\x04\x8c\x05torch\x8c\x18serialization.os.system2\x93.'),
+      /serialization\.os\.system2/,
+    ],
+    ['member', opcodes('\x80\x02c__builtin__\ngetattr\n', word(''), word('upper'), '\x86R.'), /getattr/],
+    [
+      'dunder member',
+      opcodes('\x80\x02c__builtin__\ngetattr\ncpathlib\nPosixPath\n', word('__globals__'), '\x86R.'),
+      /getattr/,
+    ],
+    ['carried code', opcodes('\x80\x02cdill._dill\n_create_function\n)R.'), /dill\._dill\._create_function/],
+    ['numpy', opcodes('\x80\x02cnumpy.testing._private.utils\nrunstring\n)R.'), /runstring/],
+    ['partial', opcodes('\x80\x02cfunctools\npartial\ncposix\nsystem\n\x85R.'), /posix\.system/],
+    ['extended', opcodes('\x80\x04ccollections\nOrderedDict\n)}\x92cos\nsystem\n.'), /os\.system/],
+    [
+      'storage of an object',
+      opcodes('\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(cmy.code\nStorage\n)RK\x00K\x01\x85K\x01\x85\x89}tR.'),
+      /a tensor without a storage/,
+    ],
+    [
+      'type of an object',
+      opcodes('\x80\x02(', word('storage'), 'cmy.code\nStorage\n', word('0'), word('cpu'), 'K\x01tQ.'),
+      /storage without type/,
+    ],
     ['quantised', opcodes('\x80\x02ctorch\nQInt8Storage\n.'), /QInt8Storage/],
     ['deep memo', opcodes('\x80\x02j', uint32(2 ** 31), '.'), /memo 2147483648/],
     ['protocol', opcodes('\x80\x06N.'), /protocol 6/],
@@ -38,6 +63,29 @@ test('refusals say what was asked for and that nothing was run', (t) => {
   for (const [name, pickle, sentence] of cases) {
     assert.match(refusal(writeFile(folder, `${name}.pth`, checkpointOf(pickle))), sentence);
   }
+});
+
+test('an object is a name: what is put into it is dropped, and no memory goes to it', (t) => {
+  const folder = temporaryFolder(t);
+  const open = (pickle: Buffer) => openCheckpoint(writeFile(folder, 'x.pth', checkpointOf(pickle))).root;
+  const object = 'cmy.module\nThing\n)\x81';
+  const thing = { kind: 'opaque', name: 'my.module.Thing' };
+  assert.deepEqual(open(opcodes('\x80\x02', object, word('a'), 'K\x01s.')), thing);
+  assert.deepEqual(open(opcodes('\x80\x02', object, '(', word('a'), 'K\x01u}b.')), thing);
+  assert.deepEqual(open(opcodes('\x80\x02', object, '(K\x01K\x02e.')), thing);
+  assert.deepEqual(open(opcodes('\x80\x02', object, '(}]Ntb.')), thing);
+  assert.deepEqual(open(opcodes('\x80\x04cmy.module\nThing\n)}\x92.')), thing);
+  assert.deepEqual(open(opcodes('\x80\x02', object, ')R)R.')), thing, 'the result of a call');
+  const long = Buffer.alloc(3_000_000, 'a');
+  const bytes = { kind: 'opaque', name: 'bytes of 3000000 bytes' };
+  assert.deepEqual(open(opcodes('\x80\x03B', uint32(long.length), long, '.')), bytes);
+  const text = opcodes('\x80\x02c_codecs\nencode\nX', uint32(long.length), long, word('latin1'), '\x86R.');
+  assert.deepEqual(open(text), { kind: 'opaque', name: 'text of 3000000 bytes' });
+  const path = writeFile(folder, 'x.pth', checkpointOf(opcodes('\x80\x03B', uint32(long.length + 2), long, '.')));
+  assert.match(refusal(path), /ends at byte/);
+  // Half a million classes, each once.
+  const names = Array.from({ length: 500_000 }, (_, i) => `cmy.module\nThing${i}\n`).join('');
+  assert.match(refusal(writeFile(folder, 'x.pth', checkpointOf(opcodes('\x80\x02(', names, 't.')))), /memory/);
 });
 
 test('what is no checkpoint is named as what it is', (t) => {

@@ -12,6 +12,7 @@ import {
   type PickleValue,
   stateDictOf,
   verifyStorages,
+  weightsOf,
   writeCheckpoint,
 } from '#blip/torch/checkpoint/index.js';
 import { checkpointOf, elementsOf, int32, opcodes, refusal, word, writeFile } from '../../helpers/checkpoint-files.js';
@@ -267,14 +268,97 @@ test('the state dict is found, or what is there instead is said', async (t) => {
   for (const [value, sentence] of [
     [[1], /a list of 1 entries instead of a dict of tensors/],
     [{ model: 5 }, /"model" is a number, not a state dict/],
-    [{ model: { a: tensor, b: [1] } }, /"b" is a list of 1 entries, not a tensor/],
-    [{ state_dict: tensors, epoch: 1 }, /its keys are state_dict, epoch/],
+    [{ model: { b: [1] } }, /in its "model" "b" is a list of 1 entries, not a tensor/],
+    [{ teacher: tensors, epoch: 1 }, /its keys are teacher, epoch\)\. There are tensors in "teacher"\./],
+    [{ optimizer: tensors }, /its keys are optimizer\)\. Save/],
+    [{}, /empty/],
     [{ model: {} }, /empty/],
   ] as const) {
     await writeCheckpoint(path, value);
     assert.match(
       refusal(path, () => stateDictOf(openCheckpoint(path))),
       sentence,
+    );
+  }
+});
+
+test('weights are found under the keys that people use, and what is no tensor among them is named', async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, 'x.pth');
+  const tensor = { dtype: 'float32', shape: [2], data: new Uint8Array(8) } as const;
+  for (const [value, keys] of [
+    [{ state_dict: { a: tensor }, epoch: 1 }, ['state_dict']],
+    [{ epoch: 1, model_state_dict: { a: tensor }, optimizer_state_dict: { b: tensor } }, ['model_state_dict']],
+    [{ net: { a: tensor } }, ['net']],
+    [{ module: { a: tensor }, rng: tensor }, ['module']],
+    [{ model: { state_dict: { a: tensor } } }, ['model', 'state_dict']],
+    [{ model: 'base', state_dict: { module: { a: tensor } } }, ['state_dict', 'module']],
+    [{ model: { a: tensor }, state_dict: { b: tensor } }, ['model']],
+    [{ a: tensor, epoch: 1 }, []],
+  ] as const) {
+    await writeCheckpoint(path, value);
+    const found = weightsOf(openCheckpoint(path));
+    assert.deepEqual([[...found.tensors.keys()], found.keys], [['a'], keys]);
+  }
+  await writeCheckpoint(path, { model: { a: tensor, steps: 37, names: ['x'], none: null } });
+  assert.deepEqual(
+    [...weightsOf(openCheckpoint(path)).others],
+    [
+      ['steps', 'a number'],
+      ['names', 'a list of 1 entries'],
+      ['none', 'nothing (None)'],
+    ],
+  );
+});
+
+test('objects beside the weights are kept as names, whatever protocol they were written with', () => {
+  const golden = (name: string) => {
+    const path = fixture(`field/checkpoints/objects_${name}.pth`);
+    assert.ok(path !== undefined);
+    return openCheckpoint(path);
+  };
+  for (const name of ['2', '4', 'legacy']) {
+    const checkpoint = golden(name);
+    assert.deepEqual([...stateDictOf(checkpoint).keys()], ['itm_head.weight', 'itm_head.bias']);
+    const { opaque, values } = flattenCheckpoint(checkpoint);
+    const named = (key: string) => opaque.get(`objects/${key}`)?.name;
+    assert.equal(named('path'), 'pathlib.PosixPath');
+    assert.equal(named('enum'), '__main__.Split');
+    assert.equal(named('dataclass'), '__main__.Config');
+    assert.equal(named('array'), 'numpy.ndarray');
+    assert.equal(named('numpy_state/1'), 'numpy.ndarray');
+    assert.equal(named('partial'), 'functools.partial');
+    assert.equal(named('float8'), 'torch.float8_e4m3fn');
+    assert.equal(named('namespace/path'), 'pathlib.PosixPath');
+    assert.equal(values.get('objects/namespace/lr'), 0.5);
+    assert.equal(values.get('objects/version'), '2.11.0+cu130');
+    assert.equal(values.get('objects/keys/<pathlib.PosixPath 2>'), 2);
+    assert.equal(opaque.size, 56);
+  }
+});
+
+test('an object in the place of the weights is named, and a whole module with the way out', (t) => {
+  const folder = temporaryFolder(t);
+  const whole = fixture('field/checkpoints/whole_module.pth');
+  assert.ok(whole !== undefined);
+  const sentence =
+    /a whole module \(models\.blip_retrieval\.BLIP_Retrieval\).*torch\.save\(\{'model': model\.state_dict\(\)\}/;
+  assert.match(
+    refusal(whole, () => stateDictOf(openCheckpoint(whole))),
+    sentence,
+  );
+  const module = opcodes('cmy.net\nNet\n)\x81}(', word('_parameters'), '}', word('_modules'), '}ub');
+  const legacy = opcodes('(', word('module'), 'cmy.net\nNet\n', word('net.py'), word('class Net: pass'), 'tQ)\x81}b');
+  for (const [pickle, pattern] of [
+    [opcodes('\x80\x02}', word('model'), module, 's.'), /its "model" is a whole module \(my\.net\.Net\)/],
+    [opcodes('\x80\x02}', word('net'), module, 's.'), /its "net" is a whole module/],
+    [opcodes('\x80\x02', legacy, '.'), /it holds an object \(my\.net\.Net\)/],
+    [opcodes('\x80\x02}', word('model'), 'ceasydict\nEasyDict\n)\x81}b', 's.'), /its "model" is an object \(easydict/],
+  ] as const) {
+    const path = writeFile(folder, 'x.pth', checkpointOf(pickle));
+    assert.match(
+      refusal(path, () => stateDictOf(openCheckpoint(path))),
+      pattern,
     );
   }
 });

@@ -1,9 +1,16 @@
-// Looks into an opened checkpoint: every tensor and value by its path, and the state dict of the model.
+// Looks into an opened checkpoint: every tensor, value and object by its path.
 import { UserError } from '../../../errors.js';
 import { Budget } from '../../file-source.js';
 import { scalarText } from '../read/globals.js';
-import { quote } from '../read/zip.js';
-import { type Checkpoint, isTensorRef, type PickleScalar, type PickleValue, type TensorRef } from '../types.js';
+import {
+  type Checkpoint,
+  isRef,
+  isTensorRef,
+  type OpaqueRef,
+  type PickleScalar,
+  type PickleValue,
+  type TensorRef,
+} from '../types.js';
 
 /** Bounds for files whose lists contain themselves or each other: a checkpoint has some thousand paths, ten levels deep. */
 const DEEPEST = 1000;
@@ -13,8 +20,10 @@ const ENTRY_COST = 120;
 
 export interface FlatCheckpoint {
   tensors: Map<string, TensorRef>;
-  /** Text, numbers, booleans and None; bytes, dtypes and the like are left out. */
+  /** Text, numbers, booleans and None; bytes are left out. */
   values: Map<string, PickleScalar>;
+  /** Objects that were not made, by the names of their classes (`pathlib.PosixPath`); dtypes, devices. */
+  opaque: Map<string, OpaqueRef>;
 }
 
 /**
@@ -22,7 +31,7 @@ export interface FlatCheckpoint {
  * Throws a UserError when the structure is endless or absurdly large.
  */
 export function flattenCheckpoint(checkpoint: Checkpoint): FlatCheckpoint {
-  const flat: FlatCheckpoint = { tensors: new Map(), values: new Map() };
+  const flat: FlatCheckpoint = { tensors: new Map(), values: new Map(), opaque: new Map() };
   const tooMuch = (what: string): never => {
     throw new UserError(`${checkpoint.path}: its content ${what}, far beyond any checkpoint. The file was refused.`);
   };
@@ -47,6 +56,9 @@ export function flattenCheckpoint(checkpoint: Checkpoint): FlatCheckpoint {
     } else if (value === null || typeof value !== 'object') {
       budget.spend(ENTRY_COST + 2 * path.length);
       flat.values.set(path, value);
+    } else if (isRef(value, 'opaque')) {
+      budget.spend(ENTRY_COST + 2 * path.length);
+      flat.opaque.set(path, value);
     }
   }
   return flat;
@@ -61,43 +73,4 @@ function* children(
     const name = scalarText(key);
     yield [path === '' ? name : `${path}/${name}`, child];
   }
-}
-
-/**
- * The model's tensors by name, in order: the mapping under `model`, or the file's root where that is itself a state dict.
- * Throws a UserError that says what was found instead.
- */
-export function stateDictOf(checkpoint: Checkpoint): Map<string, TensorRef> {
-  const { path, root } = checkpoint;
-  if (!(root instanceof Map)) {
-    throw new UserError(
-      `${path}: it holds ${describe(root)} instead of a dict of tensors. Name a checkpoint with a state dict.`,
-    );
-  }
-  const wrapped = root.has('model');
-  const model = wrapped ? root.get('model') : root;
-  if (!(model instanceof Map)) {
-    throw new UserError(`${path}: its "model" is ${describe(model)}, not a state dict. Save model.state_dict() there.`);
-  }
-  const tensors = new Map<string, TensorRef>();
-  for (const [name, value] of model) {
-    if (typeof name !== 'string' || !isTensorRef(value)) {
-      const keys = [...root.keys()].slice(0, 8).map(scalarText).join(', ').slice(0, 200);
-      const where = wrapped ? 'in its "model"' : `it has no "model" (its keys are ${keys}), and`;
-      const what = typeof name === 'string' ? `${describe(value)}, not a tensor` : 'not named by text';
-      throw new UserError(`${path}: ${where} ${quote(scalarText(name))} is ${what}. Save a state dict under "model".`);
-    }
-    tensors.set(name, value);
-  }
-  if (tensors.size === 0) throw new UserError(`${path}: its state dict is empty. Name another checkpoint.`);
-  return tensors;
-}
-
-function describe(value: PickleValue | undefined): string {
-  if (value === undefined || value === null) return 'nothing (None)';
-  if (value instanceof Map) return `a dict of ${value.size} entries`;
-  if (Array.isArray(value)) return `a list of ${value.length} entries`;
-  if (value instanceof Uint8Array) return 'bytes';
-  if (typeof value === 'object') return value.kind === 'opaque' ? `a ${value.name}` : `a ${value.kind}`;
-  return typeof value === 'string' ? 'text' : `a ${typeof value}`;
 }

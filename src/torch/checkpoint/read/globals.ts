@@ -1,4 +1,5 @@
-// What a checkpoint's pickle may ask for by name, and what each name builds. Nothing here imports, calls or evaluates.
+// What the names in a checkpoint's pickle build: tensors and plain data for a few, for all others nothing but their name
+// (names.ts says which are refused). Nothing here imports, calls or evaluates.
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
 import {
@@ -9,15 +10,16 @@ import {
   type StorageRef,
   type TensorRef,
 } from '../types.js';
-import { quote } from './zip.js';
+import { isData, isMember, quoted } from './names.js';
+import { numpyDtype, numpyScalar, setByteOrder } from './numpy.js';
 
 /** What the container format (zip or legacy) and tensors.ts supply to the unpickler. */
 export interface Rebuild {
   readonly source: FileSource;
   /** Charged for whatever is copied: a copy of something large costs a pickle only a few bytes. */
   readonly budget: Budget;
-  /** The storage that a persistent id names. */
-  storage(id: PickleValue): StorageRef;
+  /** The storage that a persistent id names, or the class of a whole module. */
+  persistent(id: PickleValue): StorageRef | OpaqueRef;
   tensor(storage: PickleValue | undefined, args: TensorArguments): TensorRef;
   /** `tensor` with another requires_grad. */
   parameter(tensor: PickleValue | undefined, requiresGrad: boolean): TensorRef;
@@ -44,8 +46,6 @@ export const COST = {
   bytes: 100,
 } as const;
 
-const PLAIN_NUMBERS = 'Save plain numbers.';
-
 type Construct = (rebuild: Rebuild, args: PickleValue[]) => PickleValue;
 
 const dtypesByStorage = new Map<string, DType>(
@@ -69,8 +69,6 @@ const UNSUPPORTED = new Map([
   ['torch._utils._rebuild_wrapper_subclass', 'a tensor of a subclass'],
   ['torch._utils._rebuild_device_tensor_from_numpy', 'a tensor saved by an XLA or similar device'],
   ['torch._utils._rebuild_device_tensor_from_cpu_tensor', 'a tensor saved by an XLA or similar device'],
-  ['numpy.core.multiarray._reconstruct', 'a NumPy array'],
-  ['numpy._core.multiarray._reconstruct', 'a NumPy array'],
 ]);
 
 const tensorV2: Construct = (rebuild, [storage, offset, size, stride, requiresGrad]) =>
@@ -99,7 +97,7 @@ const mapping: Construct = (rebuild, [items]) => {
       if (!Array.isArray(pair) || pair.length !== 2)
         return rebuild.source.damaged('the pickle builds a mapping from something that is not pairs');
       const [key, value = null] = pair;
-      return [dictKey(rebuild, key), value];
+      return [dictKey(rebuild, key, new Map()), value];
     }),
   );
 };
@@ -122,6 +120,9 @@ const CONSTRUCTORS = new Map<string, Construct>([
   ['collections.Counter', mapping],
   ['collections.defaultdict', () => new Map()],
   ['argparse.Namespace', () => new Namespace()],
+  ['builtins.dict', mapping],
+  ['builtins.list', list],
+  ['builtins.tuple', list],
   ['builtins.set', list],
   ['builtins.frozenset', list],
   ['torch.Size', list],
@@ -152,46 +153,43 @@ const CONSTRUCTORS = new Map<string, Construct>([
   ['torch._tensor._rebuild_from_type_v2', rebuildFromType],
   ['_codecs.encode', encode],
   ['builtins.bytearray', encode],
-  [
-    'numpy.dtype',
-    ({ source }, [name]) => {
-      if (typeof name !== 'string' || !/^[fiub][1248]$/.test(name)) {
-        return source.fail(`it holds the unsupported NumPy dtype ${quote(String(name))}`, PLAIN_NUMBERS);
-      }
-      return { kind: 'opaque', name: `numpy.dtype(${name})` };
-    },
-  ],
-  ['numpy.core.multiarray.scalar', numpyScalar],
-  ['numpy._core.multiarray.scalar', numpyScalar],
+  ['builtins.getattr', member],
+  ['torch.torch_version.TorchVersion', (_, [version = null]) => (typeof version === 'string' ? version : null)],
+  ['numpy.dtype', (_, args) => numpyDtype(args)],
+  ['numpy.core.multiarray._reconstruct', ofClass],
+  ['numpy._core.multiarray._reconstruct', ofClass],
+  ['copyreg._reconstructor', ofClass],
+  ['copyreg.__newobj__', ofClass],
+  ['copyreg.__newobj_ex__', ofClass],
+  ['numpy.core.multiarray.scalar', (_, args) => numpyScalar(args)],
+  ['numpy._core.multiarray.scalar', (_, args) => numpyScalar(args)],
 ]);
 
-const PYTHON2_MODULES = new Map([['__builtin__', 'builtins']]);
+const PYTHON2_MODULES = new Map([
+  ['__builtin__', 'builtins'],
+  ['copy_reg', 'copyreg'],
+]);
 
-/** The value of a name in the pickle. Throws a UserError for every name that is not on the list. */
-export function resolveGlobal(source: FileSource, module: string, name: string): OpaqueRef {
-  const full = `${PYTHON2_MODULES.get(module) ?? module}.${name}`;
+/** The value of a name in the pickle: the name. Throws a UserError for those that no checkpoint needs. */
+export function resolveGlobal({ source, budget }: Rebuild, module: string, name: string): OpaqueRef {
+  const real = PYTHON2_MODULES.get(module) ?? module;
+  const full = `${real}.${name}`;
   const unsupported = UNSUPPORTED.get(full);
   if (unsupported !== undefined) {
     source.fail(`it holds ${unsupported} (${full}), which is not supported`, 'Save plain dense tensors.');
   }
-  const known =
-    CONSTRUCTORS.has(full) ||
-    storageDtype(full) !== undefined ||
-    full === 'torch.Tensor' ||
-    full === 'builtins.list' ||
-    full === 'builtins.dict' ||
-    full === 'builtins.int' ||
-    (full.startsWith('torch.') && Object.hasOwn(DTYPES, full.slice('torch.'.length)));
+  const known = CONSTRUCTORS.has(full) || storageDtype(full) !== undefined;
   if (!known) {
-    if (/^torch\.(?:cuda\.)?\w+Storage$/.test(full) || /^torch\.(?:u?int|float|q|bits)\w+$/.test(full)) {
+    if (/^torch\.(?:cuda\.)?\w+Storage$/.test(full)) {
       source.fail(`it holds elements of the unsupported type ${full}`, 'Convert them before saving.');
     }
-    source.refuse(`the pickle asks for ${quoted(full)}, which no checkpoint needs`);
+    if (!isData(real, name)) source.refuse(`the pickle asks for ${quoted(full)}, which no checkpoint needs`);
   }
+  budget.spend(COST.map + 4 * full.length);
   return { kind: 'opaque', name: full };
 }
 
-/** What calling `callee` gives (REDUCE), or an empty object of that class (NEWOBJ). */
+/** What calling `callee` gives (REDUCE), or an empty object of that class (NEWOBJ): of an unknown class its name alone. */
 export function construct(
   rebuild: Rebuild,
   callee: PickleValue | undefined,
@@ -199,23 +197,45 @@ export function construct(
   bare: boolean,
 ): PickleValue {
   const name = isRef(callee, 'opaque') ? callee.name : undefined;
-  const build = name === undefined ? undefined : CONSTRUCTORS.get(name);
-  if (build === undefined) {
+  if (name === undefined || storageDtype(name) !== undefined || isDtype(name) || name === 'torch.Tensor') {
     rebuild.source.refuse(
       `the pickle calls ${name === undefined ? 'something without a name' : quoted(name)}, which no checkpoint needs`,
     );
   }
-  if (bare && name?.startsWith('torch.') === true && name !== 'torch.Size') {
+  const build = CONSTRUCTORS.get(name);
+  if (build === undefined) return { kind: 'opaque', name };
+  if (bare && name.startsWith('torch.') && !PLAIN_CLASSES.has(name)) {
     rebuild.source.refuse(`the pickle makes a bare ${quoted(name)}, which no checkpoint needs`);
   }
   return build(rebuild, args);
 }
 
-/** BUILD: the fields of a Namespace are its content; `_metadata` of a state dict and other attributes are dropped. */
+const PLAIN_CLASSES = new Set(['torch.Size', 'torch.torch_version.TorchVersion']);
+
+const isDtype = (name: string) => name.startsWith('torch.') && Object.hasOwn(DTYPES, name.slice('torch.'.length));
+
+/** Functions that make an empty object of the class that they are given: it is known by the class's name. */
+function ofClass(_: Rebuild, [type]: PickleValue[]): PickleValue {
+  return { kind: 'opaque', name: isRef(type, 'opaque') ? type.name : 'an object without a class' };
+}
+
+/** getattr, by which a pickle names a member of an enum or a class inside another one. */
+function member({ source, budget }: Rebuild, [of, name]: PickleValue[]): PickleValue {
+  if (!isRef(of, 'opaque') || typeof name !== 'string' || !isMember(of.name, name)) {
+    return source.refuse('the pickle calls builtins.getattr, which no checkpoint needs');
+  }
+  budget.spend(COST.map + 4 * (of.name.length + name.length));
+  return { kind: 'opaque', name: `${of.name}.${name}` };
+}
+
+/**
+ * BUILD: the fields of a Namespace are its content; `_metadata` of a state dict and other attributes are dropped, as is the
+ * state of an object that is only a name.
+ */
 export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleValue): void {
-  if (isRef(target, 'opaque') && target.name.startsWith('numpy.dtype(')) {
-    const order = Array.isArray(state) ? state[1] : undefined;
-    if (order === '>') rebuild.source.fail('it holds a big-endian NumPy number', PLAIN_NUMBERS);
+  if (isRef(target, 'opaque')) {
+    setByteOrder(target, state);
+    if (state instanceof Map && state.has('_modules') && state.has('_parameters')) asMutable(target).isModule = true;
     return;
   }
   if (!(target instanceof Map) || !(state instanceof Map)) {
@@ -231,15 +251,33 @@ export function applyState(rebuild: Rebuild, target: PickleValue, state: PickleV
   for (const [key, value] of state) target.set(key, value);
 }
 
-/** A dict's key as a Map's. Tuples of scalars become their Python text; other keys are refused. */
-export function dictKey({ source, budget }: Rebuild, key: PickleValue | undefined): PickleScalar {
+/** An object of the pickle under construction. */
+export function asMutable(ref: OpaqueRef): { -readonly [K in keyof OpaqueRef]: OpaqueRef[K] } {
+  return ref;
+}
+
+/**
+ * A dict's key as a Map's. Tuples of scalars become their Python text, objects `<name>`, numbered where `taken` has one of
+ * that name; dicts and lists of dicts are refused, as Python has no such keys.
+ */
+export function dictKey(
+  { source, budget }: Rebuild,
+  key: PickleValue | undefined,
+  taken: ReadonlyMap<PickleScalar, PickleValue>,
+): PickleScalar {
   if (key === undefined || key === null) return null;
   if (typeof key !== 'object') return key;
+  if (key instanceof Map) return source.refuse('the pickle has a dict key that is neither text nor number');
+  let text: string;
   if (Array.isArray(key) && key.length <= 16 && key.every((part) => typeof part !== 'object' || part === null)) {
     for (const part of key) budget.spend(COST.string + (typeof part === 'string' ? 2 * part.length : 16));
     return `(${key.map((part) => (typeof part === 'string' ? `'${part}'` : scalarText(part))).join(', ')})`;
   }
-  return source.refuse('the pickle has a dict key that is neither text nor number');
+  if (Array.isArray(key)) text = 'tuple';
+  else if (key instanceof Uint8Array) text = 'bytes';
+  else text = key.kind === 'opaque' ? key.name : key.kind;
+  budget.spend(COST.string + 2 * text.length + 32);
+  return taken.has(`<${text}>`) ? `<${text} ${taken.size + 1}>` : `<${text}>`;
 }
 
 /** A scalar as Python's str() shows it, except that 1.0 is 1. */
@@ -249,61 +287,34 @@ export function scalarText(value: PickleValue): string {
   return value === null ? 'None' : String(value);
 }
 
-function quoted(name: string): string {
-  return /^[\w.]{1,120}$/.test(name) ? name : quote(name);
-}
-
 function dtypeNamed(source: FileSource, value: PickleValue | undefined): DType {
   const name = isRef(value, 'opaque') ? value.name.replace(/^torch\./, '') : '';
   for (const dtype of Object.keys(DTYPES) as DType[]) if (dtype === name) return dtype;
+  if (name !== '')
+    source.fail(`it holds elements of the unsupported type ${quoted(name)}`, 'Convert them before saving.');
   return source.damaged('the pickle has a tensor without an element type');
 }
 
+const PLAIN_TENSORS = new Set(['torch.Tensor', 'torch.nn.parameter.Parameter', 'torch.nn.parameter.Buffer']);
+
 /** Tensors with Python attributes: (function, class, its arguments, attributes). */
 function rebuildFromType(rebuild: Rebuild, [callee, type, args]: PickleValue[]): PickleValue {
-  const name = isRef(type, 'opaque') ? type.name : '';
   const inner = isRef(callee, 'opaque') ? callee.name : '';
-  if (!inner.startsWith('torch._utils._rebuild_') || !Array.isArray(args)) {
+  if (!isRef(type, 'opaque') || !inner.startsWith('torch._utils._rebuild_') || !Array.isArray(args)) {
     return rebuild.source.refuse('the pickle rebuilds a tensor with a function that makes none');
   }
-  if (name !== 'torch.Tensor' && name !== 'torch.nn.parameter.Parameter') {
-    return rebuild.source.fail(`it holds a tensor of the unsupported class ${quoted(name)}`, 'Save plain tensors.');
-  }
+  // What another class makes of its elements is not known.
+  if (!PLAIN_TENSORS.has(type.name)) return { kind: 'opaque', name: type.name };
   return construct(rebuild, callee, args, false);
 }
 
 /** How protocol 2 writes bytes: text and the encoding that gives them. */
 function encode({ source, budget }: Rebuild, [text, encoding]: PickleValue[]): PickleValue {
   if (text === undefined) return new Uint8Array();
-  if (text instanceof Uint8Array) return text;
+  if (text instanceof Uint8Array || isRef(text, 'opaque')) return text;
   if (typeof text !== 'string' || (encoding !== 'latin1' && encoding !== 'latin-1')) {
     return source.refuse('the pickle encodes something other than latin-1 text');
   }
   budget.spend(COST.bytes + 2 * text.length);
   return Uint8Array.from(Buffer.from(text, 'latin1'));
-}
-
-/** numpy.float64(0.5) and the like, as training scripts leave them in their records. */
-function numpyScalar({ source }: Rebuild, [dtype, bytes]: PickleValue[]): PickleValue {
-  const kind = isRef(dtype, 'opaque') ? /^numpy\.dtype\((\w\d)\)$/.exec(dtype.name)?.[1] : undefined;
-  if (kind === undefined || !(bytes instanceof Uint8Array) || bytes.length !== Number(kind[1])) {
-    return source.refuse('the pickle has a NumPy number of unknown type');
-  }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  switch (kind) {
-    case 'f8':
-      return view.getFloat64(0, true);
-    case 'f4':
-      return view.getFloat32(0, true);
-    case 'b1':
-      return view.getUint8(0) !== 0;
-    default: {
-      if (kind.startsWith('f'))
-        return source.fail(`it holds a NumPy number of the unsupported type ${kind}`, PLAIN_NUMBERS);
-      const length = 8 * bytes.length;
-      const hex = Buffer.from(bytes).reverse().toString('hex');
-      const value = kind.startsWith('i') ? BigInt.asIntN(length, BigInt(`0x${hex}`)) : BigInt(`0x${hex}`);
-      return Number.isSafeInteger(Number(value)) ? Number(value) : value;
-    }
-  }
 }

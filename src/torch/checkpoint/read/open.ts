@@ -16,7 +16,7 @@ const CHUNK = 4 * 1024 * 1024;
 /**
  * Reads how the file `path` describes itself: the zip directory and the pickle (or a legacy file's pickles), but no tensor
  * bytes. So 1.8 GB open as fast as 1.8 MB, and can be mapped afterwards at each tensor's `byteOffset`. Nothing in the
- * pickle is run; only names on the list in globals.ts mean anything. Memory stays below the file's size plus 64 MiB
+ * pickle is run; a name in it means what globals.ts says, or stands for itself. Memory stays below the file's size plus 64 MiB
  * whatever the file holds.
  *
  * Checksums: the pickle's is always compared. Those of the storages are compared here in files of up to 64 MiB; beyond
@@ -119,6 +119,8 @@ function readZipCheckpoint(source: FileSource): Checkpoint {
   });
   const reader = new ForwardReader(source, pickle.offset, pickle.offset + pickle.bytes, 'the pickle');
   const root = unpickle(reader, rebuild);
+  const extra = reader.end - reader.position;
+  if (extra > 0) source.refuse(`the pickle goes on for ${extra} bytes after its end`);
   rebuild.setOffsets();
   const storages = [...rebuild.storages.values()];
   return { path: source.path, format: 'zip', root, storages, bytes: source.size, verified };

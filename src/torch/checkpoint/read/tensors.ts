@@ -2,7 +2,7 @@
 import { at, kindOf } from '../../../errors.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
-import { isRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
+import { isRef, type OpaqueRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
 import { COST, type Rebuild, storageDtype, type TensorArguments } from './globals.js';
 import { quote } from './zip.js';
 
@@ -35,7 +35,9 @@ export class TensorRebuild implements Rebuild {
     readonly place: PlaceStorage,
   ) {}
 
-  storage(value: PickleValue): StorageRef {
+  persistent(value: PickleValue): StorageRef | OpaqueRef {
+    // ('module', class, file, source): how files before torch 1.6 name the class of a whole module. The source is dropped.
+    if (Array.isArray(value) && value[0] === 'module' && isRef(value[1], 'opaque')) return value[1];
     const id = this.#storageId(value);
     const known = this.storages.get(id.key);
     if (known !== undefined) {
@@ -114,9 +116,7 @@ export class TensorRebuild implements Rebuild {
 
   #storageId(value: PickleValue): StorageId {
     if (!Array.isArray(value) || value[0] !== 'storage') {
-      const kind =
-        Array.isArray(value) && value[0] === 'module' ? 'carries the source of a module' : 'has an unknown reference';
-      return this.source.refuse(`its pickle ${kind} where a storage belongs`);
+      return this.source.refuse('its pickle has an unknown reference where a storage belongs');
     }
     const [, type, key, , elements, view] = value;
     const dtype = isRef(type, 'opaque') ? storageDtype(type.name) : undefined;

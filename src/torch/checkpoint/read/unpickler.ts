@@ -1,14 +1,15 @@
 // A restricted unpickler: builds plain data, calls nothing. globals.ts decides what a pickle may ask for by name.
 // One loop over opcodes with an explicit stack: nesting costs memory, which is budgeted, not call depth.
-
 import { at } from '../../../errors.js';
 import type { Budget, ForwardReader } from '../../file-source.js';
-import type { PickleScalar, PickleValue } from '../types.js';
+import { isRef, type PickleScalar, type PickleValue } from '../types.js';
 import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
 
 /** Longest integer in bytes; Python's own limits on text are similar. torch.save writes at most 10 (its magic number). */
 const LONGEST_INTEGER = 1024;
 const LONGEST_NAME = 512;
+/** Longest text, and longest bytes, that are kept. */
+const LONGEST_TEXT = 1024 * 1024;
 
 const OP = {
   MARK: 0x28,
@@ -44,6 +45,7 @@ const OP = {
   EMPTY_TUPLE: 0x29,
   PROTO: 0x80,
   NEWOBJ: 0x81,
+  NEWOBJ_EX: 0x92,
   TUPLE1: 0x85,
   TUPLE2: 0x86,
   TUPLE3: 0x87,
@@ -80,7 +82,6 @@ const REFUSED = new Map<number, string>([
   [0x82, 'EXT1'],
   [0x83, 'EXT2'],
   [0x84, 'EXT4'],
-  [0x92, 'NEWOBJ_EX'],
   [0x97, 'NEXT_BUFFER'],
   [0x98, 'READONLY_BUFFER'],
 ]);
@@ -240,6 +241,8 @@ class Machine {
       case OP.STACK_GLOBAL: {
         const [module, name] = this.#popMany(2);
         if (typeof module !== 'string' || typeof name !== 'string') return this.#damaged('has a global without a name');
+        if (Math.max(module.length, name.length) > LONGEST_NAME)
+          this.#refuse(`has a name of over ${LONGEST_NAME} bytes`);
         return this.#global(module, name);
       }
       case OP.REDUCE:
@@ -249,13 +252,19 @@ class Machine {
         this.budget.spend(COST.map + COST.element * args.length);
         return this.#push(construct(this.rebuild, callee, args, opcode === OP.NEWOBJ));
       }
+      case OP.NEWOBJ_EX: {
+        const [callee, args] = this.#popMany(3);
+        if (!Array.isArray(args)) return this.#damaged('has a call without arguments');
+        this.budget.spend(COST.map + COST.element * args.length);
+        return this.#push(construct(this.rebuild, callee, args, true));
+      }
       case OP.BUILD: {
         const state = this.#pop();
         applyState(this.rebuild, this.#top(), state);
         return true;
       }
       case OP.BINPERSID:
-        return this.#push(this.rebuild.storage(this.#pop()));
+        return this.#push(this.rebuild.persistent(this.#pop()));
       default:
         return false;
     }
@@ -263,7 +272,7 @@ class Machine {
 
   #global(module: string, name: string): boolean {
     const key = `${module} ${name}`;
-    const value = this.#globals.get(key) ?? resolveGlobal(this.reader.source, module, name);
+    const value = this.#globals.get(key) ?? resolveGlobal(this.rebuild, module, name);
     this.#globals.set(key, value);
     return this.#push(value);
   }
@@ -297,6 +306,7 @@ class Machine {
 
   #append(items: PickleValue[]): true {
     const list = this.#top();
+    if (isRef(list, 'opaque')) return true; // what an object holds that is only a name is dropped
     if (!Array.isArray(list)) this.#damaged('appends to something that is not a list');
     this.budget.spend(COST.element * items.length);
     for (const item of items) list.push(item);
@@ -305,10 +315,11 @@ class Machine {
 
   #setItems(items: PickleValue[]): true {
     const map = this.#top();
-    if (!(map instanceof Map)) this.#damaged('sets an item of something that is not a dict');
     if (items.length % 2 !== 0) this.#damaged('has a dict key without a value');
+    if (isRef(map, 'opaque')) return true;
+    if (!(map instanceof Map)) this.#damaged('sets an item of something that is not a dict');
     this.budget.spend(COST.mapEntry * (items.length / 2));
-    for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i]), at(items, i + 1));
+    for (let i = 0; i < items.length; i += 2) map.set(dictKey(this.rebuild, items[i], map), at(items, i + 1));
     return true;
   }
 
@@ -368,13 +379,22 @@ class Machine {
     return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   }
 
-  #text(length: number): string {
+  #text(length: number): PickleValue {
+    if (length > LONGEST_TEXT) return this.#skip(length, 'text');
     this.budget.spend(COST.string + 2 * length);
     return this.reader.text(length);
   }
 
-  #bytes(length: number): Uint8Array {
+  #bytes(length: number): PickleValue {
+    if (length > LONGEST_TEXT) return this.#skip(length, 'bytes');
     this.budget.spend(COST.bytes + length);
     return Uint8Array.from(this.reader.take(length));
+  }
+
+  /** Elements of NumPy arrays and the like: no weight is read from them. */
+  #skip(length: number, what: string): PickleValue {
+    this.budget.spend(COST.map);
+    this.reader.skip(length);
+    return { kind: 'opaque', name: `${what} of ${length} bytes` };
   }
 }
