@@ -1,4 +1,4 @@
-// Failures of the system that come from anywhere, and that a user can mend: limits, and an account without a home.
+// Failures of the system that may come from anywhere and that a user can mend: limits of files and processes.
 import { codeOf, messageOf, UserError } from '../errors.js';
 
 /** The sentence for a failure of the system, wherever it came from; undefined for anything else. */
@@ -14,9 +14,6 @@ export function systemFailure(error: unknown): UserError | undefined {
     case 'EAGAIN':
       if (!said.includes('spawn')) return undefined;
       return fail(`Too many processes: ${said}. Raise the limit, for example with "ulimit -u 4096".`);
-    case 'ERR_SYSTEM_ERROR':
-      if (!said.includes('uv_os_homedir')) return undefined;
-      return fail('This user has no home directory. Set HOME to a folder that can be written.');
     default:
       return undefined;
   }

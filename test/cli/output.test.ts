@@ -78,7 +78,7 @@ test('a full disk under standard output or standard error is exit code 1', async
   }
 });
 
-test('a limit of 64 open files, and an account without a home, get a sentence each', async (t) => {
+test('a limit of 64 open files gets a sentence, and an account without a home does without one', async (t) => {
   const args = ['--evaluate', '--config', 'configs/demo.yaml', '--output_dir', `${folder}/out`];
   const shell = (script: string) =>
     new Promise<string>((resolve) => {
@@ -94,8 +94,10 @@ test('a limit of 64 open files, and an account without a home, get a sentence ea
     assert.match(said, /^error: .*EMFILE: too many open files.*ulimit -n 4096"\.\n$/, String(limit));
   }
   if (process.getuid?.() !== 0) return t.skip('another user needs root');
-  const said = await shell('env -i setpriv --reuid=12345 --clear-groups "$0" "$1" doctor');
-  assert.match(said, /^error: This user has no home directory\. Set HOME to a folder that can be written\.\n$/);
+  // Without a home folder the caches are below /, as in a container: doctor says so, and nothing ends in a defect.
+  const said = await shell('env -i setpriv --reuid=12345 --clear-groups "$0" "$1" doctor >&2');
+  assert.match(said, /\/\.cache\/blip-retrieval/);
+  assert.doesNotMatch(said, /This is a defect|at .*\.js:\d+/);
 });
 
 test('--help is printed whole', async () => {
