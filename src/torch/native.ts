@@ -6,7 +6,7 @@ let loaded: Native | undefined;
 
 /**
  * The addon. The first call opens LibTorch's libraries (some 100 ms; with `cuda: false` without those for CUDA) and
- * throws a UserError when they cannot be had.
+ * throws a UserError when they cannot be found or opened.
  */
 export function native(options: { cuda?: boolean } = {}): Native {
   loaded ??= loadNative(options);

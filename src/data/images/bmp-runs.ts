@@ -6,7 +6,7 @@ export function decodeRuns(bytes: Buffer, start: number, width: number, height: 
   const total = width * height;
   const out = new Uint8Array(total);
   let done = 0;
-  let x = 0; // not always `done` % width: Pillow counts what leaves the row, and goes on
+  let x = 0; // not always `done` % width: Pillow counts what leaves the row, and continues
   let at = start;
   const put = (value: number): void => {
     if (done < total) out[done] = value;

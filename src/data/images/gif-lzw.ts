@@ -136,7 +136,7 @@ class CodeReader {
     this.#blockLeft = length;
   }
 
-  /** After an end code Pillow goes on, if there is more to read. */
+  /** After an end code Pillow continues if there is more to read. */
   nextPart(): void {
     if (this.#read >= this.data.length) throw new ImageDefect('an end within its pixels');
     this.#read += PART;

@@ -1,5 +1,5 @@
 // A process that does nothing but save, for trials that kill it: checkpoint_last.pth and checkpoint_best.pth by turns.
-// Arguments: folder, number of the first save, number of the last (none: goes on for ever). The epoch in a file is its number.
+// Arguments: folder, number of the first save, number of the last (none: without end). The epoch in a file is its number.
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { oneRank } from '#blip/distributed/ranks.js';

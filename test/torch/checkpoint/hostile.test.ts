@@ -23,7 +23,7 @@ test('refusals say what was asked for and that nothing was run', (t) => {
     ['bare tensor', opcodes('\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)\x81.'), /bare torch\._utils/],
     ['sparse', opcodes('\x80\x02ctorch._utils\n_rebuild_sparse_tensor\n)R.'), /sparse tensor/],
     ['called dtype', opcodes('\x80\x02ctorch\nfloat32\n)R.'), /calls torch\.float32/],
-    ['bytes after the end', opcodes('\x80\x02N.N.'), /goes on for 2 bytes after its end.*nothing in it was run\.$/],
+    ['bytes after the end', opcodes('\x80\x02N.N.'), /has 2 bytes after its end.*nothing in it was run\.$/],
     [
       'way through',
       opcodes('\x80\x04\x8c\x05torch\x8c\x18serialization.os.system2\x93.'),

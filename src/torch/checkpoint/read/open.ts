@@ -120,7 +120,7 @@ function readZipCheckpoint(source: FileSource): Checkpoint {
   const reader = new ForwardReader(source, pickle.offset, pickle.offset + pickle.bytes, 'the pickle');
   const root = unpickle(reader, rebuild);
   const extra = reader.end - reader.position;
-  if (extra > 0) source.refuse(`the pickle goes on for ${extra} bytes after its end`);
+  if (extra > 0) source.refuse(`the pickle has ${extra} bytes after its end`);
   rebuild.setOffsets();
   const storages = [...rebuild.storages.values()];
   return { path: source.path, format: 'zip', root, storages, bytes: source.size, verified };
