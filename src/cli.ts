@@ -18,7 +18,7 @@
   import('./commands/main.js').then(
     ({ main }) => main(),
     (error) => {
-      const full = error.code === 'EMFILE'; // Node opens many files at once to import them
+      const full = /too many open files/.test(error.message); // Node opens many at once to import them
       const remedy = full ? 'Raise the limit, for example with "ulimit -n 4096"' : 'Install or build it again';
       console.error(`error: The program cannot be loaded: ${error.message}. ${remedy}.`);
       process.exitCode = 1;

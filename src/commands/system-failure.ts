@@ -6,9 +6,12 @@ export function systemFailure(error: unknown): UserError | undefined {
   if (error instanceof UserError) return undefined;
   const said = messageOf(error);
   const fail = (sentence: string) => new UserError(sentence, { cause: error });
+  // Node's own loader hides the code of what it could not open.
+  if (codeOf(error) === 'EMFILE' || /too many open files$/.test(said.replace(/\.$/, '')))
+    return fail(
+      `Too many files are open at once: ${said.replace(/\.$/, '')}. Raise the limit, for example with "ulimit -n 4096".`,
+    );
   switch (codeOf(error)) {
-    case 'EMFILE':
-      return fail(`Too many files are open at once: ${said}. Raise the limit, for example with "ulimit -n 4096".`);
     case 'ENFILE':
       return fail(`Too many files are open on this machine: ${said}. End other programs, or raise fs.file-max.`);
     case 'EAGAIN':
