@@ -41,6 +41,18 @@ function whole(path: string): void {
   assert.deepEqual(readdirSync(join(path, '..')), ['file.pth'], 'parts or locks were left');
 }
 
+/** A new folder that is TORCH_HOME until the test ends. */
+function ownTorchHome(t: TestContext): string {
+  const folder = temporaryFolder(t);
+  const before = process.env.TORCH_HOME;
+  process.env.TORCH_HOME = folder;
+  t.after(() => {
+    if (before === undefined) delete process.env.TORCH_HOME;
+    else process.env.TORCH_HOME = before;
+  });
+  return folder;
+}
+
 test('a file comes whole, with progress, and is not fetched again', async (t) => {
   const server = await serve(t, (request, response) => answer(request, response));
   const path = file(t);
@@ -301,13 +313,7 @@ test('checkpoints are cached where PyTorch caches them', async (t) => {
   assert.throws(() => hubCheckpointPath('https://example.test/models/'), /names no file/);
 
   const server = await serve(t, (request, response) => answer(request, response));
-  const folder = temporaryFolder(t);
-  const before = process.env.TORCH_HOME;
-  process.env.TORCH_HOME = folder;
-  t.after(() => {
-    if (before === undefined) delete process.env.TORCH_HOME;
-    else process.env.TORCH_HOME = before;
-  });
+  const folder = ownTorchHome(t);
   const cached = join(folder, 'hub/checkpoints/file.pth');
   assert.equal(await fetchPretrained(server.url, { ...quick, sha256: digest }), cached);
   assert.ok(readFileSync(cached).equals(content));
@@ -335,13 +341,7 @@ test('two addresses that end in one name are two files', async (t) => {
   served.set('/a/model.pth', first).set('/b/model.pth', second).set('/a/model.pth?X-Amz-Signature=2', first);
   served.set('/get/model.pth?id=1', first).set('/get/model.pth?id=2', second);
   const root = server.url.replace('/models/file.pth', '');
-  const folder = temporaryFolder(t);
-  const before = process.env.TORCH_HOME;
-  process.env.TORCH_HOME = folder;
-  t.after(() => {
-    if (before === undefined) delete process.env.TORCH_HOME;
-    else process.env.TORCH_HOME = before;
-  });
+  const folder = ownTorchHome(t);
   const path = join(folder, 'hub/checkpoints/model.pth');
   const lines: string[] = [];
   const fetched = (url: string, options: DownloadOptions = {}) =>
