@@ -232,7 +232,7 @@ Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
   const milliseconds patience = MillisecondsOf(info, 1);
   const bool together = patience.count() > 0 && AllFinish(taken, patience);
   // NCCL's own end waits for all ranks, for ever if need be; and its threads ask the store, which must still be there.
-  if (taken.nccl) EndNccl(taken.nccl, /*abort=*/!together, kShutdown);
+  if (taken.nccl) EndNccl(taken.nccl, /*abort=*/!together, std::min(patience, kShutdown));
   if (together) LeaveStore(taken, patience);
   c10d::unregister_process_group(taken.group->getGroupName());
   return info.Env().Undefined();

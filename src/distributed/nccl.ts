@@ -18,8 +18,7 @@ export function ncclLibrary({ nccl: path } = findAddon() ?? addonFilesIn(buildFo
  * Opens it, and sees to it that a process that ends with a group in use keeps its exit code.
  * @throws UserError when it was not compiled, does not open, or was compiled for another NCCL than LibTorch's
  */
-export function openNccl(): void {
-  const path = ncclLibrary();
+export function openNccl(path = ncclLibrary()): void {
   const defect = native().openNccl(path);
   if (defect !== null)
     throw new UserError(

@@ -45,12 +45,12 @@ export function cudaState(): CudaState {
 export function whyUnused(said: string | null, driver?: Driver, env: NodeJS.ProcessEnv = process.env): string {
   const visible = env.CUDA_VISIBLE_DEVICES;
   const hidden = visible === undefined ? '' : `; CUDA_VISIBLE_DEVICES is '${visible}'`;
-  const words = said === null ? 'it sees no GPU' : `"${/^.*?[^.\s]{2}(?=\.(\s|$))/s.exec(said)?.[0] ?? said}"`;
+  const [words] = said?.split(/\.(?:\s|$)/) ?? [];
   const seen = driver?.version === undefined ? 'an NVIDIA driver' : `NVIDIA driver ${driver.version}`;
   const remedy = /driver on your system is too old/.test(said ?? '')
     ? '; update it, or run "setup --cuda", which fetches a LibTorch for it'
     : hidden;
-  return `there is ${seen}, but LibTorch says: ${words}${remedy}`;
+  return `there is ${seen}, but LibTorch ${words === undefined ? 'sees no GPU' : `says: "${words}"`}${remedy}`;
 }
 
 /** Those of `count` GPUs that this LibTorch has no kernels for. */
