@@ -34,7 +34,8 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-type Kind = 'tensor' | 'generator' | 'mapping' | 'handle' | 'integer' | 'string' | 'boolean' | 'bytes' | 'array';
+type Flat = 'tensor' | 'generator' | 'mapping' | 'handle' | 'integer' | 'string' | 'boolean' | 'bytes' | 'array';
+type Kind = Flat | 'nested array';
 
 /** For each function its arguments, and values that fit. */
 type Functions = Record<string, [name: string, kind: Kind | 'optional array', fitting: unknown][]>;
@@ -70,6 +71,14 @@ const TORCH: Functions = {
     ['tensor', 'tensor', tensor],
     ['destination', 'bytes', new Uint8Array(8)],
   ],
+  upload: [
+    ['arrays', 'array', [new Uint8Array(8)]],
+    ['dtypes', 'array', [6]],
+    ['sizes', 'nested array', [[2]]],
+    ['device', 'string', 'cpu'],
+  ],
+  startReading: [['tensors', 'array', [tensor]]],
+  waitFor: [['event', 'handle', stale]],
   mapFile: [['path', 'string', file]],
   fromMapping: [
     ['mapping', 'mapping', mapping],
@@ -213,7 +222,7 @@ const NO_HANDLE = [...NO_NUMBER, NaN, Infinity, 0, -0, 1, -1, 0.5, 2 ** 52 - 1, 
 const DEAD = [stale, 2 ** 53 - 1, 2 ** 52 + 2 ** 23, 2 ** 52 + 2 ** 24 * 12345, 2 ** 52 + 2 ** 51];
 const NO_ELEMENT = [undefined, null, NaN, Infinity, 0.5, '1', true, {}, odd, [1], Symbol('s'), 2 ** 53, tensor];
 
-const WRONG: Record<Kind, unknown[]> = {
+const FLAT: Record<Flat, unknown[]> = {
   handle: NO_HANDLE,
   tensor: [...NO_HANDLE, ...DEAD, generator, mapping],
   generator: [...NO_HANDLE, ...DEAD, tensor, mapping],
@@ -232,6 +241,9 @@ const WRONG: Record<Kind, unknown[]> = {
     ...[new Array(3), Object.assign(new Array(3), { 0: 1, 2: 1 }), new Array(2 ** 32 - 1)],
   ],
 };
+
+const isNested = (value: unknown) => Array.isArray(value) && Array.isArray(value[0]);
+const WRONG: Record<Kind, unknown[]> = { ...FLAT, 'nested array': FLAT.array.filter((value) => !isNested(value)) };
 
 function show(value: unknown): string {
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
