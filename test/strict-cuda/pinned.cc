@@ -1,0 +1,142 @@
+// Pinned host memory, and what "non-blocking" means for it. The stand-in has no clock of its own: an upload is carried
+// out at once, but its bytes are looked at again at the next wait, since a GPU may read them as late as that; a
+// download's bytes are garbage until the wait. A block that is given back with such copies in flight is kept until
+// then, as CUDA's caching host allocator does.
+#include <ATen/core/CachingHostAllocator.h>
+#include <ATen/ops/from_blob.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string_view>
+
+#include "strict.h"
+
+namespace strict {
+namespace {
+
+struct Block {
+  size_t bytes;
+  int in_flight = 0;
+  bool given_back = false;
+};
+struct Upload {
+  const char* data;
+  size_t bytes, digest;
+  c10::DeviceIndex device;
+};
+struct Download {
+  char* data;
+  at::Tensor value;  // contiguous, on the host
+  c10::DeviceIndex device;
+};
+
+std::mutex mutex;
+// By address. Never destroyed, as tensors may be given back while the process ends.
+auto& blocks = *new std::map<char*, Block>;
+auto& uploads = *new std::vector<Upload>;
+auto& downloads = *new std::vector<Download>;
+
+size_t Digest(const char* data, size_t bytes) { return std::hash<std::string_view>()({data, bytes}); }
+
+// The block that holds this byte, or none. Called under the lock, as the next two.
+std::map<char*, Block>::iterator Find(const void* data) {
+  auto* at = static_cast<char*>(const_cast<void*>(data));
+  auto next = blocks.upper_bound(at);
+  if (next == blocks.begin()) return blocks.end();
+  --next;
+  return at < next->first + std::max<size_t>(next->second.bytes, 1) ? next : blocks.end();
+}
+void Take(const void* data) {
+  if (const auto block = Find(data); block != blocks.end()) block->second.in_flight++;
+}
+void Leave(const void* data) {
+  const auto block = Find(data);
+  if (block == blocks.end() || --block->second.in_flight > 0 || !block->second.given_back) return;
+  std::free(block->first);
+  blocks.erase(block);
+}
+
+void GiveBack(void* data) {
+  std::lock_guard<std::mutex> lock(mutex);
+  const auto block = blocks.find(static_cast<char*>(data));
+  block->second.given_back = true;
+  block->second.in_flight++;
+  Leave(data);
+}
+
+struct HostAllocator final : at::HostAllocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    Count("pinned.allocations");
+    void* data = nullptr;
+    TORCH_CHECK(posix_memalign(&data, 64, std::max<size_t>(bytes, 64)) == 0, "CUDA error: out of memory");
+    std::lock_guard<std::mutex> lock(mutex);
+    blocks[static_cast<char*>(data)] = {bytes};
+    return {data, data, &GiveBack, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &GiveBack; }
+  void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
+  bool record_event(void*, void*, c10::Stream) override { return true; }
+  void empty_cache() override {}
+  at::HostStats get_stats() override { return {}; }
+  void reset_accumulated_stats() override {}
+  void reset_peak_stats() override {}
+};
+HostAllocator host_allocator;
+const at::HostAllocatorRegistry<c10::kCUDA> registered(&host_allocator);
+
+}  // namespace
+
+c10::Allocator* PinnedAllocator() { return &host_allocator; }
+
+bool IsPinned(const void* data) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return Find(data) != blocks.end();
+}
+
+void MustStay(const void* data, size_t bytes, c10::DeviceIndex device) {
+  std::lock_guard<std::mutex> lock(mutex);
+  Take(data);
+  const auto* at = static_cast<const char*>(data);
+  uploads.push_back({at, bytes, Digest(at, bytes), device});
+}
+
+void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device) {
+  std::memset(data, 0xff, value.nbytes());  // NaN, -1
+  std::lock_guard<std::mutex> lock(mutex);
+  Take(data);
+  downloads.push_back({static_cast<char*>(data), value, device});
+}
+
+void CatchUp(c10::DeviceIndex device) {
+  std::lock_guard<std::mutex> lock(mutex);
+  std::string rewritten;
+  std::vector<Upload> later;
+  for (const Upload& upload : uploads) {
+    if (upload.device != device) {
+      later.push_back(upload);
+      continue;
+    }
+    if (Digest(upload.data, upload.bytes) != upload.digest)
+      rewritten = c10::str("pinned memory was rewritten before the device had read it: ", upload.bytes,
+                           " bytes of a "
+                           "non-blocking copy to cuda:",
+                           static_cast<int>(device));
+    Leave(upload.data);
+  }
+  uploads = std::move(later);
+  std::vector<Download> still;
+  for (Download& download : downloads) {
+    if (download.device != device) {
+      still.push_back(std::move(download));
+      continue;
+    }
+    std::memcpy(download.data, download.value.const_data_ptr(), download.value.nbytes());
+    Leave(download.data);
+  }
+  downloads = std::move(still);
+  TORCH_CHECK(rewritten.empty(), "strict: ", rewritten);
+}
+
+}  // namespace strict
