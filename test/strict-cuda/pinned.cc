@@ -5,6 +5,7 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -25,11 +26,13 @@ struct Upload {
   const char* data;
   size_t bytes, digest;
   c10::DeviceIndex device;
+  int64_t ticket;
 };
 struct Download {
   char* data;
   at::Tensor value;  // contiguous, on the host
   c10::DeviceIndex device;
+  int64_t ticket;
 };
 
 std::mutex mutex;
@@ -37,6 +40,8 @@ std::mutex mutex;
 auto& blocks = *new std::map<char*, Block>;
 auto& uploads = *new std::vector<Upload>;
 auto& downloads = *new std::vector<Download>;
+
+int64_t queued[kMostDevices] = {}, waited[kMostDevices] = {};  // tickets
 
 size_t Digest(const char* data, size_t bytes) { return std::hash<std::string_view>()({data, bytes}); }
 
@@ -99,22 +104,33 @@ void MustStay(const void* data, size_t bytes, c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
   const auto* at = static_cast<const char*>(data);
-  uploads.push_back({at, bytes, Digest(at, bytes), device});
+  uploads.push_back({at, bytes, Digest(at, bytes), device, ++queued[device]});
 }
 
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device) {
   std::memset(data, 0xff, value.nbytes());  // NaN, -1
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  downloads.push_back({static_cast<char*>(data), value, device});
+  downloads.push_back({static_cast<char*>(data), value, device, ++queued[device]});
 }
 
-void CatchUp(c10::DeviceIndex device) {
+int64_t Ticket(c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
+  return ++queued[device];
+}
+
+bool IsPast(c10::DeviceIndex device, int64_t ticket) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return ticket <= waited[device];
+}
+
+void CatchUp(c10::DeviceIndex device, int64_t until) {
+  std::lock_guard<std::mutex> lock(mutex);
+  waited[device] = std::max(waited[device], std::min(until, queued[device]));
   std::string rewritten;
   std::vector<Upload> later;
   for (const Upload& upload : uploads) {
-    if (upload.device != device) {
+    if (upload.device != device || upload.ticket > waited[device]) {
       later.push_back(upload);
       continue;
     }
@@ -128,7 +144,7 @@ void CatchUp(c10::DeviceIndex device) {
   uploads = std::move(later);
   std::vector<Download> still;
   for (Download& download : downloads) {
-    if (download.device != device) {
+    if (download.device != device || download.ticket > waited[device]) {
       still.push_back(std::move(download));
       continue;
     }
