@@ -44,8 +44,8 @@ c10::DeviceIndex Devices();
 c10::DeviceIndex CurrentDevice();
 // What was asked for, the current device where no number is given. Throws where there is no such device.
 c10::Device Placed(std::optional<c10::Device> device);
-// The host waits for the device: counted under `what`, and every late copy has happened afterwards.
-void Wait(const std::string& what, c10::DeviceIndex device);
+// The host waits for the device: counted under `what`, and the late copies have happened afterwards, all or the first.
+void Wait(const std::string& what, c10::DeviceIndex device, int64_t copies = INT64_MAX);
 
 // ---- pinned.cc
 
@@ -55,7 +55,10 @@ bool IsPinned(const void* data);
 void MustStay(const void* data, size_t bytes, c10::DeviceIndex device);
 // The host's bytes hold nothing of use until it has waited; then they hold `value`, which is what the device had.
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device);
-void CatchUp(c10::DeviceIndex device);
+// The number of late copies that were queued so far.
+int64_t QueuedCopies();
+// The device has done the first `copies` of them, those that are its own.
+void CatchUp(c10::DeviceIndex device, int64_t copies = INT64_MAX);
 
 // ---- generator.cc
 
