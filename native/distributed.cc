@@ -85,19 +85,6 @@ c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::CallbackInfo& info, s
   return Groups().Get(IntegerOf(info, index), "process group").group;
 }
 
-std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
-  std::vector<at::Tensor> tensors;
-  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
-    double handle;
-    at::Tensor tensor;
-    if (!ReadNumber(info.Env(), element, &handle) || !GetTensor(handle, &tensor)) return false;
-    tensors.push_back(std::move(tensor));
-    return true;
-  });
-  if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
-  return tensors;
-}
-
 milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
   return milliseconds(IntegerOf(info, index, 0, INT32_MAX));
 }

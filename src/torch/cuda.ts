@@ -12,6 +12,12 @@ export interface CudaState {
   problem?: string;
 }
 
+/** Index of the GPU that a device names, or undefined where it names none. */
+export function gpuIndex(device: Device): number | undefined {
+  const [kind, index = '0'] = device.split(':');
+  return kind === 'cuda' ? Number(index) : undefined;
+}
+
 /** Loads the addon if necessary, and asks it for GPUs. */
 export function cudaState(): CudaState {
   const count = native().deviceCount();

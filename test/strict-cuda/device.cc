@@ -1,5 +1,6 @@
 // The devices: STRICT_CUDA_DEVICES of them, the guard by which LibTorch chooses one, the hooks by which it asks for
-// CUDA. There is one stream a device.
+// CUDA. There is one stream a device. Nothing that was queued is done before the host has waited for it; an event that
+// is asked a second time is, as a GPU comes to an end too.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <execinfo.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "strict.h"
 
@@ -18,10 +20,10 @@ namespace {
 
 thread_local c10::DeviceIndex current = 0;
 
-// What was queued when it was recorded.
 struct Event {
   c10::DeviceIndex device;
-  int64_t copies;
+  int64_t ticket;
+  bool asked = false;
 };
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
@@ -45,13 +47,15 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Stream exchangeStream(c10::Stream stream) const override { return Default(stream.device()); }
   void record(void** event, const c10::Stream& stream, c10::DeviceIndex, c10::EventFlag) const override {
     if (*event == nullptr) *event = new Event;
-    *static_cast<Event*>(*event) = {stream.device_index(), QueuedCopies()};
+    *static_cast<Event*>(*event) = {stream.device_index(), Ticket(stream.device_index())};
   }
   void destroyEvent(void* event, c10::DeviceIndex) const noexcept override { delete static_cast<Event*>(event); }
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void* event) const override {
-    if (const auto* e = static_cast<Event*>(event)) CatchUp(e->device, e->copies);
-    return true;
+    auto* e = static_cast<Event*>(event);
+    if (e == nullptr || IsPast(e->device, e->ticket)) return true;
+    if (e->asked) CatchUp(e->device, e->ticket);
+    return std::exchange(e->asked, true);
   }
   bool queryStream(const c10::Stream& stream) const override {
     CatchUp(stream.device_index());
@@ -62,7 +66,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     Wait("wait.synchronizeStream", stream.device_index());
   }
   void synchronizeEvent(void* event) const override {
-    if (const auto* e = static_cast<Event*>(event)) Wait("wait.synchronizeEvent", e->device, e->copies);
+    if (const auto* e = static_cast<Event*>(event)) Wait("wait.synchronizeEvent", e->device, e->ticket);
   }
   void synchronizeDevice(c10::DeviceIndex device) const override {
     Wait("wait.synchronizeDevice", device);
@@ -148,9 +152,9 @@ c10::Device Placed(std::optional<c10::Device> device) {
   return device && device->has_index() ? *device : c10::Device(c10::kCUDA, current);
 }
 
-void Wait(const std::string& what, c10::DeviceIndex device, int64_t copies) {
+void Wait(const std::string& what, c10::DeviceIndex device, int64_t until) {
   Count(what);
-  CatchUp(device < 0 ? current : device, copies);
+  CatchUp(device < 0 ? current : device, until);
 }
 
 }  // namespace strict

@@ -5,6 +5,7 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -23,7 +24,7 @@ struct Block {
 };
 // A copy that the device may not have done yet.
 struct Copy {
-  int64_t number;
+  int64_t ticket;
   c10::DeviceIndex device;
   char* host;
   size_t bytes;
@@ -35,7 +36,7 @@ std::mutex mutex;
 // By address. Never destroyed, as tensors may be given back while the process ends.
 auto& blocks = *new std::map<char*, Block>;
 auto& queue = *new std::vector<Copy>;
-int64_t queued = 0;
+int64_t queued[kMostDevices] = {}, waited[kMostDevices] = {};  // tickets
 
 size_t Digest(const char* data, size_t bytes) { return std::hash<std::string_view>()({data, bytes}); }
 
@@ -98,27 +99,33 @@ void MustStay(const void* data, size_t bytes, c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
   auto* host = static_cast<char*>(const_cast<void*>(data));
-  queue.push_back({queued++, device, host, bytes, Digest(host, bytes), {}});
+  queue.push_back({++queued[device], device, host, bytes, Digest(host, bytes), {}});
 }
 
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device) {
   std::memset(data, 0xff, value.nbytes());  // NaN, -1
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  queue.push_back({queued++, device, static_cast<char*>(data), value.nbytes(), 0, value});
+  queue.push_back({++queued[device], device, static_cast<char*>(data), value.nbytes(), 0, value});
 }
 
-int64_t QueuedCopies() {
+int64_t Ticket(c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
-  return queued;
+  return ++queued[device];
 }
 
-void CatchUp(c10::DeviceIndex device, int64_t copies) {
+bool IsPast(c10::DeviceIndex device, int64_t ticket) {
   std::lock_guard<std::mutex> lock(mutex);
+  return ticket <= waited[device];
+}
+
+void CatchUp(c10::DeviceIndex device, int64_t until) {
+  std::lock_guard<std::mutex> lock(mutex);
+  waited[device] = std::max(waited[device], std::min(until, queued[device]));
   std::string fault;
   std::vector<Copy> later;
   for (Copy& copy : queue) {
-    if (copy.device != device || copy.number >= copies) {
+    if (copy.device != device || copy.ticket > waited[device]) {
       later.push_back(std::move(copy));
       continue;
     }
