@@ -22,25 +22,20 @@ struct Block {
   int in_flight = 0;
   bool given_back = false;
 };
-struct Upload {
-  const char* data;
-  size_t bytes, digest;
-  c10::DeviceIndex device;
+// A copy that the device may not have done yet.
+struct Copy {
   int64_t ticket;
-};
-struct Download {
-  char* data;
-  at::Tensor value;  // contiguous, on the host
   c10::DeviceIndex device;
-  int64_t ticket;
+  char* host;
+  size_t bytes;
+  size_t digest;     // of an upload
+  at::Tensor value;  // of a download: contiguous, on the host
 };
 
 std::mutex mutex;
 // By address. Never destroyed, as tensors may be given back while the process ends.
 auto& blocks = *new std::map<char*, Block>;
-auto& uploads = *new std::vector<Upload>;
-auto& downloads = *new std::vector<Download>;
-
+auto& queue = *new std::vector<Copy>;
 int64_t queued[kMostDevices] = {}, waited[kMostDevices] = {};  // tickets
 
 size_t Digest(const char* data, size_t bytes) { return std::hash<std::string_view>()({data, bytes}); }
@@ -103,15 +98,15 @@ bool IsPinned(const void* data) {
 void MustStay(const void* data, size_t bytes, c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  const auto* at = static_cast<const char*>(data);
-  uploads.push_back({at, bytes, Digest(at, bytes), device, ++queued[device]});
+  auto* host = static_cast<char*>(const_cast<void*>(data));
+  queue.push_back({++queued[device], device, host, bytes, Digest(host, bytes), {}});
 }
 
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device) {
   std::memset(data, 0xff, value.nbytes());  // NaN, -1
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  downloads.push_back({static_cast<char*>(data), value, device, ++queued[device]});
+  queue.push_back({++queued[device], device, static_cast<char*>(data), value.nbytes(), 0, value});
 }
 
 int64_t Ticket(c10::DeviceIndex device) {
@@ -127,32 +122,21 @@ bool IsPast(c10::DeviceIndex device, int64_t ticket) {
 void CatchUp(c10::DeviceIndex device, int64_t until) {
   std::lock_guard<std::mutex> lock(mutex);
   waited[device] = std::max(waited[device], std::min(until, queued[device]));
-  std::string rewritten;
-  std::vector<Upload> later;
-  for (const Upload& upload : uploads) {
-    if (upload.device != device || upload.ticket > waited[device]) {
-      later.push_back(upload);
+  std::string fault;
+  std::vector<Copy> later;
+  for (Copy& copy : queue) {
+    if (copy.device != device || copy.ticket > waited[device]) {
+      later.push_back(std::move(copy));
       continue;
     }
-    if (Digest(upload.data, upload.bytes) != upload.digest)
-      rewritten = c10::str("pinned memory was rewritten before the device had read it: ", upload.bytes,
-                           " bytes of a "
-                           "non-blocking copy to cuda:",
-                           static_cast<int>(device));
-    Leave(upload.data);
+    if (copy.value.defined()) std::memcpy(copy.host, copy.value.const_data_ptr(), copy.bytes);
+    else if (Digest(copy.host, copy.bytes) != copy.digest)
+      fault = c10::str("pinned memory was rewritten before the device had read it: ", copy.bytes,
+                       " bytes of a non-blocking copy to cuda:", static_cast<int>(device));
+    Leave(copy.host);
   }
-  uploads = std::move(later);
-  std::vector<Download> still;
-  for (Download& download : downloads) {
-    if (download.device != device || download.ticket > waited[device]) {
-      still.push_back(std::move(download));
-      continue;
-    }
-    std::memcpy(download.data, download.value.const_data_ptr(), download.value.nbytes());
-    Leave(download.data);
-  }
-  downloads = std::move(still);
-  TORCH_CHECK(rewritten.empty(), "strict: ", rewritten);
+  queue = std::move(later);
+  TORCH_CHECK(fault.empty(), "strict: ", fault);
 }
 
 }  // namespace strict
