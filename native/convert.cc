@@ -109,6 +109,27 @@ at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index) {
   return tensor;
 }
 
+std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
+  std::vector<at::Tensor> tensors;
+  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
+    double handle;
+    at::Tensor tensor;
+    if (!ReadNumber(info.Env(), element, &handle) || !GetTensor(handle, &tensor)) return false;
+    tensors.push_back(std::move(tensor));
+    return true;
+  });
+  if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
+  return tensors;
+}
+
+c10::Device DeviceArgument(const Napi::CallbackInfo& info, size_t index) {
+  try {
+    return c10::Device(StringOf(info, index));
+  } catch (const c10::Error&) {
+    RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
+  }
+}
+
 ArgSpec SpecOf(const c10::Argument& argument) {
   ArgSpec spec;
   spec.name = argument.name();

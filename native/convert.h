@@ -5,11 +5,16 @@
 #include <ATen/core/ivalue.h>
 
 #include <string>
+#include <vector>
 
 #include "exports.h"
 
 // Argument `index` of a function made by Export, whose parameter is a kHandle.
 at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index);
+// The same of one that is a kArray: tensors by their handles.
+std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index);
+// The same of one that is a kString: "cpu", "cuda:0".
+c10::Device DeviceArgument(const Napi::CallbackInfo& info, size_t index);
 
 // What one argument of an operator accepts, read from its schema once.
 enum class Kind {

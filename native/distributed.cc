@@ -88,19 +88,6 @@ c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::CallbackInfo& info, s
   return Groups().Get(IntegerOf(info, index), "process group").group;
 }
 
-std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
-  std::vector<at::Tensor> tensors;
-  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
-    double handle;
-    at::Tensor tensor;
-    if (!ReadNumber(info.Env(), element, &handle) || !GetTensor(handle, &tensor)) return false;
-    tensors.push_back(std::move(tensor));
-    return true;
-  });
-  if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
-  return tensors;
-}
-
 milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
   return milliseconds(IntegerOf(info, index, 0, INT32_MAX));
 }
@@ -296,6 +283,12 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
                                                  torch::autograd::variable_list gradients) {
     const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group").group;
     const int64_t rows = context->saved_data["rows"].toInt();
+    if (gradients[0].is_cuda()) {  // NCCL need not bring a rank the sums for the others' rows; Gloo would do no less
+      at::Tensor all = gradients[0].contiguous();
+      at::Tensor own = at::empty_like(all.narrow(0, 0, rows), at::MemoryFormat::Contiguous);
+      group->_reduce_scatter_base(own, all)->wait();
+      return {own, at::Tensor()};
+    }
     const at::Tensor all = gradients[0].clone(at::MemoryFormat::Contiguous);
     SumInPlace(group, all, c10d::ReduceOp::SUM);
     return {all.narrow(0, group->getRank() * rows, rows), at::Tensor()};

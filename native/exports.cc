@@ -106,9 +106,17 @@ std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
   return list;
 }
 
-Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) {
+bool ReadBytes(napi_env env, napi_value value, Bytes* out) {
+  napi_typedarray_type type;
   void* data = nullptr;
   size_t length = 0;
-  napi_get_typedarray_info(info.Env(), info[index], nullptr, &length, &data, nullptr, nullptr);
-  return {static_cast<uint8_t*>(data), length};
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) return false;
+  *out = {static_cast<uint8_t*>(data), length};
+  return type == napi_uint8_array;
+}
+
+Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) {
+  Bytes bytes{nullptr, 0};
+  ReadBytes(info.Env(), info[index], &bytes);
+  return bytes;
 }

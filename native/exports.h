@@ -42,6 +42,7 @@ struct Bytes {
   size_t size;
 };
 Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
+bool ReadBytes(napi_env env, napi_value value, Bytes* out);  // false when it is no Uint8Array
 
 // Parts of torch.node, in the order of addon.cc and src/torch/native-exports.ts.
 void InitDispatch(Napi::Env env, Napi::Object exports);

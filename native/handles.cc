@@ -105,6 +105,7 @@ double PutHandle(Held value, Ownership ownership) {
 bool GetTensor(double handle, at::Tensor* out) { return Get(handle, out); }
 bool GetGenerator(double handle, at::Generator* out) { return Get(handle, out); }
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out) { return Get(handle, out); }
+bool GetEvent(double handle, std::shared_ptr<c10::Event>* out) { return Get(handle, out); }
 
 bool DropHandle(double handle, int64_t* reported) {
   Table& table = TheTable();
@@ -159,7 +160,8 @@ std::string DescribeHandle(double handle) {
   const Slot* slot = Find(table, handle);
   if (slot == nullptr) return "a handle that was disposed or never existed";
   if (std::holds_alternative<at::Tensor>(slot->value)) return "a tensor";
-  return std::holds_alternative<at::Generator>(slot->value) ? "a generator" : "a mapped file";
+  if (std::holds_alternative<at::Generator>(slot->value)) return "a generator";
+  return std::holds_alternative<std::shared_ptr<c10::Event>>(slot->value) ? "an event" : "a mapped file";
 }
 
 size_t LiveHandles() {

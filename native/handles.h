@@ -1,8 +1,9 @@
-// Tensors, generators and file mappings as JavaScript numbers: a slot index and a generation in one integer of
+// Tensors, generators, file mappings and events as JavaScript numbers: a slot index and a generation in one integer of
 // [2^52, 2^53). Stale and invented handles are detected, and number arguments refuse the window (values.h).
 #pragma once
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
 
 #include <memory>
 #include <string>
@@ -18,7 +19,8 @@ struct MappedFile {
   ~MappedFile();
 };
 
-using Held = std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<MappedFile>>;
+using Held =
+    std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<MappedFile>, std::shared_ptr<c10::Event>>;
 
 // All functions may be called from any thread. Get* return false for anything but a live handle of that kind.
 // A worker thread's handles end with it (see BeginThread); kShared ones, and the main thread's, live until dropped.
@@ -27,6 +29,7 @@ double PutHandle(Held value, Ownership ownership = Ownership::kThread);
 bool GetTensor(double handle, at::Tensor* out);
 bool GetGenerator(double handle, at::Generator* out);
 bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
+bool GetEvent(double handle, std::shared_ptr<c10::Event>* out);
 // True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
 // `reported` grows by what ReportExternalMemory returned for the handle, if that was on this thread: each has its own
 // V8.

@@ -9,6 +9,8 @@
 #include <dlfcn.h>
 #include <torch/version.h>
 
+#include <cstdlib>
+
 #include "convert.h"
 #include "handles.h"
 
@@ -18,14 +20,6 @@ at::Generator GeneratorOf(const Napi::CallbackInfo& info, size_t index) {
   at::Generator generator;
   if (!GetGenerator(HandleOf(info, index), &generator)) RejectArgument(info, index, "a generator");
   return generator;
-}
-
-c10::Device DeviceOf(const Napi::CallbackInfo& info, size_t index) {
-  try {
-    return c10::Device(StringOf(info, index));
-  } catch (const c10::Error&) {
-    RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
-  }
 }
 
 int CudaDevices() { return at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
@@ -52,7 +46,7 @@ Napi::Value CreateGenerator(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))));
 }
 Napi::Value DefaultGenerator(const Napi::CallbackInfo& info) {
-  const c10::Device device = DeviceOf(info, 0);
+  const c10::Device device = DeviceArgument(info, 0);
   TORCH_CHECK(device.is_cpu() || CudaDevices() > 0, "there is no generator for ", device.str(),
               ": there is no GPU that LibTorch can use");
   return Napi::Number::New(info.Env(), PutHandle(at::globalContext().defaultGenerator(device)));
@@ -96,7 +90,7 @@ thread_local std::vector<Autocast> entered;
 
 // enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() leaves the one entered last.
 Napi::Value EnterAutocast(const Napi::CallbackInfo& info) {
-  const c10::DeviceType type = DeviceOf(info, 0).type();
+  const c10::DeviceType type = DeviceArgument(info, 0).type();
   const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 1));
   if (dtype != at::kHalf && dtype != at::kBFloat16) RejectArgument(info, 1, "the code of float16 or bfloat16");
   Autocast before{type, false, dtype};
@@ -139,17 +133,6 @@ Napi::Value Tf32(const Napi::CallbackInfo& info) {
   result.Set("convolution", at::globalContext().allowTF32CuDNN());
   return result;
 }
-// LibTorch's convolutions use TF32 unless told otherwise, which leaves three digits of a patch embedding. Once a
-// process: a worker that loads the addon later must not undo what the main thread has set.
-void StartWithoutTf32() {
-  static const bool done = [] {
-    at::globalContext().setAllowTF32CuBLAS(false);
-    at::globalContext().setAllowTF32CuDNN(false);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
 constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
@@ -215,7 +198,8 @@ Napi::Value Synchronize(const Napi::CallbackInfo& info) {
   at::accelerator::synchronizeDevice(GpuOf(info, 0));
   return info.Env().Undefined();
 }
-// deviceMemory(index): bytes { free, total, allocated, peakAllocated, peakReserved }.
+// deviceMemory(index): bytes { free, total, allocated, reserved, peakAllocated, peakReserved }. `free` is the driver's:
+// what LibTorch's allocator has reserved and does not use comes on top.
 Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
   const auto index = GpuOf(info, 0);
   constexpr size_t kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
@@ -225,6 +209,7 @@ Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
   result.Set("free", static_cast<double>(memory.first));
   result.Set("total", static_cast<double>(memory.second));
   result.Set("allocated", static_cast<double>(stats.allocated_bytes[kAll].current));
+  result.Set("reserved", static_cast<double>(stats.reserved_bytes[kAll].current));
   result.Set("peakAllocated", static_cast<double>(stats.allocated_bytes[kAll].peak));
   result.Set("peakReserved", static_cast<double>(stats.reserved_bytes[kAll].peak));
   return result;
@@ -234,9 +219,27 @@ Napi::Value ResetPeakMemory(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// What LibTorch sets otherwise. Once a process: a worker that loads the addon later must not undo what the main thread
+// has set.
+void SetDefaults() {
+  static const bool done = [] {
+    at::Context& context = at::globalContext();
+    // LibTorch's convolutions use TF32, which leaves three digits of a patch embedding.
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowTF32CuDNN(false);
+    // LibTorch 2.11 takes cuDNN's attention first on Hopper and Blackwell for 16-bit types. It builds a plan for every
+    // new shape, in half a second each, and with packed texts nearly every image and step is a new shape.
+    // FlashAttention needs none. Whoever sets LibTorch's own variable decides for himself.
+    if (std::getenv("TORCH_CUDNN_SDPA_DEPRIORITIZED") == nullptr) context.setSDPUseCuDNN(false);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
 }  // namespace
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
+  SetDefaults();
   const Parameter seed{"seed", ArgKind::kInteger}, generator{"generator", ArgKind::kHandle},
       gpu{"index", ArgKind::kInteger};
   const Parameter device{"device", ArgKind::kString};
@@ -262,5 +265,4 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "synchronize", Synchronize, {gpu});
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
   Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
-  StartWithoutTf32();
 }

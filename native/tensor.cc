@@ -1,6 +1,7 @@
 // What a program asks of a tensor handle: its shape, type and gradient; bytes in and out; mapped files.
 #include <ATen/Functions.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -17,12 +18,15 @@ namespace {
 Napi::Value Handle(Napi::Env env, Held held) { return Napi::Number::New(env, PutHandle(std::move(held))); }
 
 // Element types whose elements are plain bytes: not the quantized ones, which need more than a type.
+bool IsPlainDtype(int64_t code) {
+  const auto dtype = static_cast<at::ScalarType>(code);
+  return code >= 0 && code < static_cast<int64_t>(at::ScalarType::NumOptions) &&
+         (at::isIntegralType(dtype, true) || at::isFloatingType(dtype) || at::isComplexType(dtype));
+}
 at::ScalarType DtypeOf(const Napi::CallbackInfo& info, size_t index) {
-  const auto dtype =
-      static_cast<at::ScalarType>(IntegerOf(info, index, 0, static_cast<int64_t>(at::ScalarType::NumOptions) - 1));
-  if (!at::isIntegralType(dtype, true) && !at::isFloatingType(dtype) && !at::isComplexType(dtype))
-    RejectArgument(info, index, "the code of a plain dtype");
-  return dtype;
+  const int64_t code = IntegerOf(info, index, 0, static_cast<int64_t>(at::ScalarType::NumOptions) - 1);
+  if (!IsPlainDtype(code)) RejectArgument(info, index, "the code of a plain dtype");
+  return static_cast<at::ScalarType>(code);
 }
 
 std::vector<int64_t> SizesOf(const Napi::CallbackInfo& info, size_t index) {
@@ -121,18 +125,98 @@ Napi::Value Item(const Napi::CallbackInfo& info) {
                                                                                  : c10::IValue(scalar.toDouble())));
 }
 
+// Bytes of JavaScript, and the tensor that they are to become.
+struct HostArray {
+  Bytes bytes;
+  at::ScalarType dtype;
+  std::vector<int64_t> sizes;
+
+  void CheckSize(const char* name) const {
+    const int64_t expected = CountOf(sizes) * static_cast<int64_t>(c10::elementSize(dtype));
+    TORCH_CHECK(expected == static_cast<int64_t>(bytes.size), "expected ", expected, " bytes for ", name,
+                " but received ", bytes.size);
+  }
+  at::Tensor OnHost() const {
+    const at::Tensor tensor = at::empty(sizes, at::TensorOptions().dtype(dtype));
+    if (bytes.size > 0) std::memcpy(tensor.mutable_data_ptr(), bytes.data, bytes.size);
+    return tensor;
+  }
+};
+
 // fromBytes(bytes, dtype, sizes): a new contiguous CPU tensor with a copy of the bytes.
 Napi::Value FromBytes(const Napi::CallbackInfo& info) {
-  const at::ScalarType dtype = DtypeOf(info, 1);
-  const std::vector<int64_t> sizes = SizesOf(info, 2);
-  const Bytes bytes = BytesOf(info, 0);  // after the sizes: reading those can run JavaScript
-  const auto element = static_cast<int64_t>(c10::elementSize(dtype));
-  const int64_t expected = CountOf(sizes) * element;
-  TORCH_CHECK(expected == static_cast<int64_t>(bytes.size), "expected ", expected, " bytes for bytes but received ",
-              bytes.size);
-  const at::Tensor tensor = at::empty(sizes, at::TensorOptions().dtype(dtype));
-  if (bytes.size > 0) std::memcpy(tensor.mutable_data_ptr(), bytes.data, bytes.size);
-  return Handle(info.Env(), tensor);
+  HostArray array{{nullptr, 0}, DtypeOf(info, 1), SizesOf(info, 2)};
+  array.bytes = BytesOf(info, 0);  // after the sizes: reading those can run JavaScript
+  array.CheckSize("bytes");
+  return Handle(info.Env(), array.OnHost());
+}
+
+// The arguments arrays, dtypes and sizes of upload().
+std::vector<HostArray> HostArraysOf(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  std::vector<HostArray> arrays;
+  const std::vector<int64_t> codes = IntegersOf(info, 1);
+  for (size_t i = 0; i < codes.size(); i++) {
+    if (!IsPlainDtype(codes[i])) RejectArgument(info, 1, "the codes of plain dtypes", static_cast<int64_t>(i));
+    arrays.push_back({{nullptr, 0}, static_cast<at::ScalarType>(codes[i]), {}});
+  }
+  size_t shapes = 0;
+  const auto read_size = [&](std::vector<int64_t>* sizes, napi_value value) {
+    int64_t size;
+    if (!ReadInt(env, value, &size) || size < 0) return false;
+    sizes->push_back(size);
+    return true;
+  };
+  const int64_t bad_shape = ReadArray(env, info[2], [&](napi_value list) {
+    std::vector<int64_t> sizes;
+    if (ReadArray(env, list, [&](napi_value value) { return read_size(&sizes, value); }) != kFits) return false;
+    if (shapes < arrays.size()) arrays[shapes].sizes = std::move(sizes);
+    shapes++;
+    return true;
+  });
+  if (bad_shape != kFits) RejectArgument(info, 2, "an array of arrays of integers of 0 or more", bad_shape);
+  std::vector<napi_value> values;
+  const int64_t bad_array = ReadArray(env, info[0], [&](napi_value value) {
+    values.push_back(value);
+    Bytes bytes;
+    return ReadBytes(env, value, &bytes);
+  });
+  if (bad_array != kFits) RejectArgument(info, 0, "an array of Uint8Arrays", bad_array);
+  TORCH_CHECK(values.size() == codes.size() && shapes == codes.size(), "expected as many dtypes and sizes as arrays");
+  for (size_t i = 0; i < values.size(); i++) {
+    ReadBytes(env, values[i], &arrays[i].bytes);  // now that no JavaScript runs any more
+    arrays[i].CheckSize("an array");
+  }
+  return arrays;
+}
+
+// upload(arrays, dtypes, sizes, device): for each Uint8Array a contiguous tensor on the device with a copy of its
+// bytes. On a GPU they are views of one block, which a single copy from pinned memory fills. Nobody waits for that
+// copy: work that is queued later finds it done, and the allocator keeps the pinned memory for as long.
+Napi::Value Upload(const Napi::CallbackInfo& info) {
+  constexpr int64_t kAlignment = 16;  // of each tensor: the most that a kernel loads at once
+  const c10::Device device = DeviceArgument(info, 3);
+  const std::vector<HostArray> arrays = HostArraysOf(info);
+  Napi::Array handles = Napi::Array::New(info.Env());
+  const auto put = [&](at::Tensor tensor) { handles.Set(handles.Length(), Handle(info.Env(), std::move(tensor))); };
+  if (device.is_cpu()) {
+    for (const HostArray& array : arrays) put(array.OnHost());
+    return handles;
+  }
+  std::vector<int64_t> starts{0};
+  for (const HostArray& array : arrays)
+    starts.push_back((starts.back() + static_cast<int64_t>(array.bytes.size) + kAlignment - 1) / kAlignment *
+                     kAlignment);
+  const at::Tensor pinned = at::empty({starts.back()}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+  auto* memory = static_cast<uint8_t*>(pinned.mutable_data_ptr());
+  for (size_t i = 0; i < arrays.size(); i++)
+    if (arrays[i].bytes.size > 0) std::memcpy(memory + starts[i], arrays[i].bytes.data, arrays[i].bytes.size);
+  const at::Tensor block = pinned.to(device, at::kByte, /*non_blocking=*/true);
+  for (size_t i = 0; i < arrays.size(); i++) {
+    const at::Tensor bytes = block.narrow(0, starts[i], static_cast<int64_t>(arrays[i].bytes.size));
+    put(bytes.view(arrays[i].dtype).view(arrays[i].sizes));
+  }
+  return handles;
 }
 
 // toBytes(t, destination): copies the elements, in order, into the bytes. On CUDA this waits for the device.
@@ -142,6 +226,43 @@ Napi::Value ToBytes(const Napi::CallbackInfo& info) {
   TORCH_CHECK(tensor.nbytes() == bytes.size, "expected ", tensor.nbytes(), " bytes for destination but received ",
               bytes.size);
   if (bytes.size > 0) std::memcpy(bytes.data, tensor.to(at::kCPU).contiguous().const_data_ptr(), bytes.size);
+  return info.Env().Undefined();
+}
+
+// startReading(tensors): { host, event }: CPU tensors with their elements, and what to wait for before these are read;
+// null where nothing has to be waited for. On a GPU the elements are copied into pinned memory, after all work that is
+// queued by now.
+Napi::Value StartReading(const Napi::CallbackInfo& info) {
+  std::optional<c10::Device> device;
+  Napi::Array host = Napi::Array::New(info.Env());
+  for (const at::Tensor& tensor : TensorsOf(info, 0)) {
+    at::Tensor values = tensor.detach();
+    if (!values.is_cpu()) {
+      TORCH_CHECK(!device || *device == values.device(), "expected tensors of one device but received some of ",
+                  device->str(), " and of ", values.device().str());
+      device = values.device();
+      at::Tensor pinned = at::empty(values.sizes(), values.options().device(at::kCPU).pinned_memory(true));
+      pinned.copy_(values, /*non_blocking=*/true);
+      values = pinned;
+    }
+    host.Set(host.Length(), Handle(info.Env(), values));
+  }
+  Napi::Object reading = Napi::Object::New(info.Env());
+  reading.Set("host", host);
+  reading.Set("event", info.Env().Null());
+  if (device) {
+    auto event = std::make_shared<c10::Event>(device->type());
+    event->record(c10::impl::VirtualGuardImpl(device->type()).getStream(*device));
+    reading.Set("event", Handle(info.Env(), std::move(event)));
+  }
+  return reading;
+}
+
+// waitFor(event): until the work that was queued before it is done, whatever has been queued since.
+Napi::Value WaitFor(const Napi::CallbackInfo& info) {
+  std::shared_ptr<c10::Event> event;
+  if (!GetEvent(HandleOf(info, 0), &event)) RejectArgument(info, 0, "an event");
+  if (!event->query()) event->synchronize();
   return info.Env().Undefined();
 }
 
@@ -243,6 +364,10 @@ void InitTensor(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "item", Item, {tensor});
   Export(env, exports, "fromBytes", FromBytes, {{"bytes", ArgKind::kBytes}, dtype, sizes});
   Export(env, exports, "toBytes", ToBytes, {tensor, {"destination", ArgKind::kBytes}});
+  Export(env, exports, "upload", Upload,
+         {{"arrays", ArgKind::kArray}, {"dtypes", ArgKind::kArray}, sizes, {"device", ArgKind::kString}});
+  Export(env, exports, "startReading", StartReading, {{"tensors", ArgKind::kArray}});
+  Export(env, exports, "waitFor", WaitFor, {{"event", ArgKind::kHandle}});
   Export(env, exports, "mapFile", MapFile, {{"path", ArgKind::kString}});
   Export(
       env, exports, "fromMapping", FromMapping,

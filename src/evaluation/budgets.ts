@@ -1,6 +1,7 @@
 // Memory budgets of an evaluation, from the memory that is free on the GPU or in this process's share of the machine.
 import { freemem, totalmem } from 'node:os';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { gpuIndex } from '../torch/cuda.js';
 import { native } from '../torch/native.js';
 
 /** Bytes for image tokens and for text stems, and text tokens that go through the encoder at once. */
@@ -10,13 +11,19 @@ export interface Budgets {
   tokens: number;
 }
 
-/** Share of the free memory that kept features may take; the rest is for weights, activations and other programs. */
+/** Share of the free memory that kept features may take; the rest is for activations and other programs. */
 const SHARE = 0.4;
+/** Share of that rest which the activations of the text tokens may take. */
+const TOKENS_SHARE = 0.4;
 
-// A chunk's largest tensors are its feed-forward activations (tokens, 3072). On two CPU cores larger chunks than this
-// gain nothing; a GPU needs more work per launch.
+// On two CPU cores larger chunks than this gain nothing; a GPU needs more work per launch.
 const CPU_TOKENS = 4096;
 const CUDA_TOKENS = 65536;
+
+/** Bytes of a text token's activations at the height of a layer: the feed-forward part's two, and some of the model's width. */
+function tokenBytes({ architecture: { text }, precision }: BlipRetrieval): number {
+  return (2 * text.intermediate + 6 * text.width) * (precision === 'bf16' ? 2 : 4);
+}
 
 /** Bytes that this process could still allocate: what the system has, or what its control group leaves. */
 function freeHostMemory(): number {
@@ -26,14 +33,22 @@ function freeHostMemory(): number {
   return limit > 0 && limit < totalmem() ? Math.min(available, limit - used) : available;
 }
 
+/** Bytes that could still be allocated on a GPU: what the driver has, and what LibTorch's allocator holds unused. */
+function freeDeviceMemory(gpu: number): number {
+  const { free, reserved, allocated } = native().deviceMemory(gpu);
+  return free + reserved - allocated;
+}
+
 /**
  * The budgets for `model`'s device; `featureMemory` (bytes), when given, is shared by images and stems of one rank.
  * Ranks on CPUs are assumed to share one machine's memory; ranks on GPUs have one each.
  */
 export function chooseBudgets(model: BlipRetrieval, featureMemory?: number, ranks = 1): Budgets {
-  const cuda = /^cuda(?::(\d+))?$/.exec(model.device);
-  const free = cuda ? native().deviceMemory(Number(cuda[1] ?? 0)).free : freeHostMemory() / ranks;
+  const gpu = gpuIndex(model.device);
+  const free = gpu === undefined ? freeHostMemory() / ranks : freeDeviceMemory(gpu);
   const total = featureMemory ?? free * SHARE;
+  const fitting = Math.floor(((free - total) * TOKENS_SHARE) / tokenBytes(model));
+  const tokens = gpu === undefined ? CPU_TOKENS : Math.min(CUDA_TOKENS, Math.max(CPU_TOKENS, fitting));
   // Stems are worth more than image tokens: without them layer 0's self-attention is repeated for every pair.
-  return { images: total * 0.75, stems: total * 0.25, tokens: cuda ? CUDA_TOKENS : CPU_TOKENS };
+  return { images: total * 0.75, stems: total * 0.25, tokens };
 }

@@ -2,9 +2,9 @@
 // Shapes: N images, M texts of which U are distinct, E feature width.
 import { at } from '../errors.js';
 import { membersByGroup, range } from '../model/offsets.js';
-import { int32 } from '../model/packed-texts.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
+import { Reading, upload } from '../torch/transfer.js';
 
 /** The k best of each query, best first: row q is [q·k, (q+1)·k). */
 export interface TopK {
@@ -29,7 +29,7 @@ function topK(queries: Tensor, candidates: Tensor, k: number, columns?: Int32Arr
   const result: TopK = { queries: count, k, index: new Int32Array(count * k), similarity: new Float32Array(count * k) };
   const rows = Math.max(1, Math.floor(BLOCK / Math.max(1, columns?.length ?? candidates.size(0))));
   scope(() => {
-    const columnIndex = columns && int32(columns, queries.device);
+    const columnIndex = columns && upload(queries.device, { columns }).columns;
     for (let from = 0; from < count; from += rows)
       scope(() => {
         const block = ops.slice(queries, 0, from, Math.min(count, from + rows));
@@ -38,9 +38,9 @@ function topK(queries: Tensor, candidates: Tensor, k: number, columns?: Int32Arr
           columnIndex ? ops.indexSelect(similarities, 1, columnIndex) : similarities,
           k,
         );
-        result.similarity.set(values.float32(), from * k);
-        const bytes = ops.to(indices, { dtype: 'int32' }).bytes();
-        result.index.set(new Int32Array(bytes.buffer), from * k);
+        const found = new Reading([values, ops.to(indices, { dtype: 'int32' })]).finish();
+        result.similarity.set(new Float32Array(at(found, 0).buffer), from * k);
+        result.index.set(new Int32Array(at(found, 1).buffer), from * k);
       });
   });
   return result;

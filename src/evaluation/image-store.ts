@@ -4,7 +4,7 @@ import type { ImageBatch } from '../data/loader/loader.js';
 import { at, UserError } from '../errors.js';
 import type { LoopLog } from '../logging/metric-logger.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { normalizeImages } from '../model/normalize-images.js';
+import { imagesFromBytes } from '../model/normalize-images.js';
 import { range } from '../model/offsets.js';
 import { DTYPES } from '../torch/dtype.js';
 import * as ops from '../torch/ops.js';
@@ -22,23 +22,23 @@ export interface ImageSource {
   open(images: Int32Array): ImagePass;
 }
 
-/** The batches of a pass over `images`: their numbers, and their pixels (B, P, P, 3). */
-function* pixelBatches(
+/** The batches of a pass over `images`: their numbers, and the normalised images (B, 3, P, P), valid until the next batch. */
+function* imageBatches(
   model: BlipRetrieval,
   source: ImageSource,
   images: Int32Array,
-): Generator<[numbers: Int32Array, pixels: Tensor]> {
+): Generator<[numbers: Int32Array, normalised: Tensor]> {
   if (images.length === 0) return;
   const size = model.architecture.vision.imageSize;
   const pass = source.open(images);
   try {
     let done = 0;
     for (let batch = pass.next(); batch !== null; batch = pass.next()) {
-      const pixels = ops.fromBytes(batch.data, 'uint8', [batch.count, size, size, 3]);
       const { count } = batch;
-      batch.release(); // fromBytes has copied: the workers may fill the slot again
-      yield [images.subarray(done, done + count), pixels];
-      pixels.dispose();
+      const normalised = imagesFromBytes(batch.data, count, size, model.device);
+      batch.release(); // the bytes have been copied: the workers may fill the slot again
+      yield [images.subarray(done, done + count), normalised];
+      normalised.dispose();
       done += count;
     }
     if (done !== images.length)
@@ -70,8 +70,8 @@ export class ImageStore {
   }
 
   /**
-   * Encodes the images within `bounds` (all by default), keeping tokens while they fit into `budget` bytes. Waits for the
-   * device once a batch.
+   * Encodes the images within `bounds` (all by default), keeping tokens while they fit into `budget` bytes. Queues work on
+   * the device and does not wait for it.
    */
   static encode(
     model: BlipRetrieval,
@@ -85,10 +85,10 @@ export class ImageStore {
     const features: Tensor[] = [];
     let left = budget;
     try {
-      for (const [numbers, pixels] of pixelBatches(model, source, range(first, end))) {
+      for (const [numbers, images] of imageBatches(model, source, range(first, end))) {
         log.dataReady();
         scope(() => {
-          const encoded = model.encodeImages(normalizeImages(pixels, model.device));
+          const encoded = model.encodeImages(images);
           features.push(keep(encoded.features));
           const bytes = encoded.embeds.numel * DTYPES[encoded.embeds.dtype].bytes;
           // Kept images are the first ones without a gap: the first that does not fit is the end.
@@ -128,8 +128,8 @@ export class ImageStore {
         yield [image, embeds];
         embeds.dispose();
       }
-    for (const [numbers, pixels] of pixelBatches(this.model, this.source, Int32Array.from(others))) {
-      const batch = scope(() => this.model.encodeImages(normalizeImages(pixels, this.model.device)));
+    for (const [numbers, normalised] of imageBatches(this.model, this.source, Int32Array.from(others))) {
+      const batch = this.model.encodeImages(normalised);
       batch.features.dispose();
       for (let b = 0; b < batch.embeds.size(0); b++) {
         const embeds = ops.select(batch.embeds, 0, b);

@@ -6,6 +6,7 @@ import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { tokenChunks } from '../model/packed-texts.js';
 import type { KeysValues } from '../model/text-encoder.js';
 import { scope, type Tensor } from '../torch/tensor.js';
+import { Reading } from '../torch/transfer.js';
 import type { Candidates, ImagePairs } from './candidates.js';
 import type { ImageStore } from './image-store.js';
 import { type ScoreRows, scoreRows } from './scores.js';
@@ -19,30 +20,31 @@ export interface SplitScores {
   pairs: { computed: number; reference: number };
 }
 
-/** ITM logits of one image's texts, still on the device. */
+/** ITM logits of one image's texts, on their way from the device. */
 interface PendingLogits {
   image: number;
   texts: Int32Array;
-  logits: Tensor[]; // (n, 2) each, in the order of `texts`
+  logits: Reading; // (n, 2) float32 each, in the order of `texts`
 }
 
-/** One image against `texts`, in chunks of `tokenBudget` tokens. Nothing here waits for the device. */
+/** One image against `texts`, in chunks of `tokenBudget` tokens: an upload each, and nothing waits for the device. */
 function matchImage(
   model: BlipRetrieval,
   store: TextStore,
   embeds: Tensor,
   texts: Int32Array,
   tokenBudget: number,
-): Tensor[] {
+): Reading {
   return scope(() => {
     const image: KeysValues[] = model.imageKeysValues(embeds);
     const lengths = texts.map((text) => at(store.unique.lengths, text));
-    return Array.from(tokenChunks(lengths, tokenBudget), ([first, end]) =>
+    const logits = Array.from(tokenChunks(lengths, tokenBudget), ([first, end]) =>
       scope(() => {
         const { stem, packing } = store.batch(texts.subarray(first, end));
         return model.matchLogits(stem, packing, image);
       }),
     );
+    return new Reading(logits);
   });
 }
 
@@ -64,8 +66,7 @@ class SlotScores {
 
   /** Puts one image's logits into its slots: score = logit of a match + similarity. Waits for the device. */
   scatterLogits({ image, texts, logits }: PendingLogits): void {
-    const values = logits.flatMap((chunk) => [...chunk.float32()]);
-    for (const chunk of logits) chunk.dispose();
+    const values = logits.finishFloat32().flatMap((chunk) => [...chunk]);
     for (const [i, text] of texts.entries()) this.#logitOf[text] = at(values, 2 * i + 1);
 
     const { imageToText, textToImage } = this.candidates;
@@ -115,7 +116,7 @@ export function rerank(
     }
     if (pending !== undefined) scores.scatterLogits(pending);
   } catch (error) {
-    for (const tensor of pending?.logits ?? []) tensor.dispose();
+    pending?.logits.dispose();
     log.abort();
     throw error;
   }

@@ -3,9 +3,10 @@
 import { at } from '../errors.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { offsetsOf } from '../model/offsets.js';
-import { int32, type Packing, packingOf, packTexts, tokenChunks } from '../model/packed-texts.js';
+import { layOut, type Packing, packTexts, tokenChunks } from '../model/packed-texts.js';
 import * as ops from '../torch/ops.js';
 import { keep, scope, type Tensor } from '../torch/tensor.js';
+import { upload } from '../torch/transfer.js';
 import type { UniqueTexts } from './unique-texts.js';
 
 /** Packed stems of some texts, ready to meet an image. */
@@ -57,7 +58,7 @@ export class TextStore {
     return new TextStore(model, unique, encToken, joined(features), stems.length > 0 ? joined(stems) : undefined);
   }
 
-  /** The stems of `texts` (ascending numbers of distinct texts). */
+  /** The stems of `texts` (ascending numbers of distinct texts). One upload. */
   batch(texts: Int32Array): StemBatch {
     const { model, unique, stems } = this;
     if (stems === undefined) {
@@ -66,14 +67,15 @@ export class TextStore {
       return { stem: model.stem(packed), packing: packed.packing };
     }
     const lengths = Int32Array.from(texts, (text) => at(unique.lengths, text));
-    const packing = packingOf(lengths, model.device);
-    const tokens = new Int32Array(packing.tokens);
+    const { layout, arrays } = layOut(lengths);
+    const tokens = new Int32Array(layout.tokens);
     let next = 0;
     for (const [i, text] of texts.entries()) {
       const end = next + at(lengths, i);
       for (let token = at(this.#offsets, text); next < end; token++) tokens[next++] = token;
     }
-    return { stem: ops.indexSelect(stems, 0, int32(tokens, model.device)), packing };
+    const { tokens: rows, ...sent } = upload(model.device, { ...arrays, tokens });
+    return { stem: ops.indexSelect(stems, 0, rows), packing: { ...layout, ...sent } };
   }
 
   dispose(): void {

@@ -4,15 +4,21 @@ import { Linear, type StateDict } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, noGrad, recordMade, scope, type Tensor } from '../torch/tensor.js';
+import { upload } from '../torch/transfer.js';
 import type { Architecture } from './architecture.js';
 import { attentionFor } from './packed-attention.js';
-import { int32, type PackedTexts, type Packing, packTexts, sortByLength } from './packed-texts.js';
+import { layOutTexts, type PackedTexts, type Packing, packedTexts, sortByLength } from './packed-texts.js';
 import { type KeysValues, TextEncoder } from './text-encoder.js';
 import { VisionTransformer } from './vision-transformer.js';
 
 export interface ModelOptions {
   device?: Device;
   precision?: Precision;
+}
+
+/** Which weights are bfloat16 in an evaluation in bf16: the text encoder's, and of the vision encoder those of products. */
+function isHalf(name: string): boolean {
+  return name.startsWith('text_encoder.') || /^visual_encoder\..*\.(qkv|proj|fc1|fc2)\.(weight|bias)$/.test(name);
 }
 
 export class BlipRetrieval {
@@ -36,11 +42,12 @@ export class BlipRetrieval {
     this.precision = options.precision ?? 'fp32';
     const half = this.precision === 'bf16';
     const { result, made } = recordMade(() => {
-      // The vision encoder runs under autocast, which keeps its residual stream in float32. The text encoder, which
-      // does nearly all the work, is bfloat16 throughout; its LayerNorms compute in float32 inside.
+      // The vision encoder runs under autocast, which keeps its residual stream in float32; the weights that autocast would
+      // cast anew for every batch are cast here, once. The text encoder, which does nearly all the work, is bfloat16
+      // throughout; its LayerNorms compute in float32 inside.
       const onDevice = new Map<string, Tensor>();
       for (const [name, tensor] of state) {
-        const dtype = half && name.startsWith('text_encoder.') ? 'bfloat16' : 'float32';
+        const dtype = half && isHalf(name) ? 'bfloat16' : 'float32';
         onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
       }
       return noGrad(() => ({
@@ -86,7 +93,11 @@ export class BlipRetrieval {
   /** Token rows [CLS] … [SEP] in any order → unit features (n, E) float32, in that order. */
   embedTexts(rows: readonly Int32Array[]): Tensor {
     const { sorted, rowOf } = sortByLength(rows);
-    return scope(() => ops.indexSelect(this.encodeTexts(packTexts(sorted, this.device)), 0, int32(rowOf, this.device)));
+    const { layout, arrays } = layOutTexts(sorted);
+    return scope(() => {
+      const sent = upload(this.device, { ...arrays, rowOf });
+      return ops.indexSelect(this.encodeTexts(packedTexts(layout, sent)), 0, sent.rowOf);
+    });
   }
 
   /** Texts that begin with [CLS] → unit features (n, E) float32. */

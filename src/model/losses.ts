@@ -42,7 +42,7 @@ export function contrastiveLoss(input: ContrastiveInput): Tensor {
   });
 }
 
-/** Mean cross-entropy of match logits (n, 2) against labels: 1 where image and text belong together, else 0. */
-export function matchingLoss(logits: Tensor, labels: readonly number[]): Tensor {
-  return scope(() => ops.crossEntropy(logits, ops.to(ops.int64(labels), { device: logits.device })));
+/** Mean cross-entropy of match logits (n, 2) against labels int64 (n): 1 where image and text belong together, else 0. */
+export function matchingLoss(logits: Tensor, labels: Tensor): Tensor {
+  return ops.crossEntropy(logits, labels);
 }

@@ -1,7 +1,9 @@
 // Self-attention of packed texts: each token sees the tokens of its own text and no others.
 // Shapes: n texts, T tokens, H heads, d = D/H. Queries are of all T tokens, or of the first token of each text.
-import { at } from '../errors.js';
+import { at, isMemoryShort, messageOf } from '../errors.js';
+import { gpuIndex } from '../torch/cuda.js';
 import { Generator } from '../torch/generator.js';
+import { native } from '../torch/native.js';
 import { operatorOfFirst } from '../torch/operator.js';
 import * as ops from '../torch/ops.js';
 import { type Device, noGrad, scope, type Tensor } from '../torch/tensor.js';
@@ -104,20 +106,53 @@ export function attentionsAgree(
   });
 }
 
+const said = new Set<string>();
+/** Prints a line on stderr, the first time in this process. */
+function sayOnce(line: string): void {
+  if (!said.has(line)) process.stderr.write(`${line}\n`);
+  said.add(line);
+}
+
 /**
  * The packed attention to use on the device of `sample`, a (T, H, d) tensor of random numbers, T the tokens of `packing`:
  * the variable-length kernels on CUDA, unless this LibTorch or GPU lacks them or they give another result than the plain
- * way on the sample. `gradients`: it is to be trained through.
+ * way on the sample; `print` gets one line that says so. `gradients`: it is to be trained through. The device's random
+ * state is left as it was. @throws what made the GPU unusable, or that memory is short
  */
-export function chooseAttention(sample: Tensor, packing: Packing, { gradients = false } = {}): PackedAttention {
-  if (!sample.device.startsWith('cuda')) return attendByLength;
+export function chooseAttention(
+  sample: Tensor,
+  packing: Packing,
+  { gradients = false, fast = attendVariableLength, print = sayOnce }: AttentionOptions = {},
+): PackedAttention {
+  const { device, dtype } = sample;
+  const gpu = gpuIndex(device);
+  if (gpu === undefined) return attendByLength;
+  const generator = Generator.default(device);
+  const before = generator.state;
+  let problem: string;
   try {
-    return attentionsAgree(attendVariableLength, attendByLength, sample, packing, gradients)
-      ? attendVariableLength
-      : attendByLength;
-  } catch {
-    return attendByLength; // the kernels are private to LibTorch and differ between its versions and GPUs
+    if (attentionsAgree(fast, attendByLength, sample, packing, gradients)) return fast;
+    problem = 'gives other numbers';
+  } catch (error) {
+    // The kernels are private to LibTorch and differ between its versions and GPUs. After a fault inside one nothing works
+    // on the GPU any more, and waiting for it throws.
+    if (isMemoryShort(error)) throw error;
+    native().synchronize(gpu);
+    problem = `fails (${messageOf(error)})`;
+  } finally {
+    generator.state = before;
+    generator.dispose();
+    before.dispose();
   }
+  print(`On ${device}, attention over texts of different lengths in ${dtype} ${problem}; a slower way is taken.`);
+  return attendByLength;
+}
+
+/** How to choose: for training or not, and for tests, between what and who is told. */
+export interface AttentionOptions {
+  gradients?: boolean;
+  fast?: PackedAttention;
+  print?(line: string): void;
 }
 
 /** The choice for a model's heads, on numbers that change no run's random state. `dtype` is what attention will be given. */
@@ -125,7 +160,7 @@ export function attentionFor(
   { width, heads }: { width: number; heads: number },
   device: Device,
   dtype: 'float32' | 'bfloat16',
-  options: { gradients?: boolean } = {},
+  options: AttentionOptions = {},
 ): PackedAttention {
   return scope(() => {
     const generator = Generator.create(0);

@@ -1,8 +1,8 @@
 // Texts packed without padding: all tokens in a row, texts of equal length next to each other.
 // Shapes: n texts, T tokens in all.
 import { at } from '../errors.js';
-import { fromBytes, to } from '../torch/ops.js';
 import type { Device, Tensor } from '../torch/tensor.js';
+import { upload } from '../torch/transfer.js';
 import { offsetsOf } from './offsets.js';
 
 /** `count` texts in a row that have `length` tokens each. */
@@ -11,13 +11,17 @@ export interface LengthGroup {
   length: number;
 }
 
-/** The layout of n packed texts, in order of their length. */
-export interface Packing {
+/** The layout of n packed texts, in order of their length, as the host sees it. */
+export interface TextLayout {
   /** Runs of equal length; their counts add up to n, count · length to T. */
   groups: readonly LengthGroup[];
   texts: number; // n
   tokens: number; // T
   maxSeqlen: number;
+}
+
+/** The layout of n packed texts, and where their tokens stand, on a device. */
+export interface Packing extends TextLayout {
   /** Index of each text's first token: int32 (n). */
   first: Tensor;
   /** 0, the end of text 0, of text 1, …: int32 (n + 1), as variable-length attention kernels take it. */
@@ -33,15 +37,15 @@ export interface PackedTexts {
   packing: Packing;
 }
 
-/** An int32 tensor of these integers on `device`. */
-export function int32(values: Int32Array, device: Device): Tensor {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const tensor = fromBytes(bytes, 'int32', [values.length]);
-  return device === 'cpu' ? tensor : to(tensor, { device });
+/** A layout, and under their names the arrays that are to be uploaded for it, together with others. */
+export interface HostPacking<Name extends string = 'first' | 'cuSeqlens' | 'cuSeqlensOfFirst'> {
+  layout: TextLayout;
+  arrays: Record<Name, Int32Array>;
 }
+export type HostTexts = HostPacking<'ids' | 'positions' | 'first' | 'cuSeqlens' | 'cuSeqlensOfFirst'>;
 
-/** The packing of texts of these lengths. @throws RangeError where lengths fall: equal ones must stand together */
-export function packingOf(lengths: Int32Array | readonly number[], device: Device): Packing {
+/** The layout of texts of these lengths. @throws RangeError where lengths fall: equal ones must stand together */
+export function layOut(lengths: Int32Array | readonly number[]): HostPacking {
   const groups: LengthGroup[] = [];
   for (const length of lengths) {
     const group = groups.at(-1);
@@ -50,31 +54,28 @@ export function packingOf(lengths: Int32Array | readonly number[], device: Devic
     else throw new RangeError(`Expected texts in order of their length but received ${length} after ${group.length}`);
   }
   const texts = lengths.length;
-  const offsets = offsetsOf(lengths);
+  const cuSeqlens = offsetsOf(lengths);
   return {
-    groups,
-    texts,
-    tokens: at(offsets, texts),
-    maxSeqlen: groups.at(-1)?.length ?? 0,
-    first: int32(offsets.subarray(0, texts), device),
-    cuSeqlens: int32(offsets, device),
-    cuSeqlensOfFirst: int32(Int32Array.from(offsets.keys()), device),
+    layout: { groups, texts, tokens: at(cuSeqlens, texts), maxSeqlen: groups.at(-1)?.length ?? 0 },
+    arrays: {
+      first: cuSeqlens.subarray(0, texts),
+      cuSeqlens,
+      cuSeqlensOfFirst: Int32Array.from(cuSeqlens.keys()),
+    },
   };
 }
 
 /**
- * Packs token rows (ids without padding, shortest row first). With `firstToken`, that id takes the place of each row's
- * first: [ENC] for [CLS] in multimodal mode. @throws RangeError where lengths fall
+ * Packs token rows (ids without padding, shortest row first) on the host. With `firstToken`, that id takes the place of
+ * each row's first: [ENC] for [CLS] in multimodal mode. @throws RangeError where lengths fall
  */
-export function packTexts(
+export function layOutTexts(
   rows: readonly Int32Array[],
-  device: Device,
-  { firstToken }: { firstToken?: number } = {},
-): PackedTexts {
-  const lengths = Int32Array.from(rows, (row) => row.length);
-  const packing = packingOf(lengths, device);
-  const ids = new Int32Array(packing.tokens);
-  const positions = new Int32Array(packing.tokens);
+  { firstToken }: { firstToken?: number | undefined } = {},
+): HostTexts {
+  const { layout, arrays } = layOut(Int32Array.from(rows, (row) => row.length));
+  const ids = new Int32Array(layout.tokens);
+  const positions = new Int32Array(layout.tokens);
   let start = 0;
   for (const row of rows) {
     ids.set(row, start);
@@ -82,7 +83,29 @@ export function packTexts(
     for (let position = 0; position < row.length; position++) positions[start + position] = position;
     start += row.length;
   }
-  return { ids: int32(ids, device), positions: int32(positions, device), packing };
+  return { layout, arrays: { ids, positions, ...arrays } };
+}
+
+/** Texts laid out on the host, and their arrays once uploaded. */
+export function packedTexts(layout: TextLayout, sent: Record<keyof HostTexts['arrays'], Tensor>): PackedTexts {
+  const { ids, positions, first, cuSeqlens, cuSeqlensOfFirst } = sent;
+  return { ids, positions, packing: { ...layout, first, cuSeqlens, cuSeqlensOfFirst } };
+}
+
+/** The packing of texts of these lengths. @throws RangeError where lengths fall */
+export function packingOf(lengths: Int32Array | readonly number[], device: Device): Packing {
+  const { layout, arrays } = layOut(lengths);
+  return { ...layout, ...upload(device, arrays) };
+}
+
+/** `layOutTexts`, uploaded. */
+export function packTexts(
+  rows: readonly Int32Array[],
+  device: Device,
+  options: { firstToken?: number } = {},
+): PackedTexts {
+  const { layout, arrays } = layOutTexts(rows, options);
+  return packedTexts(layout, upload(device, arrays));
 }
 
 /** Token rows in any order as `packTexts` takes them: shortest first, and where each is now (`rowOf`). */

@@ -6,7 +6,7 @@ import { noGrad, scope, type Tensor } from '../torch/tensor.js';
 /** A ring buffer of the latest Q image features, text features and image numbers; the reference's four buffers. */
 export class FeatureQueues {
   readonly size: number; // Q
-  #pointer: number;
+  #pointer: number; // the host's copy: the tensor is only written, for checkpoints and other ranks
 
   /** images, texts: (E, Q) float32; idx: (1, Q) int64, -100 where empty; pointer: (1) int64. The tensors are changed in place. */
   constructor(
@@ -38,7 +38,7 @@ export class FeatureQueues {
           from += count;
         }
         this.#pointer = (this.#pointer + n) % this.size;
-        ops.copyInPlace(this.pointer, ops.int64([this.#pointer]));
+        ops.fillInPlace(this.pointer, this.#pointer);
       }),
     );
   }

@@ -6,6 +6,7 @@ import { Linear, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import type { Precision } from '../torch/precision.js';
 import { autocast, type Device, keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { upload } from '../torch/transfer.js';
 import type { Architecture } from './architecture.js';
 import { BlipRetrieval } from './blip-retrieval.js';
 import { itmPairs } from './itm-pairs.js';
@@ -13,7 +14,7 @@ import { contrastiveLoss, matchingLoss } from './losses.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
 import { range } from './offsets.js';
 import { attentionFor } from './packed-attention.js';
-import { int32, packTexts, sortByLength } from './packed-texts.js';
+import { layOutTexts, type PackedTexts, packedTexts, sortByLength } from './packed-texts.js';
 import { FeatureQueues } from './queues.js';
 import { isBuffer, isEvaluated, isTrained, momentumTwin, stateDictEntries } from './state-dict.js';
 import { TextEncoder } from './text-encoder.js';
@@ -56,6 +57,13 @@ export interface StepLosses {
   withoutNegative: number;
   /** Runs the backward pass of (ita + itm) · scale, recomputed blocks included. */
   backward(scale?: number): void;
+}
+
+/** What the host knows of a batch, on the device. */
+interface SentBatch {
+  texts: PackedTexts;
+  rowOf: Tensor; // int32 (B): where each row's text stands among the packed ones
+  idx: Tensor; // int64 (B)
 }
 
 interface Encoders {
@@ -128,12 +136,19 @@ export class TrainingModel {
     return this.#options.precision === 'bf16' ? autocast(this.device, 'bfloat16', body) : body();
   }
 
-  /** Texts in any order → unit features (B, E), in that order. */
-  #textFeatures({ text, textProj }: Encoders, texts: readonly Int32Array[]): Tensor {
+  /** Texts and idx of a batch, in one upload. */
+  #send({ texts, idx }: TrainingBatch): SentBatch {
+    const { sorted, rowOf } = sortByLength(texts);
+    const { layout, arrays } = layOutTexts(sorted);
+    const sent = upload(this.device, { ...arrays, rowOf, idx: BigInt64Array.from(idx, BigInt) });
+    return { texts: packedTexts(layout, sent), rowOf: sent.rowOf, idx: sent.idx };
+  }
+
+  /** The batch's texts → unit features (B, E), in the batch's order. */
+  #textFeatures({ text, textProj }: Encoders, { texts, rowOf }: SentBatch): Tensor {
     return scope(() => {
-      const { sorted, rowOf } = sortByLength(texts);
-      const hidden = this.#encode(() => text.forwardTexts(packTexts(sorted, this.device)));
-      const first = ops.to(ops.indexSelect(hidden, 0, int32(rowOf, this.device)), { dtype: 'float32' });
+      const hidden = this.#encode(() => text.forwardTexts(texts));
+      const first = ops.to(ops.indexSelect(hidden, 0, rowOf), { dtype: 'float32' });
       return ops.normalize(textProj.forward(first), -1);
     });
   }
@@ -144,15 +159,15 @@ export class TrainingModel {
   }
 
   /** Momentum copies move towards the parameters, then give the batch's target features, (B, E) each. */
-  #momentumFeatures(batch: TrainingBatch): { images: Tensor; texts: Tensor } {
+  #momentumFeatures(images: Tensor, sent: SentBatch): { images: Tensor; texts: Tensor } {
     return noGrad(() =>
       scope(() => {
         ops.movingAverageInPlace(this.#momentum, this.#momentumOf, MOMENTUM);
         const encoders = this.#momentumEncoders;
-        const embeds = this.#encode(() => encoders.vision.forward(batch.images));
+        const embeds = this.#encode(() => encoders.vision.forward(images));
         return {
           images: this.#imageFeatures(encoders, embeds),
-          texts: this.#textFeatures(encoders, batch.texts),
+          texts: this.#textFeatures(encoders, sent),
         };
       }),
     );
@@ -160,13 +175,16 @@ export class TrainingModel {
 
   /**
    * Losses of one batch; updates momentum copies and queues. `alpha` is the share of soft targets. Call inside a scope,
-   * and `backward` of the result before it ends. Waits for the device once, for the negatives.
+   * and `backward` of the result before it ends. Uploads twice, and waits for the device once, for the negatives.
    */
   forward(batch: TrainingBatch, alpha: number): StepLosses {
     const { negativeAllRank = false, checkpointedBlocks = 0, encToken } = this.#options;
     const { ranks = oneRank, maxTextLength = MAX_LENGTH } = this.#options;
     const temperature = this.#temperature;
     noGrad(() => ops.clampInPlace(temperature, ...TEMPERATURE_RANGE));
+
+    const sent = this.#send(batch);
+    const { idx } = sent;
 
     // ---- features of the online model
     const { vision } = this.#online;
@@ -177,11 +195,10 @@ export class TrainingModel {
     );
     const { embeds } = encoded;
     const imageFeatures = this.#imageFeatures(this.#online, embeds);
-    const textFeatures = this.#textFeatures(this.#online, batch.texts);
+    const textFeatures = this.#textFeatures(this.#online, sent);
 
     // ---- contrastive loss against the momentum features of the batch and the queues
-    const idx = ops.to(ops.int64(batch.idx), { device: this.device });
-    const momentum = this.#momentumFeatures(batch);
+    const momentum = this.#momentumFeatures(batch.images, sent);
     const beside = (features: Tensor, queue: Tensor) => ops.cat([ops.transpose(features, 0, 1), queue], 1);
     const ita = contrastiveLoss({
       imageFeatures,
@@ -217,8 +234,8 @@ export class TrainingModel {
     const used = [...new Set([...own, ...negatives.imageOfText])].filter((image) => image >= 0);
     const imageSlot = new Map(used.map((image, slot) => [image, slot]));
     const inOrder = used.length === allEmbeds.size(0) && used.every((image, slot) => image === slot);
-    const images = inOrder ? allEmbeds : ops.indexSelect(allEmbeds, 0, int32(Int32Array.from(used), this.device));
     const pairs = itmPairs(texts, offset, negatives, imageSlot, encToken, this.device);
+    const images = inOrder ? allEmbeds : ops.indexSelect(allEmbeds, 0, pairs.images);
     const { text } = this.#online;
     const hidden = this.#encode(() =>
       text.forwardPairs(text.stem(pairs.texts), pairs.texts.packing, {

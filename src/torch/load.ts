@@ -38,6 +38,15 @@ function driverRuns(boot: Boot): boolean {
 }
 
 /**
+ * Packed batches have another size at every step and image, which leaves LibTorch's allocator with holes in segments of
+ * fixed size. Segments that grow have none. LibTorch reads this once.
+ */
+function growSegments(env: NodeJS.ProcessEnv): void {
+  if (env.PYTORCH_ALLOC_CONF === undefined && env.PYTORCH_CUDA_ALLOC_CONF === undefined)
+    env.PYTORCH_ALLOC_CONF = 'expandable_segments:True';
+}
+
+/**
  * Loads torch.node. With `cuda`, libtorch_cuda is opened as well if it is there and an NVIDIA driver runs: that must
  * happen before anything asks LibTorch for CUDA, since it keeps its first answer.
  * @throws UserError that says what was looked for, where, and what to do
@@ -57,8 +66,10 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');
   const wantsCuda = options.cuda ?? true;
-  if (wantsCuda && libtorch.hasCuda && libtorch.missingForCuda.length === 0 && driverRuns(boot))
+  if (wantsCuda && libtorch.hasCuda && libtorch.missingForCuda.length === 0 && driverRuns(boot)) {
+    growSegments(process.env);
     openLibrary(boot, libtorch, 'libtorch_cuda.so');
+  }
   try {
     return require(addon.torch);
   } catch (error) {

@@ -29,6 +29,14 @@ export interface Native {
   item(tensor: Handle): number | boolean | bigint;
   fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;
   toBytes(tensor: Handle, destination: Uint8Array): void;
+  upload(
+    arrays: readonly Uint8Array[],
+    dtypes: readonly number[],
+    sizes: readonly (readonly number[])[],
+    device: string,
+  ): Handle[];
+  startReading(tensors: readonly Handle[]): { host: Handle[]; event: Handle | null };
+  waitFor(event: Handle): void;
   mapFile(path: string): { handle: Handle; size: number };
   fromMapping(
     mapping: Handle,
@@ -70,6 +78,7 @@ export interface Native {
     free: number;
     total: number;
     allocated: number;
+    reserved: number;
     peakAllocated: number;
     peakReserved: number;
   };

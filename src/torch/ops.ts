@@ -118,6 +118,8 @@ export const unbind = (x: Tensor, dim = 0) => chunkOp(x, dim);
 const expandOp = operator('aten::expand');
 export const expand = (x: Tensor, shape: readonly number[]) => expandOp(x, shape);
 export const copyInPlace = operatorInPlace('aten::copy_');
+/** x = value, everywhere. */
+export const fillInPlace = operatorInPlace('aten::fill_.Scalar');
 
 // ---- neural network
 
@@ -175,9 +177,17 @@ const sumDimOp = operator('aten::sum.dim_IntList');
 export const sumDim = (x: Tensor, dim: number, keepdim = false) => sumDimOp(x, [dim], keepdim);
 export const mean = operator('aten::mean');
 export const neg = operator('aten::neg');
-const multinomialOp = operator('aten::multinomial');
-/** For each row of non-negative weights (n, m) one column drawn in proportion: int64 (n, 1). */
-export const multinomial = (weights: Tensor) => multinomialOp(weights, 1, false);
+const exponentialInPlace = operatorInPlace('aten::exponential_');
+const argmaxOp = operator('aten::argmax');
+/**
+ * For each row of non-negative weights (n, m), not all of them 0, one column drawn in proportion: int64 (n, 1). Draws what
+ * aten::multinomial draws, which on a GPU waits twice to check the weights.
+ */
+export function multinomial(weights: Tensor): Tensor {
+  const waiting = empty(weights.shape, { dtype: weights.dtype, device: weights.device });
+  exponentialInPlace(waiting);
+  return argmaxOp(div(weights, waiting), 1, true);
+}
 const crossEntropyOp = operator('aten::cross_entropy_loss');
 /** Mean over rows of -log softmax(logits)[label]: logits (n, classes), labels int64 (n). */
 export const crossEntropy = (logits: Tensor, labels: Tensor) => crossEntropyOp(logits, labels);

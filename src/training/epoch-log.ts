@@ -1,15 +1,16 @@
-// The log of one epoch: losses, read from the device one step late; meters, printed lines, metrics.jsonl, odd rows.
+// The log of one epoch: losses, which come from the device one step late; meters, printed lines, metrics.jsonl, odd rows.
 import type { UnreadImage } from '../data/bad-images.js';
-import { UserError } from '../errors.js';
+import { at, UserError } from '../errors.js';
 import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
 import type { StepLosses } from '../model/training-model.js';
+import type { Reading } from '../torch/transfer.js';
 import type { RunOptions, TrainingOptions } from './options.js';
 import type { Run } from './run.js';
 import { addLine } from './run-logs.js';
 import { METERS, type MeterName, type RunState } from './run-state.js';
 
-/** The losses of a step that may still be on the device. */
-export type PendingLosses = Pick<StepLosses, 'ita' | 'itm' | 'withoutNegative'> & { step: number; rows: number[] };
+/** The losses of a step, on their way from the device: ITM and ITA, each one float32. */
+export type PendingLosses = Pick<StepLosses, 'withoutNegative'> & { losses: Reading; step: number; rows: number[] };
 
 /** What the log needs of a run. */
 export type LoggedRun = Pick<Run, 'ranks' | 'logger' | 'print'> & {
@@ -56,16 +57,18 @@ export class EpochLog {
     this.#pending.push(losses);
   }
 
-  /** Reads the losses that were added and counts them in. Waits for the device where they are not computed yet. */
+  /** Reads the losses that were added and counts them in. Waits for the device where they are not there yet. */
   readLosses(): void {
-    for (const losses of this.#pending) this.#read(losses);
+    const pending = this.#pending;
     this.#pending = [];
+    for (const losses of pending) this.#read(losses);
   }
 
-  #read({ step, rows, ita, itm, withoutNegative }: PendingLosses): void {
+  #read({ step, rows, losses, withoutNegative }: PendingLosses): void {
     const { lr, state, run } = this;
-    const values: Record<MeterName, number> = { lr, loss_itm: itm.item(), loss_ita: ita.item() };
-    for (const tensor of [itm, ita]) tensor.dispose();
+    const read = losses.finishFloat32();
+    const loss = (index: number) => at(at(read, index), 0);
+    const values: Record<MeterName, number> = { lr, loss_itm: loss(0), loss_ita: loss(1) };
     if (!Number.isFinite(values.loss_itm) || !Number.isFinite(values.loss_ita))
       throw new UserError(
         `The loss is not finite (ITM ${values.loss_itm}, ITA ${values.loss_ita}) in epoch ${state.epoch}, step ${step}, rank ${run.ranks.rank}, ` +

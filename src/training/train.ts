@@ -2,7 +2,8 @@
 // Source: train and main of BLIP's train_retrieval.py. One step: losses, backward, AdamW; see TrainingModel.forward.
 //
 // The host waits for the device at three places: in forward, for the drawn negatives; at a logged step, for its losses
-// (of other steps they are read one step late, when they are there); in save, for weights and averages.
+// (those of other steps set out for the host at once, and are there when the next step has its negatives); in save, for
+// weights and averages.
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { TrainingConfig } from '../config/load.js';
@@ -13,6 +14,7 @@ import { pythonFixed, pythonFloat } from '../logging/python-format.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
 import { scope } from '../torch/tensor.js';
+import { Reading } from '../torch/transfer.js';
 import { firstNotFinite } from './check-finite.js';
 import { gatherRankStates, writeBestCheckpoint, writeLastCheckpoint } from './checkpoint.js';
 import { EpochLog, type LoggedRun } from './epoch-log.js';
@@ -140,14 +142,15 @@ export async function trainEpoch(
       log.loop.dataReady();
       log.addUnread(batch.unread);
 
-      const losses = scope(() => {
+      const pending = scope(() => {
         // # forward: waits for the device once, for the negatives
         if (isUpdateStep) sync.beforeForward();
         const { ita, itm, withoutNegative, backward } = model.forward(
           batch,
           softTargetShare(settings.alpha, epoch, step, stepsPerEpoch),
         );
-        log.readLosses(); // of the step before, long computed
+        log.readLosses(); // of the step before: they have arrived
+        const losses = new Reading([itm, ita]); // before the backward pass is queued, so that they need not wait for it
 
         // # backward: in an update's last batch gradients are averaged over the ranks meanwhile
         if (step % accumulate === 0) optimizer.zeroGrad();
@@ -155,12 +158,12 @@ export async function trainEpoch(
 
         // # update
         if (isUpdateStep) optimizer.step(lr);
-        return { ita, itm, withoutNegative };
+        return { losses, withoutNegative };
       });
       batch.images.dispose();
 
       // # log: a logged step waits for its losses
-      log.add({ step, rows: batch.rows, ...losses });
+      log.add({ step, rows: batch.rows, ...pending });
       if (log.isLogged(step)) log.readLosses();
       log.loop.step();
       state.step = step + 1;

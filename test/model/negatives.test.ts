@@ -6,6 +6,7 @@ import { itmPairs, rowsByImage } from '#blip/model/itm-pairs.js';
 import { drawNegatives, negativeWeights } from '#blip/model/negatives.js';
 import { FeatureQueues } from '#blip/model/queues.js';
 import { manualSeed } from '#blip/torch/generator.js';
+import { operator } from '#blip/torch/operator.js';
 import * as ops from '#blip/torch/ops.js';
 import { scope, type Tensor } from '#blip/torch/tensor.js';
 
@@ -69,20 +70,35 @@ test('pairs are packed by length, each with its image and label', () => {
     ]);
     const pairs = itmPairs(texts, 0, negatives, imageSlot, 9, 'cpu');
     // In order of length: (text 1, image 0, no), (text 1, image 1, yes), (text 0, image 0, yes), (text 0, image 1, no) twice.
-    assert.deepEqual(pairs.labels, [0, 1, 1, 0, 0]);
+    assert.deepEqual(pairs.labels.integers(), [0, 1, 1, 0, 0]);
     assert.equal(pairs.withoutNegative, 1);
     const integers = (x: Tensor) => ops.to(x, { dtype: 'int64' }).integers();
     assert.deepEqual(integers(pairs.texts.ids), [9, 7, 102, 9, 7, 102, 9, 5, 6, 102, 9, 5, 6, 102, 9, 5, 6, 102]);
+    assert.deepEqual(integers(pairs.images), [0, 1]);
     assert.deepEqual(integers(pairs.firstRows.gather), [0, 3, 1, 4, 5]);
     assert.deepEqual(integers(pairs.firstRows.spread), [0, 2, 0, 1, 3, 4]);
   });
 });
 
 test('rows of images are laid out in equal blocks', () => {
+  const { spread, gather } = rowsByImage(Int32Array.from([1, 1, 0]), 2);
+  assert.deepEqual([...spread], [2, 0, 0, 1]);
+  assert.deepEqual([...gather], [2, 3, 0]);
+});
+
+test('a draw gives the numbers of torch.multinomial, and leaves the generator where that does', () => {
   scope(() => {
-    const { spread, gather } = rowsByImage(Int32Array.from([1, 1, 0]), 2, 'cpu');
-    assert.deepEqual(ops.to(spread, { dtype: 'int64' }).integers(), [2, 0, 0, 1]);
-    assert.deepEqual(ops.to(gather, { dtype: 'int64' }).integers(), [2, 3, 0]);
+    const torchMultinomial = operator('aten::multinomial');
+    manualSeed(8);
+    const weights = ops.softmax(ops.randn([64, 33]), 1);
+    const draw = (by: () => Tensor) => {
+      manualSeed(9);
+      return [by().integers(), ops.randn([4]).float32()];
+    };
+    assert.deepEqual(
+      draw(() => ops.multinomial(weights)),
+      draw(() => torchMultinomial(weights, 1, false)),
+    );
   });
 });
 

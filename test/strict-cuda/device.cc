@@ -1,15 +1,18 @@
 // The devices: STRICT_CUDA_DEVICES of them, the guard by which LibTorch chooses one, the hooks by which it asks for
-// CUDA. There is one stream a device, and an event is done as soon as somebody asks for it. With no device,
-// STRICT_CUDA_WHY is what LibTorch says of it.
+// CUDA. There is one stream a device. Nothing that was queued is done before the host has waited for it; an event that
+// is asked a second time is, as a GPU comes to an end too. With no device, STRICT_CUDA_WHY is what
+// LibTorch says of it.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <execinfo.h>
 #include <signal.h>
+#include <torch/library.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "strict.h"
 
@@ -17,6 +20,12 @@ namespace strict {
 namespace {
 
 thread_local c10::DeviceIndex current = 0;
+
+struct Event {
+  c10::DeviceIndex device;
+  int64_t ticket;
+  bool asked = false;
+};
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::DeviceType type() const override { return c10::kCUDA; }
@@ -38,12 +47,16 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Stream getDefaultStream(c10::Device device) const override { return Default(device); }
   c10::Stream exchangeStream(c10::Stream stream) const override { return Default(stream.device()); }
   void record(void** event, const c10::Stream& stream, c10::DeviceIndex, c10::EventFlag) const override {
-    *event = &events[stream.device_index()];
+    if (*event == nullptr) *event = new Event;
+    *static_cast<Event*>(*event) = {stream.device_index(), Ticket(stream.device_index())};
   }
+  void destroyEvent(void* event, c10::DeviceIndex) const noexcept override { delete static_cast<Event*>(event); }
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void* event) const override {
-    if (event != nullptr) CatchUp(*static_cast<c10::DeviceIndex*>(event));
-    return true;
+    auto* e = static_cast<Event*>(event);
+    if (e == nullptr || IsPast(e->device, e->ticket)) return true;
+    if (e->asked) CatchUp(e->device, e->ticket);
+    return std::exchange(e->asked, true);
   }
   bool queryStream(const c10::Stream& stream) const override {
     CatchUp(stream.device_index());
@@ -54,14 +67,12 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     Wait("wait.synchronizeStream", stream.device_index());
   }
   void synchronizeEvent(void* event) const override {
-    if (event != nullptr) Wait("wait.synchronizeEvent", *static_cast<c10::DeviceIndex*>(event));
+    if (const auto* e = static_cast<Event*>(event)) Wait("wait.synchronizeEvent", e->device, e->ticket);
   }
   void synchronizeDevice(c10::DeviceIndex device) const override {
     Wait("wait.synchronizeDevice", device);
     WriteReport();
   }
-  // An event is the number of its device.
-  inline static c10::DeviceIndex events[kMostDevices] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 };
 C10_REGISTER_GUARD_IMPL(CUDA, Guard)
 
@@ -120,7 +131,12 @@ const bool handled = [] {
   return sigaction(SIGSEGV, &action, &before) == 0;
 }();
 
+// strict::touch reads a tensor's memory from the host, as no program may: for the tests of the sentence above.
+int64_t Touch(const at::Tensor& tensor) { return *static_cast<const volatile uint8_t*>(tensor.const_data_ptr()); }
+
 }  // namespace
+
+TORCH_LIBRARY(strict, m) { m.def("touch(Tensor tensor) -> int", &Touch); }
 
 int64_t Setting(const char* name, int64_t otherwise) {
   const char* text = std::getenv(name);
@@ -140,9 +156,9 @@ c10::Device Placed(std::optional<c10::Device> device) {
   return device && device->has_index() ? *device : c10::Device(c10::kCUDA, current);
 }
 
-void Wait(const std::string& what, c10::DeviceIndex device) {
+void Wait(const std::string& what, c10::DeviceIndex device, int64_t until) {
   Count(what);
-  CatchUp(device < 0 ? current : device);
+  CatchUp(device < 0 ? current : device, until);
 }
 
 }  // namespace strict

@@ -5,6 +5,7 @@
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -21,22 +22,21 @@ struct Block {
   int in_flight = 0;
   bool given_back = false;
 };
-struct Upload {
-  const char* data;
-  size_t bytes, digest;
+// A copy that the device may not have done yet.
+struct Copy {
+  int64_t ticket;
   c10::DeviceIndex device;
-};
-struct Download {
-  char* data;
-  at::Tensor value;  // contiguous, on the host
-  c10::DeviceIndex device;
+  char* host;
+  size_t bytes;
+  size_t digest;     // of an upload
+  at::Tensor value;  // of a download: contiguous, on the host
 };
 
 std::mutex mutex;
 // By address. Never destroyed, as tensors may be given back while the process ends.
 auto& blocks = *new std::map<char*, Block>;
-auto& uploads = *new std::vector<Upload>;
-auto& downloads = *new std::vector<Download>;
+auto& queue = *new std::vector<Copy>;
+int64_t queued[kMostDevices] = {}, waited[kMostDevices] = {};  // tickets
 
 size_t Digest(const char* data, size_t bytes) { return std::hash<std::string_view>()({data, bytes}); }
 
@@ -98,45 +98,45 @@ bool IsPinned(const void* data) {
 void MustStay(const void* data, size_t bytes, c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  const auto* at = static_cast<const char*>(data);
-  uploads.push_back({at, bytes, Digest(at, bytes), device});
+  auto* host = static_cast<char*>(const_cast<void*>(data));
+  queue.push_back({++queued[device], device, host, bytes, Digest(host, bytes), {}});
 }
 
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device) {
   std::memset(data, 0xff, value.nbytes());  // NaN, -1
   std::lock_guard<std::mutex> lock(mutex);
   Take(data);
-  downloads.push_back({static_cast<char*>(data), value, device});
+  queue.push_back({++queued[device], device, static_cast<char*>(data), value.nbytes(), 0, value});
 }
 
-void CatchUp(c10::DeviceIndex device) {
+int64_t Ticket(c10::DeviceIndex device) {
   std::lock_guard<std::mutex> lock(mutex);
-  std::string rewritten;
-  std::vector<Upload> later;
-  for (const Upload& upload : uploads) {
-    if (upload.device != device) {
-      later.push_back(upload);
+  return ++queued[device];
+}
+
+bool IsPast(c10::DeviceIndex device, int64_t ticket) {
+  std::lock_guard<std::mutex> lock(mutex);
+  return ticket <= waited[device];
+}
+
+void CatchUp(c10::DeviceIndex device, int64_t until) {
+  std::lock_guard<std::mutex> lock(mutex);
+  waited[device] = std::max(waited[device], std::min(until, queued[device]));
+  std::string fault;
+  std::vector<Copy> later;
+  for (Copy& copy : queue) {
+    if (copy.device != device || copy.ticket > waited[device]) {
+      later.push_back(std::move(copy));
       continue;
     }
-    if (Digest(upload.data, upload.bytes) != upload.digest)
-      rewritten = c10::str("pinned memory was rewritten before the device had read it: ", upload.bytes,
-                           " bytes of a "
-                           "non-blocking copy to cuda:",
-                           static_cast<int>(device));
-    Leave(upload.data);
+    if (copy.value.defined()) std::memcpy(copy.host, copy.value.const_data_ptr(), copy.bytes);
+    else if (Digest(copy.host, copy.bytes) != copy.digest)
+      fault = c10::str("pinned memory was rewritten before the device had read it: ", copy.bytes,
+                       " bytes of a non-blocking copy to cuda:", static_cast<int>(device));
+    Leave(copy.host);
   }
-  uploads = std::move(later);
-  std::vector<Download> still;
-  for (Download& download : downloads) {
-    if (download.device != device) {
-      still.push_back(std::move(download));
-      continue;
-    }
-    std::memcpy(download.data, download.value.const_data_ptr(), download.value.nbytes());
-    Leave(download.data);
-  }
-  downloads = std::move(still);
-  TORCH_CHECK(rewritten.empty(), "strict: ", rewritten);
+  queue = std::move(later);
+  TORCH_CHECK(fault.empty(), "strict: ", fault);
 }
 
 }  // namespace strict

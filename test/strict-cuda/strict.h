@@ -44,8 +44,9 @@ c10::DeviceIndex Devices();
 c10::DeviceIndex CurrentDevice();
 // What was asked for, the current device where no number is given. Throws where there is no such device.
 c10::Device Placed(std::optional<c10::Device> device);
-// The host waits for the device: counted under `what`, and every late copy has happened afterwards.
-void Wait(const std::string& what, c10::DeviceIndex device);
+// The host waits for the device, up to what was queued with the ticket `until`: counted under `what`, and every late
+// copy of that time has happened afterwards.
+void Wait(const std::string& what, c10::DeviceIndex device, int64_t until = INT64_MAX);
 
 // ---- pinned.cc
 
@@ -55,7 +56,12 @@ bool IsPinned(const void* data);
 void MustStay(const void* data, size_t bytes, c10::DeviceIndex device);
 // The host's bytes hold nothing of use until it has waited; then they hold `value`, which is what the device had.
 void WriteLater(void* data, const at::Tensor& value, c10::DeviceIndex device);
-void CatchUp(c10::DeviceIndex device);
+// Each device numbers what is queued on it: the number of what is queued now.
+int64_t Ticket(c10::DeviceIndex device);
+// Whether the host has waited for that, or for something later.
+bool IsPast(c10::DeviceIndex device, int64_t ticket);
+// The host has waited for all that was queued up to `until`.
+void CatchUp(c10::DeviceIndex device, int64_t until = INT64_MAX);
 
 // ---- generator.cc
 

@@ -34,7 +34,17 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-type Kind = 'tensor' | 'generator' | 'mapping' | 'handle' | 'integer' | 'string' | 'boolean' | 'bytes' | 'array';
+type Kind =
+  | 'tensor'
+  | 'generator'
+  | 'mapping'
+  | 'handle'
+  | 'integer'
+  | 'string'
+  | 'boolean'
+  | 'bytes'
+  | 'array'
+  | 'nested array';
 
 /** For each function its arguments, and values that fit. */
 type Functions = Record<string, [name: string, kind: Kind | 'optional array', fitting: unknown][]>;
@@ -70,6 +80,14 @@ const TORCH: Functions = {
     ['tensor', 'tensor', tensor],
     ['destination', 'bytes', new Uint8Array(8)],
   ],
+  upload: [
+    ['arrays', 'array', [new Uint8Array(8)]],
+    ['dtypes', 'array', [6]],
+    ['sizes', 'nested array', [[2]]],
+    ['device', 'string', 'cpu'],
+  ],
+  startReading: [['tensors', 'array', [tensor]]],
+  waitFor: [['event', 'handle', stale]],
   mapFile: [['path', 'string', file]],
   fromMapping: [
     ['mapping', 'mapping', mapping],
@@ -223,6 +241,12 @@ const NO_HANDLE = [...NO_NUMBER, NaN, Infinity, 0, -0, 1, -1, 0.5, 2 ** 52 - 1, 
 const DEAD = [stale, 2 ** 53 - 1, 2 ** 52 + 2 ** 23, 2 ** 52 + 2 ** 24 * 12345, 2 ** 52 + 2 ** 51];
 const NO_ELEMENT = [undefined, null, NaN, Infinity, 0.5, '1', true, {}, odd, [1], Symbol('s'), 2 ** 53, tensor];
 
+const noArrayOf = (elements: readonly unknown[]) => [
+  ...[undefined, null, 2, '2', {}, { length: 1, 0: 1 }, untouchable([1]), new Set([1]), new Int32Array(1)],
+  ...elements.map((element) => (element === tensor ? [1, 'x'] : [element])),
+  ...[new Array(3), Object.assign(new Array(3), { 0: 1, 2: 1 }), new Array(2 ** 32 - 1)],
+];
+
 const WRONG: Record<Kind, unknown[]> = {
   handle: NO_HANDLE,
   tensor: [...NO_HANDLE, ...DEAD, generator, mapping],
@@ -236,11 +260,8 @@ const WRONG: Record<Kind, unknown[]> = {
     ...[new SharedArrayBuffer(8), new DataView(new ArrayBuffer(8)), new Uint8ClampedArray(8), new Int8Array(8)],
     ...[new Float32Array(2), { length: 8, 0: 1 }],
   ],
-  array: [
-    ...[undefined, null, 2, '2', {}, { length: 1, 0: 1 }, untouchable([1]), new Set([1]), new Int32Array(1)],
-    ...NO_ELEMENT.map((element) => (element === tensor ? [1, 'x'] : [element])),
-    ...[new Array(3), Object.assign(new Array(3), { 0: 1, 2: 1 }), new Array(2 ** 32 - 1)],
-  ],
+  array: noArrayOf(NO_ELEMENT),
+  'nested array': noArrayOf(NO_ELEMENT.filter((element) => !Array.isArray(element))),
 };
 
 function show(value: unknown): string {

@@ -36,6 +36,30 @@ test('sizes and bytes that do not fit each other', () => {
   assert.equal(addon.liveHandles(), before);
 });
 
+test('an upload of arrays, dtypes and sizes that do not fit each other', () => {
+  const before = addon.liveHandles();
+  const bytes = new Uint8Array(8);
+  const refused = (...values: unknown[]) => failure('upload', [...values, 'cpu'], 'upload').message;
+  assert.match(refused([bytes, bytes], [6], [[2]]), /as many dtypes and sizes as arrays/);
+  assert.match(refused([bytes], [6], [[2], [2]]), /as many dtypes and sizes as arrays/);
+  assert.match(refused([bytes], [6], [[3]]), /upload: expected 12 bytes for an array but received 8/);
+  assert.match(refused([bytes], [6], [[-2]]), /for sizes but received an array at index 0/);
+  assert.match(refused([bytes], [6], [2]), /for sizes but received the number 2 at index 0/);
+  assert.match(refused([bytes], [12], [[8]]), /for dtypes but received the number 12 at index 0/);
+  assert.match(
+    refused([bytes, new Float32Array(2)], [6, 6], [[2], [2]]),
+    /for arrays but received an object at index 1/,
+  );
+  assert.match(failure('upload', [[bytes], [6], [[2]], 'gpu'], 'upload').message, /for device but received the string/);
+  assert.match(
+    failure('startReading', [[tensor, mapping]], 'startReading').message,
+    /received a mapped file at index 1/,
+  );
+  assert.match(failure('waitFor', [tensor], 'waitFor').message, /expected an event for event but received a tensor/);
+  assert.deepEqual(addon.upload([], [], [], 'cpu'), []);
+  assert.equal(addon.liveHandles(), before);
+});
+
 test('dtypes without plain elements, and no dtypes at all', () => {
   for (const code of [12, 13, 14, 16, 17, 18, 22, 1000, -1])
     assert.throws(() => addon.fromBytes(new Uint8Array(8), code, [1]), /fromBytes: .* for dtype/, `code ${code}`);
@@ -116,6 +140,11 @@ test('what would end or stop the process is refused', async () => {
       'a buffer detached while sizes are read': () => {
         const bytes = new Uint8Array(1 << 24);
         return native.fromBytes(bytes, 0, Object.defineProperty([], 0, { get: () => (detached(bytes), 1 << 24) }));
+      },
+      'an array detached while the next is asked for': () => {
+        const bytes = new Uint8Array(1 << 24);
+        const arrays = Object.defineProperty([bytes], 1, { get: () => (detached(bytes), new Uint8Array(1)) });
+        native.upload(arrays, [0, 0], [[1 << 24], [1]], 'cpu');
       },
       'pixels detached while a box is read': () => {
         const [source, out] = [new Uint8Array(3 << 20), new Uint8Array(12)];
