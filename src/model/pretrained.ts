@@ -12,6 +12,7 @@ import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { plainNames } from './checkpoint-names.js';
+import { namesOf, otherTask, referenceName } from './foreign-names.js';
 import { initialValue, inputsOf } from './initialize.js';
 import { isEvaluated, momentumTwin, patchesOf, type StateDictEntry, stateDictEntries } from './state-dict.js';
 
@@ -85,10 +86,19 @@ function compareCheckpoint(
 ): { refs: Map<string, TensorRef>; report: LoadReport } {
   const { tensors, others, keys } = weightsOf(checkpoint);
   const known = new Set(stateDictEntries(architecture).map(([name]) => name));
-  const { fileNames, prefixes, count } = plainNames(tensors.keys(), (name) => known.has(name));
-  const refs = new Map([...fileNames].map(([name, fileName]) => [name, get(tensors, fileName)]));
+  const { fileNames, prefixes, count } = plainNames(tensors.keys(), (name) => known.has(referenceName(name)));
+  const refs = new Map<string, TensorRef>();
+  let renamed = 0;
+  for (const [name, fileName] of fileNames) {
+    const own = referenceName(name);
+    const taken = own !== name && fileNames.has(own); // by the entry that has the reference's name
+    if (own !== name && !taken) renamed += 1;
+    refs.set(taken ? name : own, get(tensors, fileName));
+  }
   const report = compareEntries(checkpoint.path, refs, architecture);
   report.unexpected.push(...[...others].map(([name, what]) => `${name} (${what})`));
+  const foreign = namesOf(fileNames.keys());
+  if (foreign !== undefined) report.notes.push(`${foreign} names: ${renamed} renamed`);
   const place = keys.map((key) => `"${key}"`).join(' / ');
   if (keys.length > 0 && place !== '"model"') report.notes.push(`weights found under ${place}`);
   if (prefixes.length > 0)
@@ -123,6 +133,12 @@ function refuseRandom(report: LoadReport, random: readonly string[]): void {
   if (random.length === 0) return;
   const mismatched = report.mismatched.filter(({ name }) => random.includes(name));
   const shapes = mismatched.length > 0 ? ` Of another shape: ${some(shapesOf({ ...report, mismatched }), 3)}.` : '';
+  const other = otherTask(report.unexpected);
+  if (other !== undefined)
+    throw new UserError(
+      `${report.path} is ${other}: ${random.length} of the weights of retrieval are not in it (${some(random, 3)}). ` +
+        'Take a checkpoint of retrieval, such as hf:Salesforce/blip-itm-base-coco.',
+    );
   const vision = random.some((name) => name.startsWith('visual_encoder.')) ? ', the vision encoder among them' : '';
   throw new UserError(
     `${report.path} does not fit the config: ${random.length} weights are missing or have another shape (${some(random, 3)}) and ` +
