@@ -50,6 +50,19 @@ const convertFlags = {
   ),
 };
 
+const exportFlags = {
+  format: flag<'hf' | 'pth'>('<name>', "hf: a folder for transformers; pth: a file of the reference's form", 'hf', [
+    'hf',
+    'pth',
+  ]),
+  half: flag('', 'write the weights in float16', false),
+  config: flag<string | undefined>(
+    '<file>',
+    'the config of the training (default: the one that the checkpoint holds)',
+    undefined,
+  ),
+};
+
 /** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 export function program(): Command {
   const root = new Command(NAME)
@@ -99,10 +112,17 @@ export function program(): Command {
   );
   addFlags(demo, demoFlags).action(async () => (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags)));
   add('inspect', 'list what a checkpoint holds, without running anything in it')
-    .argument('<file>', 'a .pth or .bin file of torch.save')
+    .argument('<file>', 'a .pth or .bin file of torch.save, or safetensors')
     .option('--json', 'print JSON')
     .option('--stats', 'print sums of the tensors too')
     .action(async (file: string, flags: InspectOptions) => (await import('./inspect.js')).inspectCommand(file, flags));
+  const exported = add('export', 'write weights as a folder for Hugging Face transformers, or as a .pth file');
+  exported
+    .argument('<checkpoint>', 'a file, folder or URL of weights')
+    .argument('<destination>', 'a folder, or a .pth file');
+  addFlags(exported, exportFlags).action(async (source: string, destination: string) =>
+    (await import('./export.js')).exportCommand(source, destination, flagValues(exported, exportFlags)),
+  );
   const checkData = add('check-data', 'list every defect of annotations and images, one line each');
   addFlags(checkData, checkDataFlags).action(async () =>
     (await import('./check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
