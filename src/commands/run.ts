@@ -91,9 +91,8 @@ function gpuIndex(device: Device): number | undefined {
 /** The checkpoint that the config names, as a local file; undefined where it names none. */
 export async function pretrainedFile({ config, print }: Run): Promise<string | undefined> {
   const { pretrained, sha256 } = config;
-  return pretrained === ''
-    ? undefined
-    : fetchPretrained(pretrained, { print, ...(sha256 !== undefined && { sha256 }) });
+  if (pretrained === '') return undefined;
+  return (await fetchPretrained(pretrained, { print, ...(sha256 !== undefined && { sha256 }) })).path;
 }
 
 /** The images of both splits, as `requireAllImages` takes them. */

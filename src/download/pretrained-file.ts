@@ -1,11 +1,14 @@
-// Checkpoints by path or URL, and PyTorch's cache of those that were downloaded.
+// Checkpoints by path, URL, `hf:` or short name, and PyTorch's cache of those that were downloaded.
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../disk/folder.js';
 import { homeFolder } from '../disk/home.js';
 import { messageOf, UserError } from '../errors.js';
 import { type DownloadOptions, download, isDownloaded, OtherSource } from './download.js';
 import { parseUrl, shownUrl } from './http.js';
+import { publishedModel } from './published-models.js';
 import { sourceText } from './source-note.js';
 
 /** The folder where PyTorch (and timm, for the reference) keeps downloaded checkpoints; it may not exist yet. */
@@ -27,34 +30,86 @@ export interface PretrainedOptions extends DownloadOptions {
   print?: (line: string) => void;
 }
 
+/** A checkpoint on this machine. */
+export interface PretrainedFile {
+  path: string;
+  /** The config.json of the folder that it is from, if that has one. */
+  config?: string;
+  /** For messages: where it is from. */
+  source: string;
+}
+
+/** The names that weights have in folders of transformers, the wanted one first. */
+export const WEIGHT_FILES = ['model.safetensors', 'pytorch_model.bin'] as const;
+
 /**
- * The local path of a checkpoint that is named by path or URL; a URL is downloaded into PyTorch's cache unless it is there.
- * As in PyTorch, digits like those in `name-5c106cde.pth` are taken for the start of its SHA-256. PyTorch knows a file by
- * its name alone; here a file of the same name from another address goes into a folder of its own.
+ * The local file of a checkpoint that is named by
+ * - the path of a file, or of a folder with model.safetensors or pytorch_model.bin;
+ * - an http(s) URL, which is downloaded into PyTorch's cache unless it is there;
+ * - `hf:OWNER/NAME[@REVISION]`, which is taken from the cache of Hugging Face's hub, or downloaded into it;
+ * - a short name (published-models.ts), where no file has that name.
+ * @throws UserError
  */
-export async function fetchPretrained(urlOrPath: string, options: PretrainedOptions = {}): Promise<string> {
-  if (/^https?:\/\//i.test(urlOrPath)) {
-    const path = hubCheckpointPath(urlOrPath);
-    const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
-    makeHubFolder(dirname(path));
-    const wanted = { ...options, sha256, noteSource: true };
-    try {
-      await download(urlOrPath, path, wanted);
-      return path;
-    } catch (error) {
-      if (!(error instanceof OtherSource)) throw error;
-      const own = createHash('sha256')
-        .update(sourceText(parseUrl(urlOrPath)))
-        .digest('hex')
-        .slice(0, 12);
-      const other = join(dirname(path), own, basename(path));
-      options.print?.(`${path} is from ${error.source}; that of ${shownUrl(urlOrPath)} is ${other}.`);
-      await download(urlOrPath, other, wanted);
-      return other;
+export async function fetchPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedFile> {
+  if (/^https?:\/\//i.test(source)) return { path: await fetchUrl(source, options), source: shownUrl(source) };
+  if (/^hf:/i.test(source)) throw new UserError(`${source} cannot be fetched yet. Name a file.`);
+  const published = publishedModel(source);
+  const found = await stat(source).catch(() => undefined);
+  if (found?.isDirectory() === true) {
+    const weights = weightsIn(source);
+    if (weights !== undefined) return local(weights, source, options);
+    if (published === undefined) {
+      throw new UserError(
+        `${source} is a folder without ${WEIGHT_FILES.join(' or ')}. Name a file, or a folder that has one of them.`,
+      );
     }
+  } else if (found !== undefined || published === undefined) return local(source, source, options);
+  return fetchPretrained(published.source, options);
+}
+
+async function local(path: string, source: string, { sha256 }: PretrainedOptions): Promise<PretrainedFile> {
+  if (!(await isDownloaded(path, sha256))) {
+    throw new UserError(`The checkpoint ${path} does not exist. ${remedyFor(path)}`);
   }
-  if (await isDownloaded(urlOrPath, options.sha256)) return urlOrPath;
-  throw new UserError(`The checkpoint ${urlOrPath} does not exist. Give the path of a file, or a URL.`);
+  // Beside a file of another name, config.json may be anything.
+  const config = WEIGHT_FILES.some((name) => name === basename(path)) ? join(dirname(path), 'config.json') : undefined;
+  return { path, source, ...(config !== undefined && existsSync(config) && { config }) };
+}
+
+function remedyFor(path: string): string {
+  const hub = /^[\w-]+\/[\w.-]+$/.test(path) ? ` For a model of Hugging Face, write hf:${path}.` : '';
+  return `Give the path of a file, a URL, hf:OWNER/NAME, or a name that the command \`models\` lists.${hub}`;
+}
+
+/** The weights in a folder as transformers writes it. */
+export function weightsIn(folder: string): string | undefined {
+  return WEIGHT_FILES.map((name) => join(folder, name)).find((path) => existsSync(path));
+}
+
+/**
+ * Downloads `url` into PyTorch's cache unless it is there. As in PyTorch, digits like those in `name-5c106cde.pth` are taken
+ * for the start of its SHA-256. PyTorch knows a file by its name alone; here a file of the same name from another address
+ * goes into a folder of its own.
+ */
+async function fetchUrl(url: string, options: PretrainedOptions): Promise<string> {
+  const path = hubCheckpointPath(url);
+  const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
+  makeHubFolder(dirname(path));
+  const wanted = { ...options, sha256, noteSource: true };
+  try {
+    await download(url, path, wanted);
+    return path;
+  } catch (error) {
+    if (!(error instanceof OtherSource)) throw error;
+    const own = createHash('sha256')
+      .update(sourceText(parseUrl(url)))
+      .digest('hex')
+      .slice(0, 12);
+    const other = join(dirname(path), own, basename(path));
+    options.print?.(`${path} is from ${error.source}; that of ${shownUrl(url)} is ${other}.`);
+    await download(url, other, wanted);
+    return other;
+  }
 }
 
 function makeHubFolder(folder: string): void {

@@ -11,7 +11,11 @@ import { promisify } from 'node:util';
 import { MockAgent } from 'undici';
 import { cannotWrite } from '#blip/disk/atomic-file.js';
 import { type DownloadOptions, download } from '#blip/download/download.js';
-import { fetchPretrained, hubCheckpointPath } from '#blip/download/pretrained-file.js';
+import {
+  fetchPretrained as fetchFile,
+  hubCheckpointPath,
+  type PretrainedOptions,
+} from '#blip/download/pretrained-file.js';
 import { UserError } from '#blip/errors.js';
 import { answer, breakConnections, content, digest, send, serve } from '../helpers/download-server.js';
 import { temporaryFolder } from '../helpers/files.js';
@@ -39,6 +43,11 @@ async function refused(url: string, path: string, sentence: RegExp, options: Dow
 function whole(path: string): void {
   assert.ok(readFileSync(path).equals(content));
   assert.deepEqual(readdirSync(join(path, '..')), ['file.pth'], 'parts or locks were left');
+}
+
+/** The path alone. */
+async function fetchPretrained(source: string, options?: PretrainedOptions): Promise<string> {
+  return (await fetchFile(source, options)).path;
 }
 
 /** A new folder that is TORCH_HOME until the test ends. */
