@@ -42,7 +42,7 @@ export interface ExportOptions {
  */
 export async function exportCommand(source: string, destination: string, options: ExportOptions): Promise<void> {
   const print = (line: string) => console.log(line);
-  const path = await fetchPretrained(source, { print });
+  const { path } = await fetchPretrained(source, { print });
   using file = await openTensorFile(path);
   const architecture = architectureOf(settingsOf(file.checkpoint, options), sizesOf(file.checkpoint));
   const { refs, report } = compareCheckpoint(file.checkpoint, architecture);

@@ -11,12 +11,13 @@ const Part = z.object({
 const HuggingFaceConfig = z.object({ text_config: Part.optional(), vision_config: Part.optional() });
 
 /**
- * A line for each setting of the file `path` that differs from what is used here, with the reason; empty where the file is
- * absent or no config.
+ * A line for each setting of a checkpoint's config.json that differs from what is used here, with the reason; empty where
+ * there is no such file.
  */
-export function describeConfigJson(path: string, { vision, text }: Architecture): string[] {
-  const config = readJson(path, HuggingFaceConfig);
-  if (config === undefined) return [];
+export function describeConfigJson(file: { config?: string } | undefined, { vision, text }: Architecture): string[] {
+  const path = file?.config;
+  const config = path === undefined ? undefined : readJson(path, HuggingFaceConfig);
+  if (path === undefined || config === undefined) return [];
   const { text_config = {}, vision_config = {} } = config;
   const lines: string[] = [];
   const differs = (key: string, found: string | number | undefined, used: string | number, why: string) => {

@@ -7,7 +7,7 @@ import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
 import { entriesOf, gridOf } from './checkpoint-entries.js';
 import { otherTask } from './foreign-names.js';
-import { initialValue, inputsOf } from './initialize.js';
+import { INITIAL_TEMPERATURE, initialValue, inputsOf } from './initialize.js';
 import { isEvaluated, momentumTwin, patchesOf, type StateDictEntry, stateDictEntries } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
@@ -229,4 +229,16 @@ export function describeLoad(report: LoadReport): string[] {
   if (unexpected.length > 0) lines.push(`unexpected, not used: ${some(unexpected)}`);
   if (mismatched.length > 0) lines.push(`of another shape, not used: ${some(shapesOf(report))}`);
   return lines;
+}
+
+/** A line on what training needs and the checkpoint lacks, and how it begins then; none where it has everything. */
+export function describeMade({ missing }: LoadReport): string[] {
+  const made = [
+    ...(missing.includes('temp') ? [`temp ${INITIAL_TEMPERATURE}`] : []),
+    ...(missing.some((name) => name.endsWith('_queue')) ? ['queues drawn at random'] : []),
+    ...(missing.some((name) => momentumTwin(name) !== undefined)
+      ? ['momentum copies equal to the online weights']
+      : []),
+  ];
+  return made.length === 0 ? [] : [`made for training: ${made.join(', ')}`];
 }
