@@ -145,7 +145,6 @@ function card({ vision }: Architecture, source: string, recalls: RetrievalMetric
   const lines = [
     '---',
     'library_name: transformers',
-    'pipeline_tag: zero-shot-image-classification',
     'tags: [blip, image-text-retrieval]',
     '---',
     '',

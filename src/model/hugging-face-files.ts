@@ -17,9 +17,9 @@ export function configJson({ vision, text, embedDim }: Architecture, dtype: Expo
     dtype,
     torch_dtype: dtype,
     image_text_hidden_size: embedDim,
-    initializer_factor: 1,
-    initializer_range: 0.02,
-    logit_scale_init_value: 2.6592,
+    initializer_factor: float(1),
+    initializer_range: float(0.02),
+    logit_scale_init_value: float(2.6592),
     projection_dim: 512,
     text_config: {
       model_type: 'blip_text_model',
@@ -31,10 +31,10 @@ export function configJson({ vision, text, embedDim }: Architecture, dtype: Expo
       num_attention_heads: text.heads,
       max_position_embeddings: text.positions,
       hidden_act: 'gelu',
-      layer_norm_eps: text.eps,
-      initializer_range: text.initializerRange,
-      hidden_dropout_prob: text.hiddenDropout,
-      attention_probs_dropout_prob: text.attentionDropout,
+      layer_norm_eps: float(text.eps),
+      initializer_range: float(text.initializerRange),
+      hidden_dropout_prob: float(text.hiddenDropout),
+      attention_probs_dropout_prob: float(text.attentionDropout),
       is_decoder: true,
       use_cache: true,
       bos_token_id: VOCABULARY_SIZE,
@@ -52,9 +52,9 @@ export function configJson({ vision, text, embedDim }: Architecture, dtype: Expo
       image_size: vision.imageSize,
       patch_size: vision.patchSize,
       hidden_act: 'gelu',
-      layer_norm_eps: VISION_EPS,
-      attention_dropout: 0,
-      initializer_range: 1e-10,
+      layer_norm_eps: float(VISION_EPS),
+      attention_dropout: float(0),
+      initializer_range: float(1e-10),
       projection_dim: 512,
     },
   });
@@ -70,10 +70,10 @@ export function preprocessorJson({ vision: { imageSize } }: Architecture): strin
     size: { height: imageSize, width: imageSize },
     resample: 3,
     do_rescale: true,
-    rescale_factor: 1 / 255,
+    rescale_factor: float(1 / 255),
     do_normalize: true,
-    image_mean: IMAGE_MEAN,
-    image_std: IMAGE_STD,
+    image_mean: IMAGE_MEAN.map(float),
+    image_std: IMAGE_STD.map(float),
   });
 }
 
@@ -150,6 +150,12 @@ function tokenizerJson(tokens: readonly string[]): string {
   });
 }
 
+/** A number that transformers wants as Python's float: 1 would be an int. Stands for itself until `json` writes it. */
+function float(value: number): string {
+  const digits = String(value);
+  return `\u0000${/^-?\d+$/.test(digits) ? `${digits}.0` : digits}`;
+}
+
 function json(value: unknown): string {
-  return `${JSON.stringify(value, undefined, 2)}\n`;
+  return `${JSON.stringify(value, undefined, 2).replace(/"\\u0000([^"]+)"/g, '$1')}\n`;
 }
