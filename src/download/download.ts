@@ -2,25 +2,17 @@
 import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Dispatcher } from 'undici';
 import { cannotWrite, syncFolder, writeAll } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';
 import { demandSpace } from '../disk/space.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
-import {
-  connectionFailure,
-  get,
-  type HttpAnswer,
-  makeDispatcher,
-  parseUrl,
-  shownUrl,
-  TransientError,
-  UnreachableError,
-} from './http.js';
+import { TransientError, UnreachableError } from './failures.js';
+import { type Dispatcher, get, type HttpAnswer, makeDispatcher } from './http.js';
 import { PartFile } from './part-file.js';
 import { rememberSource, sourceOf, sourceText } from './source-note.js';
+import { parseUrl, shownUrl } from './url.js';
 
 const MAX_BACKOFF_MS = 30_000;
 
@@ -187,7 +179,7 @@ class Download {
     if (resume && same && answer.status === 206 && Number(range?.[1]) === received) {
       return this.#receive(answer, received, total);
     }
-    await answer.body.dump().catch(() => undefined);
+    answer.discard();
     if (resume && same && answer.status === 416 && range?.[1] === undefined && total === received) return;
     await this.#part.discard();
     throw new TransientError(
@@ -196,7 +188,7 @@ class Download {
   }
 
   async #receive(answer: HttpAnswer, from: number, total: number | undefined): Promise<void> {
-    await this.#refuseUnusable(answer, total);
+    this.#refuseUnusable(answer, total);
     if (total !== undefined) {
       const remedy = 'Free some space, or set TORCH_HOME to a folder on another disk if it is a checkpoint.';
       demandSpace(dirname(this.destination), total - from, shownUrl(this.url), remedy);
@@ -206,7 +198,7 @@ class Download {
     let received = from;
     try {
       this.options.onProgress?.(received, total);
-      for await (const chunk of chunksOf(answer, this.url)) {
+      for await (const chunk of answer.body) {
         if (total !== undefined && received + chunk.length > total) {
           await this.#part.discard();
           throw new TransientError(`the server sent more than the announced ${total} bytes`);
@@ -225,12 +217,12 @@ class Download {
     }
   }
 
-  async #refuseUnusable(answer: HttpAnswer, total: number | undefined): Promise<void> {
+  #refuseUnusable(answer: HttpAnswer, total: number | undefined): void {
     const type = answer.header('content-type') ?? '';
     const html = this.options.allowHtml !== true && /^(?:text\/html|application\/xhtml)/i.test(type);
     const encoding = answer.header('content-encoding') ?? 'identity';
     if (!html && encoding === 'identity' && (total === undefined || Number.isSafeInteger(total))) return;
-    await answer.body.dump().catch(() => undefined);
+    answer.discard();
     if (html) throw this.#isHtml();
     const defect = encoding === 'identity' ? 'declares an impossible Content-Length' : `is encoded as ${encoding}`;
     throw new UserError(`${shownUrl(this.url)} ${defect}. Download it by hand and put it at ${this.destination}.`);
@@ -269,15 +261,6 @@ class Download {
     });
     await this.#part.forget();
     await syncFolder(dirname(this.destination));
-  }
-}
-
-/** The body, its failures sorted as those of the request are. */
-async function* chunksOf(answer: HttpAnswer, url: URL): AsyncGenerator<Buffer> {
-  try {
-    yield* answer.body;
-  } catch (error) {
-    throw connectionFailure(url, error);
   }
 }
 

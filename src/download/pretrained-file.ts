@@ -7,9 +7,9 @@ import { makeFolder } from '../disk/folder.js';
 import { homeFolder } from '../disk/home.js';
 import { messageOf, UserError } from '../errors.js';
 import { type DownloadOptions, download, isDownloaded, OtherSource } from './download.js';
-import { parseUrl, shownUrl } from './http.js';
 import { publishedModel } from './published-models.js';
 import { sourceText } from './source-note.js';
+import { parseUrl, shownUrl } from './url.js';
 
 /** The folder where PyTorch (and timm, for the reference) keeps downloaded checkpoints; it may not exist yet. */
 export function hubFolder(env: NodeJS.ProcessEnv = process.env): string {
