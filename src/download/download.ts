@@ -20,7 +20,9 @@ export interface DownloadOptions {
   /** Hexadecimal SHA-256 that the file must have, or its first digits (8 at least, as PyTorch puts into file names). */
   sha256?: string | undefined;
   /** Bytes received so far, earlier attempts included, and the size of the file where the server tells it. */
-  onProgress?: (received: number, total: number | undefined) => void;
+  onProgress?: ((received: number, total: number | undefined) => void) | undefined;
+  /** Says what is wrong with the file that has come, "with …, not …"; undefined where nothing is. */
+  check?: ((path: string) => Promise<string | undefined>) | undefined;
   /** Called once when another process is downloading the same file: this one waits for it. */
   onWait?: (pid: number) => void;
   signal?: AbortSignal | undefined;
@@ -39,6 +41,12 @@ export interface DownloadOptions {
    * then another file: download throws an OtherSource.
    */
   noteSource?: boolean;
+  /** The header of that name. It goes to no host but that of the URL. */
+  authorization?: string | undefined;
+  /** The lock file; `destination.lock` by default. */
+  lock?: string;
+  /** What else to do where the disk has too little room. */
+  elsewhere?: string;
   /** Replaces the connections made from the proxy variables of the environment. */
   dispatcher?: Dispatcher;
 }
@@ -58,7 +66,7 @@ export class OtherSource extends Error {
  */
 export async function download(url: string, destination: string, options: DownloadOptions = {}): Promise<void> {
   const address = parseUrl(url);
-  const { onWait, signal } = options;
+  const { onWait, signal, lock = `${destination}.lock` } = options;
   if (await isThere(address, destination, options)) return;
   if (options.offline === true) {
     throw new UserError(
@@ -67,7 +75,7 @@ export async function download(url: string, destination: string, options: Downlo
   }
   makeFolder(dirname(destination));
   try {
-    await withLock(`${destination}.lock`, { onWait, signal }, async () => {
+    await withLock(lock, { onWait, signal }, async () => {
       if (!(await isThere(address, destination, options))) await new Download(address, destination, options).run();
     });
   } catch (error) {
@@ -171,7 +179,8 @@ class Download {
     const validator = state === undefined ? undefined : (strong(state.etag) ?? state.lastModified);
     const resume = received > 0 && validator !== undefined && received < (state?.total ?? Number.POSITIVE_INFINITY);
     const headers: Record<string, string> = resume ? { range: `bytes=${received}-`, 'if-range': validator } : {};
-    const answer = await get(this.url, { dispatcher, headers, signal: this.options.signal });
+    const { authorization, signal } = this.options;
+    const answer = await get(this.url, { dispatcher, headers, authorization, signal });
     if (answer.status === 200) return this.#receive(answer, 0, lengthOf(answer));
     const range = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(answer.header('content-range') ?? '');
     const total = range?.[2] === undefined || range[2] === '*' ? state?.total : Number(range[2]);
@@ -190,8 +199,8 @@ class Download {
   async #receive(answer: HttpAnswer, from: number, total: number | undefined): Promise<void> {
     this.#refuseUnusable(answer, total);
     if (total !== undefined) {
-      const remedy = 'Free some space, or set TORCH_HOME to a folder on another disk if it is a checkpoint.';
-      demandSpace(dirname(this.destination), total - from, shownUrl(this.url), remedy);
+      const { elsewhere = 'set TORCH_HOME to a folder on another disk if it is a checkpoint' } = this.options;
+      demandSpace(dirname(this.destination), total - from, shownUrl(this.url), `Free some space, or ${elsewhere}.`);
     }
     if (from === 0) await this.#part.start(shownUrl(this.url), answer, total);
     const handle = await this.#part.open();
@@ -235,6 +244,13 @@ class Download {
     );
   }
 
+  async #digestDefect(): Promise<string | undefined> {
+    const { sha256, check } = this.options;
+    if (sha256 === undefined) return check?.(this.#part.path);
+    const digest = await sha256OfFile(this.#part.path);
+    return digest.startsWith(sha256.toLowerCase()) ? undefined : `with the SHA-256 ${digest}, not ${sha256}`;
+  }
+
   /** Content and digest are checked before the file gets its name. */
   async #finish(): Promise<void> {
     if (this.options.allowHtml !== true && (await this.#part.looksLikeHtml())) {
@@ -242,15 +258,11 @@ class Download {
       throw this.#isHtml();
     }
     const { sha256 } = this.options;
-    if (sha256 !== undefined) {
-      const digest = await sha256OfFile(this.#part.path);
-      if (!digest.startsWith(sha256.toLowerCase())) {
-        await this.#part.discard();
-        throw new UserError(
-          `${shownUrl(this.url)} gave a file with the SHA-256 ${digest}, not ${sha256}. It was deleted: try again, or ` +
-            'correct the digest.',
-        );
-      }
+    const defect = await this.#digestDefect();
+    if (defect !== undefined) {
+      await this.#part.discard();
+      const remedy = 'It was deleted: try again, and check the digest if you gave one.';
+      throw new UserError(`${shownUrl(this.url)} gave a file ${defect}. ${remedy}`);
     }
     // First the note: a file without one could be from anywhere.
     if (this.options.noteSource === true) await rememberSource(this.destination, this.url, await this.#part.received());

@@ -143,8 +143,8 @@ export interface RequestOptions {
   /** The header of that name, for the first origin only. */
   authorization?: string | undefined;
   signal?: AbortSignal | undefined;
-  /** Redirects to other origins are answers as others are. */
-  sameOrigin?: boolean;
+  /** Whether a redirect is an answer as others are, not to be followed to `next` (undefined: to no address). */
+  stopAt?: ((answer: HttpAnswer, next: URL | undefined) => boolean) | undefined;
 }
 
 /**
@@ -171,7 +171,7 @@ export async function ask(url: URL, options: RequestOptions): Promise<{ answer: 
     const location = answer.header('location');
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return { answer, from: current };
     const target = URL.canParse(location, current.href) ? new URL(location, current.href) : undefined;
-    if (options.sameOrigin === true && target?.origin !== current.origin) return { answer, from: current };
+    if (options.stopAt?.(answer, target) === true) return { answer, from: current };
     answer.discard();
     if (redirects === MAX_REDIRECTS) {
       throw new UserError(`${shownUrl(url)} redirects more than ${MAX_REDIRECTS} times. Check the address.`);
