@@ -1,15 +1,16 @@
 // Checkpoints by path, URL, `hf:` or short name, and PyTorch's cache of those that were downloaded.
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../disk/folder.js';
 import { homeFolder } from '../disk/home.js';
 import { messageOf, UserError } from '../errors.js';
-import { type DownloadOptions, download, isDownloaded, OtherSource } from './download.js';
-import { parseUrl, shownUrl } from './http.js';
+import { download, isDownloaded, OtherSource } from './download.js';
+import { fetchFromHub, type HubOptions } from './hub/fetch-from-hub.js';
 import { publishedModel } from './published-models.js';
 import { sourceText } from './source-note.js';
+import { parseUrl, shownUrl } from './url.js';
+import { configIn, indexIn, shardedText, WEIGHT_FILES, weightsIn } from './weight-files.js';
 
 /** The folder where PyTorch (and timm, for the reference) keeps downloaded checkpoints; it may not exist yet. */
 export function hubFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -25,9 +26,9 @@ export function hubCheckpointPath(url: string, env: NodeJS.ProcessEnv = process.
   return join(hubFolder(env), basename(pathname));
 }
 
-export interface PretrainedOptions extends DownloadOptions {
-  /** Takes the line that says where a file goes whose name in the cache is taken. */
-  print?: (line: string) => void;
+export interface PretrainedOptions extends HubOptions {
+  /** Takes lines that say what is downloaded, and where a file goes whose name in the cache is taken. */
+  print?: ((line: string) => void) | undefined;
 }
 
 /** A checkpoint on this machine. */
@@ -39,9 +40,6 @@ export interface PretrainedFile {
   source: string;
 }
 
-/** The names that weights have in folders of transformers, the wanted one first. */
-export const WEIGHT_FILES = ['model.safetensors', 'pytorch_model.bin'] as const;
-
 /**
  * The local file of a checkpoint that is named by
  * - the path of a file, or of a folder with model.safetensors or pytorch_model.bin;
@@ -52,12 +50,14 @@ export const WEIGHT_FILES = ['model.safetensors', 'pytorch_model.bin'] as const;
  */
 export async function fetchPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedFile> {
   if (/^https?:\/\//i.test(source)) return { path: await fetchUrl(source, options), source: shownUrl(source) };
-  if (/^hf:/i.test(source)) throw new UserError(`${source} cannot be fetched yet. Name a file.`);
+  if (/^hf:/i.test(source)) return fromHub(source, options);
   const published = publishedModel(source);
   const found = await stat(source).catch(() => undefined);
   if (found?.isDirectory() === true) {
-    const weights = weightsIn(source);
-    if (weights !== undefined) return local(weights, source, options);
+    const inside = weightsIn(source);
+    if (inside !== undefined) return local(inside.weights, source, options);
+    const index = indexIn(source);
+    if (index !== undefined) throw new UserError(shardedText(`the folder ${source}`, index));
     if (published === undefined) {
       throw new UserError(
         `${source} is a folder without ${WEIGHT_FILES.join(' or ')}. Name a file, or a folder that has one of them.`,
@@ -72,18 +72,19 @@ async function local(path: string, source: string, { sha256 }: PretrainedOptions
     throw new UserError(`The checkpoint ${path} does not exist. ${remedyFor(path)}`);
   }
   // Beside a file of another name, config.json may be anything.
-  const config = WEIGHT_FILES.some((name) => name === basename(path)) ? join(dirname(path), 'config.json') : undefined;
-  return { path, source, ...(config !== undefined && existsSync(config) && { config }) };
+  const isOfTransformers = WEIGHT_FILES.some((name) => name === basename(path));
+  return { path, source, ...(isOfTransformers && configIn(dirname(path))) };
+}
+
+async function fromHub(source: string, options: PretrainedOptions): Promise<PretrainedFile> {
+  const { weights, config, commit } = await fetchFromHub(source, options);
+  await isDownloaded(weights, options.sha256);
+  return { path: weights, source: `${source.replace(/@.*/, '')}@${commit}`, ...(config !== undefined && { config }) };
 }
 
 function remedyFor(path: string): string {
   const hub = /^[\w-]+\/[\w.-]+$/.test(path) ? ` For a model of Hugging Face, write hf:${path}.` : '';
   return `Give the path of a file, a URL, hf:OWNER/NAME, or a name that the command \`models\` lists.${hub}`;
-}
-
-/** The weights in a folder as transformers writes it. */
-export function weightsIn(folder: string): string | undefined {
-  return WEIGHT_FILES.map((name) => join(folder, name)).find((path) => existsSync(path));
 }
 
 /**
@@ -92,7 +93,7 @@ export function weightsIn(folder: string): string | undefined {
  * goes into a folder of its own.
  */
 async function fetchUrl(url: string, options: PretrainedOptions): Promise<string> {
-  const path = hubCheckpointPath(url);
+  const path = hubCheckpointPath(url, options.env);
   const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
   makeHubFolder(dirname(path));
   const wanted = { ...options, sha256, noteSource: true };

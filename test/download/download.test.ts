@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { MockAgent } from 'undici';
 import { cannotWrite } from '#blip/disk/atomic-file.js';
 import { type DownloadOptions, download } from '#blip/download/download.js';
+import type { Dispatcher } from '#blip/download/http.js';
 import {
   fetchPretrained as fetchFile,
   hubCheckpointPath,
@@ -251,14 +251,17 @@ test('redirects are followed, but not for ever, not away from http, not with cre
   );
   await assert.rejects(download('/local/file', file(t), quick), /not an address to download from\./);
 
-  const mock = new MockAgent();
-  mock.disableNetConnect();
-  mock
-    .get('https://secure.test')
-    .intercept({ path: '/file.pth' })
-    .reply(302, '', { headers: { location: 'http://plain.test/file.pth' } });
+  const secure: Dispatcher = {
+    request: async () => ({
+      status: 302,
+      body: (async function* () {})(),
+      header: (name) => (name === 'location' ? 'http://plain.test/file.pth' : undefined),
+      discard: () => undefined,
+    }),
+    destroy: async () => undefined,
+  };
   await refused('https://secure.test/file.pth', file(t), /from https to http:\/\/plain\.test.*could forge\./, {
-    dispatcher: mock,
+    dispatcher: secure,
   });
 });
 
