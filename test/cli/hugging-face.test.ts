@@ -11,6 +11,7 @@ import { loadRetrievalSplit } from '#blip/data/annotations.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { openCheckpoint, stateDictOf, type TensorRef, writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { readSafetensors, writeSafetensors } from '#blip/torch/safetensors.js';
+import { fakeHub } from '../helpers/fake-hub.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture, projectRoot } from '../helpers/fixtures.js';
 import { ruleWeights } from '../helpers/rule-weights.js';
@@ -65,18 +66,15 @@ function config(name: string, values: Record<string, string | number | boolean>)
   return writeConfigFile(join(folder, `${name}.yaml`), rest);
 }
 
-async function evaluate(name: string, pretrained: string, values: Record<string, string | number | boolean> = {}) {
+async function evaluate(
+  name: string,
+  pretrained: string,
+  values: Record<string, string | number | boolean> = {},
+  env: NodeJS.ProcessEnv = {},
+) {
   const path = config(name, { ...evaluationValues(pretrained), ...values });
-  const run = await runCli([
-    '--config',
-    path,
-    '--output_dir',
-    join(folder, name),
-    '--evaluate',
-    '--save_scores',
-    '--device',
-    'cpu',
-  ]);
+  const flags = ['--evaluate', '--save_scores', '--device', 'cpu'];
+  const run = await runCli(['--config', path, '--output_dir', join(folder, name), ...flags], env);
   assert.equal(run.code, 0, run.stderr);
   return run.stdout;
 }
@@ -145,6 +143,22 @@ test('the golden of transformers in shared: folder, file and pytorch_model.bin',
     const off = largestDifference(name, resolve(shared, '../scores.safetensors'));
     assert.ok(off < 1e-4, `${name}: ${off}`);
   }
+});
+
+test('a model of the hub, by name: fetched once, then from its cache without the network', async (t) => {
+  const files = Object.fromEntries(
+    ['model.safetensors', 'config.json'].map((name) => [name, readFileSync(join(folder, 'model', name))]),
+  );
+  const hub = await fakeHub(t, { 'someone/tiny-blip': { commit: 'c'.repeat(40), files } });
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, 'hf-home'), HF_TOKEN: '', HF_HUB_CACHE: '' };
+  await evaluate('hub', 'hf:someone/tiny-blip', {}, env);
+  const off = largestDifference('hub', join(golden, 'scores.safetensors'));
+  assert.ok(off < 1e-4, `${off}`);
+  const count = hub.requests.length;
+  await evaluate('hub-again', 'hf:someone/tiny-blip', {}, { ...env, HF_HUB_OFFLINE: '1' });
+  assert.equal(hub.requests.length, count);
+  const scores = (output: string) => readFileSync(join(folder, output, 'scores_test.safetensors'));
+  assert.deepEqual(scores('hub-again'), scores('hub'));
 });
 
 /** Every tensor's bytes by name. */
