@@ -9,22 +9,10 @@ import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { type Architecture, architectureOf, loadConfig } from '../model/architecture.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
-import { huggingFaceName } from '../model/foreign-names.js';
 import { configJson, preprocessorJson, tokenizerFiles } from '../model/hugging-face-files.js';
 import { compareCheckpoint, demandEvaluated } from '../model/pretrained.js';
-import { isEvaluated, stateDictEntries } from '../model/state-dict.js';
-import {
-  type Checkpoint,
-  openTensorFile,
-  type PickleValue,
-  type TensorFile,
-  type TensorRef,
-  writeCheckpoint,
-} from '../torch/checkpoint/index.js';
-import type { DType } from '../torch/dtype.js';
-import * as ops from '../torch/ops.js';
-import { writeSafetensors } from '../torch/safetensors.js';
-import { scope } from '../torch/tensor.js';
+import { type StoredWeights, writeHuggingFaceWeights, writeReferenceWeights } from '../model/write-weights.js';
+import { type Checkpoint, openTensorFile, type PickleValue } from '../torch/checkpoint/index.js';
 import { loggedTest } from '../training/run-logs.js';
 
 export interface ExportOptions {
@@ -49,15 +37,12 @@ export async function exportCommand(source: string, destination: string, options
   demandEvaluated(report);
   for (const note of report.notes) print(note);
   const write = options.format === 'pth' ? writePth : writeFolder;
-  const lines = await write({ file, refs, architecture, options, destination, source });
+  const lines = await write({ weights: { file, refs, architecture }, options, destination, source });
   for (const line of lines) print(line);
 }
 
 interface Job {
-  file: TensorFile;
-  /** By the reference's name. */
-  refs: ReadonlyMap<string, TensorRef>;
-  architecture: Architecture;
+  weights: StoredWeights;
   options: ExportOptions;
   destination: string;
   source: string;
@@ -75,20 +60,17 @@ function settingsOf(checkpoint: Checkpoint, { config }: ExportOptions) {
 }
 
 /** The folder that transformers' BlipForImageTextRetrieval.from_pretrained reads. */
-async function writeFolder({ file, refs, architecture, options, destination, source }: Job): Promise<string[]> {
+async function writeFolder({ weights, options, destination, source }: Job): Promise<string[]> {
   if (/\.(?:pth|pt|bin|safetensors)$/i.test(destination)) {
     const remedy = 'Name a folder, or set --format pth.';
     throw new UserError(`${destination} looks like a file, and the export for transformers is a folder. ${remedy}`);
   }
+  const { architecture, file } = weights;
   makeFolder(destination);
-  const tensors = new Map(
-    [...refs]
-      .filter(([name]) => isEvaluated(name) && huggingFaceName(name) !== undefined)
-      .map(([name, ref]) => [huggingFaceName(name) ?? name, stored(file, ref, options)]),
-  );
-  const dtypes = new Set([...tensors.values()].map(({ dtype }) => dtype));
-  const dtype = (['float32', 'bfloat16', 'float16'] as const).find((name) => dtypes.has(name)) ?? 'float32';
-  const text = (name: string, content: string) => intoFolder(destination, name, (path) => writeFileSync(path, content));
+  const path = join(destination, 'model.safetensors');
+  const written = await writeHuggingFaceWeights(weights, path, options);
+  const types = new Set(written.values());
+  const dtype = (['float32', 'bfloat16', 'float16'] as const).find((name) => types.has(name)) ?? 'float32';
   const { vocab } = options.config === undefined ? {} : loadConfig(options.config);
   for (const [name, content] of Object.entries({
     'config.json': configJson(architecture, dtype),
@@ -96,46 +78,20 @@ async function writeFolder({ file, refs, architecture, options, destination, sou
     ...tokenizerFiles(vocab === undefined ? bertVocabulary() : readVocabulary(vocab)),
     'README.md': card(architecture, source, loggedTest(dirname(file.checkpoint.path))),
   }))
-    text(name, content);
-  // The weights last: a folder that has them is complete.
-  await writeSafetensors(join(destination, 'model.safetensors'), tensors, { format: 'pt' });
+    intoFolder(destination, name, (to) => writeFileSync(to, content));
   return [
-    `${tensors.size} tensors written to ${join(destination, 'model.safetensors')}, with config, tokenizer and README.md.`,
+    `${written.size} tensors written to ${path}, with config, tokenizer and README.md.`,
     `Load it with transformers: BlipForImageTextRetrieval.from_pretrained(${JSON.stringify(destination)})`,
   ];
 }
 
-/** `{model: state dict}` under the reference's names and in its order: all that the file has, queues too. */
-async function writePth({ file, refs, architecture, options, destination }: Job): Promise<string[]> {
+/** A file of the reference's form. */
+async function writePth({ weights, options, destination }: Job): Promise<string[]> {
   if (!/\.(?:pth|pt|bin)$/i.test(destination))
     throw new UserError(`${destination} is no name of a checkpoint. End it in .pth.`);
   makeFolder(dirname(destination));
-  const known = stateDictEntries(architecture).flatMap(([name]) => {
-    const ref = refs.get(name);
-    return ref === undefined ? [] : [[name, writable(file, ref, options)] as const];
-  });
-  await writeCheckpoint(destination, { model: new Map(known) });
-  return [`${known.length} tensors written to ${destination}.`];
-}
-
-const isFloat = (dtype: DType) => /^b?float/.test(dtype);
-
-function writable(file: TensorFile, ref: TensorRef, { half }: ExportOptions) {
-  const dtype = half && isFloat(ref.dtype) ? 'float16' : ref.dtype;
-  const data = () => scope(() => ops.to(file.tensor(ref), { dtype }).bytes());
-  return { dtype, shape: ref.shape, data };
-}
-
-/** As writeSafetensors takes it: read when its turn comes. */
-function stored(file: TensorFile, ref: TensorRef, options: ExportOptions) {
-  const { dtype, shape, data } = writable(file, ref, options);
-  return {
-    dtype,
-    shape,
-    get data() {
-      return data();
-    },
-  };
+  const count = await writeReferenceWeights(weights, destination, options);
+  return [`${count} tensors written to ${destination}.`];
 }
 
 const PERCENT = (value: number) => value.toFixed(1);
