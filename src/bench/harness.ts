@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { writeVocabulary } from '../data/vocabulary.js';
 import { parseJson } from '../disk/json-file.js';
+import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, messageOf, UserError } from '../errors.js';
 import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
 
@@ -205,7 +206,7 @@ export async function alternate<T>(folder: string, work: Work<T>) {
 /** The checkpoint to measure with: the given one, or one that a process of its own draws into `folder`. */
 export async function checkpointOf(model: ModelSizes & Pick<ModelOptions, 'pretrained'>, folder: string) {
   const { pretrained, vit, image_size, queue_size } = model;
-  if (pretrained !== undefined) return pretrained;
+  if (pretrained !== undefined) return (await fetchPretrained(pretrained, { print: say })).path;
   say(`drawing the weights of vit ${vit} by a rule`);
   const checkpoint = join(folder, 'drawn.pth');
   const worker = await startOwn(1);

@@ -74,7 +74,7 @@ test('a model comes into the layout of huggingface_hub, once', async (t) => {
     'parts or locks were left',
   );
   assert.deepEqual(readdirSync(join(home, 'hub/.locks/models--Salesforce--blip-itm-base-coco')), []);
-  assert.deepEqual(lines, [`Downloading model.safetensors (400.0 kB) of hf:${REPO} to ${snapshot}`]);
+  assert.deepEqual(lines, [`Downloading model.safetensors of hf:${REPO} (400.0 kB) to ${snapshot}`]);
   assert.equal(progress.at(-1), weights.length);
   const requests = hub.requests.length;
   assert.deepEqual(await fetched(), found);
