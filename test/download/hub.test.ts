@@ -330,3 +330,10 @@ test('fetchPretrained takes hf:, and compares a digest that was given', async (t
     /does not exist\. .* For a model of Hugging Face, write hf:Salesforce\/blip/,
   );
 });
+
+test('several that want one model at once fetch it once', async (t) => {
+  const { hub, fetched } = await hubWith(t);
+  const found = await Promise.all([fetched(), fetched(), fetched()]);
+  assert.equal(new Set(found.map((each) => each.weights)).size, 1);
+  assert.equal(hub.requests.filter(({ host }) => host === 'cdn').length, 1);
+});
