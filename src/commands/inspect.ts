@@ -1,5 +1,4 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
-import { fetchPretrained } from '../download/pretrained-file.js';
 import { printable } from '../errors.js';
 import { table } from '../logging/text.js';
 import {
@@ -36,8 +35,7 @@ export async function inspectCommand(
   options: InspectOptions = {},
   out: TextOutput = process.stdout,
 ): Promise<void> {
-  const { path } = await fetchPretrained(file, { print: (line) => console.error(line) });
-  const checkpoint = openCheckpoint(path);
+  const checkpoint = openCheckpoint(file);
   const flat = flattenCheckpoint(checkpoint);
   if (options.stats === true) await verifyStorages(checkpoint);
   const sums = options.stats === true ? tensorSums(checkpoint, flat.tensors) : undefined;

@@ -1,14 +1,16 @@
 // Checkpoints by path, URL, `hf:` or short name, and PyTorch's cache of those that were downloaded.
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../disk/folder.js';
 import { homeFolder } from '../disk/home.js';
 import { messageOf, UserError } from '../errors.js';
 import { download, isDownloaded, OtherSource } from './download.js';
-import { fetchFromHub, type HubOptions } from './hub/fetch-from-hub.js';
+import { fetchFromHub, findInHubCache, type HubOptions } from './hub/fetch-from-hub.js';
+import { progressLines } from './progress.js';
 import { publishedModel } from './published-models.js';
-import { sourceText } from './source-note.js';
+import { sourceOf, sourceText } from './source-note.js';
 import { parseUrl, shownUrl } from './url.js';
 import { configIn, indexIn, shardedText, WEIGHT_FILES, weightsIn } from './weight-files.js';
 
@@ -93,24 +95,52 @@ function remedyFor(path: string): string {
  * goes into a folder of its own.
  */
 async function fetchUrl(url: string, options: PretrainedOptions): Promise<string> {
+  refuseHubPage(url);
   const path = hubCheckpointPath(url, options.env);
   const sha256 = options.sha256 ?? /-([0-9a-f]{8,64})\./.exec(basename(path))?.[1];
   makeHubFolder(dirname(path));
-  const wanted = { ...options, sha256, noteSource: true };
+  const { print, onProgress } = options;
+  const fetchTo = async (destination: string) => {
+    const report = print === undefined ? onProgress : progressLines(print, shownUrl(url), destination, onProgress);
+    await download(url, destination, { ...options, sha256, noteSource: true, onProgress: report });
+    return destination;
+  };
   try {
-    await download(url, path, wanted);
-    return path;
+    return await fetchTo(path);
   } catch (error) {
     if (!(error instanceof OtherSource)) throw error;
-    const own = createHash('sha256')
-      .update(sourceText(parseUrl(url)))
-      .digest('hex')
-      .slice(0, 12);
-    const other = join(dirname(path), own, basename(path));
-    options.print?.(`${path} is from ${error.source}; that of ${shownUrl(url)} is ${other}.`);
-    await download(url, other, wanted);
-    return other;
+    const other = ownPath(url, path);
+    print?.(`${path} is from ${error.source}; that of ${shownUrl(url)} is ${other}.`);
+    return fetchTo(other);
   }
+}
+
+/** Where what is at `url` goes when its name in the cache, `path`, is taken. */
+function ownPath(url: string, path: string): string {
+  const source = sourceText(parseUrl(url));
+  return join(dirname(path), createHash('sha256').update(source).digest('hex').slice(0, 12), basename(path));
+}
+
+/** The local path of a URL or `hf:` source, where it is here already. */
+export async function cachedPretrained(
+  source: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string | undefined> {
+  if (/^hf:/i.test(source)) return findInHubCache(source, env)?.weights;
+  const path = hubCheckpointPath(source, env);
+  const from = await sourceOf(path);
+  const isOther = from !== undefined && from !== sourceText(parseUrl(source));
+  return [isOther ? undefined : path, ownPath(source, path)].find((name) => name !== undefined && existsSync(name));
+}
+
+/** A model's page of Hugging Face is no file of weights. */
+function refuseHubPage(url: string): void {
+  const { host, pathname } = parseUrl(url);
+  if (host !== 'huggingface.co' && host !== 'hf.co') return;
+  const [, repo, revision = ''] = /^\/([^/]+\/[^/]+?)(?:\/(?:tree|blob)\/([^/]+).*|\/)?$/.exec(pathname) ?? [];
+  if (repo === undefined) return;
+  const at = revision === '' || revision === 'main' ? '' : `@${decodeURIComponent(revision)}`;
+  throw new UserError(`${shownUrl(url)} is a page, not a file. For that model of Hugging Face, write hf:${repo}${at}.`);
 }
 
 function makeHubFolder(folder: string): void {

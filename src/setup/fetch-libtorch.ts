@@ -12,6 +12,7 @@ import { bytesBelow, demandSpace, formatBytes } from '../disk/space.js';
 import { removeStale, temporaryBeside } from '../disk/stale-files.js';
 import { download } from '../download/download.js';
 import { ask, makeDispatcher } from '../download/http.js';
+import { tenthLines } from '../download/progress.js';
 import { parseUrl, shownUrl } from '../download/url.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
 import { madeCacheFolder } from '../libtorch/cache.js';
@@ -86,14 +87,7 @@ async function zipParts(
   const digests = join(downloads, 'digests.json');
   const known = readJson(digests, Digests) ?? {};
   const expected = options.sha256?.toLowerCase() ?? known[url];
-  let shown = 0;
-  const onProgress = (received: number, total: number | undefined) => {
-    if (total === undefined) return;
-    const tenth = Math.floor((received / total) * 10);
-    if (tenth > shown && tenth < 10) say(`  ${tenth * 10} % of ${formatBytes(total)}`);
-    shown = Math.max(shown, tenth);
-  };
-  await download(url, archive, { onProgress, sha256: expected, signal });
+  await download(url, archive, { onProgress: tenthLines(say), sha256: expected, signal });
   if (expected === undefined) {
     const digest = await sha256OfFile(archive);
     writeFileSync(digests, `${JSON.stringify({ ...known, [url]: digest }, undefined, 2)}\n`);

@@ -135,3 +135,46 @@ test('what arrived before a connection broke is kept', async (t) => {
   assert.equal(received, 200_000);
   await dispatcher.destroy();
 });
+
+test('a server that takes connections and says nothing has a sentence, and is left when a run is stopped', async (t) => {
+  const url = await listen(
+    t,
+    createServer(() => undefined),
+  );
+  const path = join(temporaryFolder(t), 'model.pth');
+  const quick: DownloadOptions = { idleMs: 100, retries: 1, backoffMs: 1 };
+  await assert.rejects(download(url, path, quick), /2 attempts in a row failed \(the server sent nothing for 0\.1 s\)/);
+  const secure = url.replace('http:', 'https:');
+  await assert.rejects(
+    download(secure, path, quick),
+    /^UserError: https:.* cannot be reached \(no answer\)\. Check the/,
+  );
+  for (const stopped of [url, secure]) {
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(), 50);
+    const { signal } = stop;
+    await assert.rejects(download(stopped, path, { signal }), /was stopped\. Run again to continue it\./);
+  }
+});
+
+test('a proxy that closes, or answers no HTTP, has a sentence', async (t) => {
+  for (const [reply, reason] of [
+    ['', /the server closed the connection without an answer/],
+    ['SSH-2.0-x\r\n', /Parse Error/],
+  ] as const) {
+    const proxy = await listen(
+      t,
+      rawServer((socket) => socket.end(reply)),
+    );
+    const address = proxy.replace('/model.pth', '');
+    const dispatcher = makeDispatcher(2000, { http_proxy: address, https_proxy: address });
+    for (const url of ['http://example.test/x.pth', 'https://example.test/x.pth']) {
+      const path = join(temporaryFolder(t), 'x.pth');
+      await assert.rejects(download(url, path, { dispatcher, retries: 0 }), (error: Error) => {
+        assert.match(error.message, /example\.test\/x\.pth could not be downloaded/);
+        assert.match(error.message, reason);
+        return true;
+      });
+    }
+  }
+});

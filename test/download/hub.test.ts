@@ -74,7 +74,7 @@ test('a model comes into the layout of huggingface_hub, once', async (t) => {
     'parts or locks were left',
   );
   assert.deepEqual(readdirSync(join(home, 'hub/.locks/models--Salesforce--blip-itm-base-coco')), []);
-  assert.deepEqual(lines, [`Downloading model.safetensors (400.0 kB) of hf:${REPO} to ${snapshot}`]);
+  assert.deepEqual(lines, [`Downloading model.safetensors of hf:${REPO} (400.0 kB) to ${snapshot}`]);
   assert.equal(progress.at(-1), weights.length);
   const requests = hub.requests.length;
   assert.deepEqual(await fetched(), found);
@@ -329,4 +329,11 @@ test('fetchPretrained takes hf:, and compares a digest that was given', async (t
     fetchPretrained(REPO, options),
     /does not exist\. .* For a model of Hugging Face, write hf:Salesforce\/blip/,
   );
+});
+
+test('several that want one model at once fetch it once', async (t) => {
+  const { hub, fetched } = await hubWith(t);
+  const found = await Promise.all([fetched(), fetched(), fetched()]);
+  assert.equal(new Set(found.map((each) => each.weights)).size, 1);
+  assert.equal(hub.requests.filter(({ host }) => host === 'cdn').length, 1);
 });

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
-import { formatBytes } from '../../disk/space.js';
 import { UserError } from '../../errors.js';
 import { type DownloadOptions, download } from '../download.js';
 import { makeDispatcher } from '../http.js';
+import { progressLines } from '../progress.js';
 import { CONFIG_FILE, INDEX_FILES, shardedText, WEIGHT_FILES } from '../weight-files.js';
 import { type HubFolder, ModelCache } from './cache.js';
 import { HubClient, type RemoteFile } from './client.js';
@@ -73,12 +73,20 @@ class Fetch {
       const small = await this.client.find(name, commit);
       if (small !== undefined) await this.#store(small, commit);
     }
-    await this.#store(weights, commit, this.options.onProgress ?? (() => undefined));
+    await this.#store(weights, commit, this.#progress(weights));
     await this.cache.setRef(model.revision, commit);
     const found = new ModelCache({ ...model, revision: commit }, this.options.env ?? process.env).find();
     if (found === undefined)
       throw new UserError(`${weights.name} has gone from ${this.cache.snapshot(commit)}. Try again.`);
     return found;
+  }
+
+  /** The small files are there before anybody has read a line. */
+  #progress({ name, commit }: RemoteFile): DownloadOptions['onProgress'] {
+    const { print, onProgress } = this.options;
+    if (print === undefined) return onProgress;
+    const what = `${name} of ${shownModel(this.cache.model)}`;
+    return progressLines(print, what, this.cache.snapshot(commit), onProgress);
   }
 
   async #weights(): Promise<RemoteFile> {
@@ -101,7 +109,6 @@ class Fetch {
     const blob = this.cache.blob(digest);
     const there = await stat(blob).catch(() => undefined);
     if (there !== undefined && there.size !== (size ?? there.size)) await rm(blob); // cut short by another program
-    if (there === undefined && onProgress !== undefined) this.#announce(file);
     await download(url, blob, {
       ...this.options,
       ...checkOf(digest),
@@ -113,13 +120,6 @@ class Fetch {
       elsewhere: 'set HF_HOME to a folder on another disk',
     });
     await this.cache.link(digest, commit, name);
-  }
-
-  #announce({ name, size, commit }: RemoteFile): void {
-    const bytes = size === undefined ? '' : ` (${formatBytes(size)})`;
-    this.options.print?.(
-      `Downloading ${name}${bytes} of ${shownModel(this.cache.model)} to ${this.cache.snapshot(commit)}`,
-    );
   }
 }
 
