@@ -111,6 +111,7 @@ test('the commands are those of the contract', async () => {
     'inspect',
     'models',
     'fetch',
+    'export',
     'check-data',
     'convert-annotations',
     'bench',
