@@ -1,7 +1,7 @@
 // The law tests as functions of device and precision: on the CPU in test/law, on a GPU in test/gpu.
 //
 // Seeds are fixed, so that a test cannot flicker; the bounds lie far beyond what other seeds give, and far within what a
-// fault gives: see BOUNDS.
+// fault gives.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Precision } from '#blip/torch/precision.js';
@@ -26,20 +26,33 @@ interface Bound {
   variances: number;
 }
 
+// Where the laws are equal, distances do not grow with the draws, and ratios come nearer to 1 with their square root.
+// Measured on the CPU: the worst of ten seeds (training steps: of nine, with 400 or 600 draws), in float32 and, by autocast,
+// in bf16 (six seeds; training steps: two), which moves nothing but the vision encoder's distance, from 0.7 to 1.4. Beside
+// them the planted fault that shows least:
+//                              distance     ratio            the faintest fault
+//   texts, every place         3.6          0.937 to 1.062   attention at a third of its rate: ratio 0.5
+//   drop path, every block     6.9          0.882 to 1.104   a batch skipped as a whole: distance 60
+//   pairs, every place         4.2          0.878 to 1.156   cross-attention's probabilities kept: ratio 0.5
+//   text features              1.2          0.98 to 1.01     embeddings kept: 8.5 and 0.91
+//   losses                     4.9          0.87 to 1.10     cross-attention's probabilities kept: 22 and 0.75
+//   gradients, a part          3.3          0.91 to 1.04     cross-attention's probabilities kept: 12.5 and 0.77
+//   first tokens               2.1          0.976 to 1.063   the first block skipped too: 4.2 and 1.41
+//   images                     2.7          0.950 to 1.077   operations kept at 0.35: 7.4 and 0.90
 export const BOUNDS = {
   texts: { distance: 9, variances: 1.15 },
   skipped: { distance: 20, variances: 1.3 },
-  pairs: { distance: 9, variances: 1.4 },
+  pairs: { distance: 9, variances: 1.3 },
   features: { distance: 3, variances: 1.05 },
   losses: { distance: 14, variances: 1.35 },
-  gradients: { distance: 4, variances: 1.2 },
-  path: { distance: 5, variances: 1.12 },
+  gradients: { distance: 6, variances: 1.2 },
+  path: { distance: 5, variances: 1.15 },
   images: { distance: 6, variances: 1.1 },
 } satisfies Record<string, Bound>;
 
 const SEED = 1;
 
-/** Planted copies find a fault in fewer draws. */
+/** For planted copies, which find a fault in fewer draws, and slow devices. */
 const share = Number(process.env.BLIP_LAW_SHARE ?? 1);
 const draws = (full: number) => Math.max(2, Math.round(full * share));
 
@@ -48,7 +61,8 @@ function assertLaw(found: ReadonlyMap<string, Difference>, boundOf: (name: strin
   assert.ok(found.size > 0);
   const wrong = [...found].flatMap(([name, { distance = 0, variances }]) => {
     const bound = boundOf(name);
-    const inside = distance <= bound.distance && variances <= bound.variances && variances >= 1 / bound.variances;
+    const widest = bound.variances ** (1 / Math.sqrt(share));
+    const inside = distance <= bound.distance && variances <= widest && variances >= 1 / widest;
     return inside ? [] : [`${name}: distance ${distance.toFixed(2)}, variances ${variances.toFixed(3)}`];
   });
   assert.equal(wrong.join('\n'), '');

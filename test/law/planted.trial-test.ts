@@ -10,7 +10,7 @@ for (const dropping of droppings) {
   if (dropping.reference === undefined) continue;
   test(`${dropping.fault}: the reference’s law finds it`, { skip: lawSkip }, async (t) => {
     const only = dropping.file.includes('vision') ? 'drop path' : 'text features';
-    const env = { BLIP_LAW_SHARE: only === 'drop path' ? '1' : '0.4' };
+    const env = { BLIP_LAW_SHARE: only === 'drop path' ? '1' : '0.6' };
     const { code, stdout } = await runThere(plant([dropping], t), 'law/reference.test', env, { only });
     assert.equal(code, 1, stdout);
     assert.match(stdout, dropping.reference ?? /^$/);
