@@ -1,5 +1,6 @@
 // One HTTP request of a download: redirects followed with care, every failure sorted into transient or final.
-import { Agent, Dispatcher, ProxyAgent, request } from 'undici';
+import { isIP } from 'node:net';
+import { Agent, type buildConnector, Dispatcher, Pool, ProxyAgent, request } from 'undici';
 import { codeOf, messageOf, UserError } from '../errors.js';
 import { type ProxyServer, proxyFor, shownProxy } from './proxy.js';
 import { socksConnector } from './socks.js';
@@ -79,6 +80,10 @@ class ByProxy extends Dispatcher {
       uri: `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`,
       proxyTunnel: false, // plain http is asked of the proxy itself, as curl does: many tunnel to port 443 only
       proxyTls: { timeout },
+      clientFactory: (origin, given) => {
+        const { connect } = given as { connect: buildConnector.connector };
+        return new Pool(origin, { connect: toProxy(proxy, connect) });
+      },
       ...(user === undefined ? {} : { token: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` }),
     });
   }
@@ -90,6 +95,20 @@ class ByProxy extends Dispatcher {
   override async destroy(): Promise<void> {
     for (const dispatcher of this.#made.values()) await dispatcher.destroy();
   }
+}
+
+/** Connections to the proxy itself: an address is no name that TLS may ask for, and a failure is the proxy's. */
+function toProxy(proxy: ProxyServer, connect: buildConnector.connector): buildConnector.connector {
+  const shown = `The proxy ${shownProxy(proxy)}`;
+  return ({ servername, ...options }, callback) =>
+    connect(
+      { ...options, ...(servername === undefined || isIP(servername) !== 0 ? {} : { servername }) },
+      (...result) => {
+        const [error, socket] = result;
+        if (error === null) callback(null, socket);
+        else callback(tlsFailure(shown, error) ?? error, null);
+      },
+    );
 }
 
 /** The URL as it may be printed: without user, password and query (which may be signed). */
@@ -170,7 +189,7 @@ const UNREACHABLE = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETU
 export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer): Error {
   if (error instanceof UserError) return error;
   const code = codeOf(error) ?? '';
-  const reason = messageOf(error) || code;
+  const reason = reasonOf(error);
   const [, status] = /Proxy (?:response|Authentication Required) \((\d+)\)/.exec(reason) ?? [];
   if (proxy !== undefined && status !== undefined) {
     const login = status === '407' ? ' Give it a user: http://USER:PASSWORD@HOST:PORT.' : '';
@@ -191,14 +210,32 @@ export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer)
       { cause: error },
     );
   }
-  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) {
-    return new UserError(
-      `${shownUrl(url)} has no certificate that this machine trusts (${reason}). Set NODE_EXTRA_CA_CERTS to the file of ` +
-        'your certificate authority.',
-      { cause: error },
+  return tlsFailure(shownUrl(url), error) ?? new TransientError(reason);
+}
+
+/** Of what OpenSSL says, the words. */
+function reasonOf(error: unknown): string {
+  const message = messageOf(error) || codeOf(error) || '';
+  return /SSL routines:[^:]*:([^:\n]+)/.exec(message)?.[1] ?? message;
+}
+
+/** What is wrong with the encryption of a connection to `whom`, where that is what failed. */
+function tlsFailure(whom: string, error: unknown): UserError | undefined {
+  const code = codeOf(error) ?? '';
+  const say = (what: string, remedy: string) =>
+    new UserError(`${whom} ${what} (${reasonOf(error)}). ${remedy}`, { cause: error });
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return say('has a certificate for other names', 'Check the address, and the proxy if there is one.');
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
+    return say('has a certificate that is not valid today', "Check this machine's clock, or tell its operator.");
+  if (code === 'EPROTO' || /^ERR_SSL.*(WRONG_VERSION|UNKNOWN_PROTOCOL|HTTP_REQUEST|PACKET_LENGTH)/.test(code))
+    return say('does not answer as https does', 'Check whether its address begins with http:// instead.');
+  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(code))
+    return say(
+      'has no certificate that this machine trusts',
+      'Set NODE_EXTRA_CA_CERTS to the file of your certificate authority.',
     );
-  }
-  return new TransientError(reason);
+  return undefined;
 }
 
 function refusal(first: URL, last: URL, answer: HttpAnswer): Error {
