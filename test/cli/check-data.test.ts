@@ -48,7 +48,7 @@ test('keys of other programs are a note, and with --strict_config an error; a li
   assert.doesNotMatch(strict.stderr, /^ +at |defect/m);
 
   const misspelled = await runCli(['check-data', '--config', config, '--set', 'k_tset=3']);
-  assert.equal(misspelled.code, 1);
+  assert.equal(misspelled.code, 2);
   assert.match(misspelled.stderr, /^error: .*k_tset.*k_test/);
   const sound = writeConfig('strict.yaml', join(golden, 'images'), join(golden, 'annotation'));
   const known = await runCli(['check-data', '--config', sound, '--strict_config']);
