@@ -44,7 +44,10 @@ test('keys of other programs are a note, and with --strict_config an error; a li
   const strict = await runCli(['check-data', '--config', config, '--strict_config']);
   assert.equal(strict.code, 1);
   assert.equal(strict.stdout, '');
-  assert.match(strict.stderr, /^error: The config .*forked\.yaml has 2 mistakes:\n +line 9: unknown key num_workers\n +line 10: unknown key bert_config\b/);
+  assert.match(
+    strict.stderr,
+    /^error: The config .*forked\.yaml has 2 mistakes:\n +line 9: unknown key num_workers\n +line 10: unknown key bert_config\b/,
+  );
   assert.doesNotMatch(strict.stderr, /^ +at |defect/m);
 
   const misspelled = await runCli(['check-data', '--config', config, '--set', 'k_tset=3']);
