@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { CONNECT_TIMEOUT, ProxyRefusal } from './failures.js';
-import type { ProxyServer } from './proxy.js';
+import { CONNECT_TIMEOUT, ProxyRefusal, tlsFailure } from './failures.js';
+import { type ProxyServer, shownProxy } from './proxy.js';
 import { socksTunnel } from './socks.js';
 
 /** How long the next address of a host waits for the one before: Node's own 250 ms are too short for a satellite. */
@@ -59,7 +59,10 @@ async function open(url: URL, proxy: ProxyServer | undefined, add: (socket: Sock
     socket = add(connectTls(options));
     await opened(socket, 'secureConnect');
   };
-  if (proxy?.scheme === 'https') await secure(proxy.host);
+  if (proxy?.scheme === 'https')
+    await secure(proxy.host).catch((error: unknown) => {
+      throw tlsFailure(`The proxy ${shownProxy(proxy)}`, error) ?? error;
+    });
   if (proxy?.scheme === 'socks5' || proxy?.scheme === 'socks5h') await socksTunnel(socket, proxy, host, port);
   else if (proxy !== undefined && isSecure) await httpTunnel(socket, proxy, `${url.hostname}:${port}`);
   if (isSecure) await secure(host);

@@ -39,7 +39,7 @@ const PLAIN: Record<string, string> = {
 export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer): Error {
   if (error instanceof UserError || error instanceof TransientError) return error;
   const code = codeOf(error) ?? '';
-  const reason = messageOf(error) || code;
+  const reason = reasonOf(error);
   if (proxy !== undefined && error instanceof ProxyRefusal) {
     const remedy =
       error.status === 407 ? 'Give it a user: http://USER:PASSWORD@HOST:PORT.' : 'Check the variable, or NO_PROXY.';
@@ -61,12 +61,30 @@ export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer)
       { cause: error },
     );
   }
-  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) {
-    return new UserError(
-      `${shownUrl(url)} has no certificate that this machine trusts (${reason}). Set NODE_EXTRA_CA_CERTS to the file of ` +
-        'your certificate authority.',
-      { cause: error },
+  return tlsFailure(shownUrl(url), error) ?? new TransientError(PLAIN[reason] ?? reason);
+}
+
+/** Of what OpenSSL says, the words. */
+function reasonOf(error: unknown): string {
+  const message = messageOf(error) || codeOf(error) || '';
+  return /SSL routines:[^:]*:([^:\n]+)/.exec(message)?.[1] ?? message;
+}
+
+/** What is wrong with the encryption of a connection to `whom`, where that is what failed. */
+export function tlsFailure(whom: string, error: unknown): UserError | undefined {
+  const code = codeOf(error) ?? '';
+  const say = (what: string, remedy: string) =>
+    new UserError(`${whom} ${what} (${reasonOf(error)}). ${remedy}`, { cause: error });
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return say('has a certificate for other names', 'Check the address, and the proxy if there is one.');
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID')
+    return say('has a certificate that is not valid today', "Check this machine's clock, or tell its operator.");
+  if (code === 'EPROTO' || /^ERR_SSL.*(WRONG_VERSION|UNKNOWN_PROTOCOL|HTTP_REQUEST|PACKET_LENGTH)/.test(code))
+    return say('does not answer as https does', 'Check whether its address begins with http:// instead.');
+  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code))
+    return say(
+      'has no certificate that this machine trusts',
+      'Set NODE_EXTRA_CA_CERTS to the file of your certificate authority.',
     );
-  }
-  return new TransientError(PLAIN[reason] ?? reason);
+  return undefined;
 }

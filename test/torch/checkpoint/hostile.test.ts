@@ -88,6 +88,18 @@ test('an object is a name: what is put into it is dropped, and no memory goes to
   assert.match(refusal(writeFile(folder, 'x.pth', checkpointOf(opcodes('\x80\x02(', names, 't.')))), /memory/);
 });
 
+test("numpy's generators of other versions, which Cython pickles by a function, are names too", (t) => {
+  const pickle = opcodes(
+    '\x80\x02}(',
+    word('seed'),
+    'cnumpy.random.bit_generator\n__pyx_unpickle_SeedSequence\ncnumpy.random.bit_generator\nSeedSequence\nK\x01N\x87R',
+    word('model'),
+    '}u.',
+  );
+  const path = writeFile(temporaryFolder(t), 'seed.pth', checkpointOf(pickle));
+  assert.doesNotThrow(() => openCheckpoint(path));
+});
+
 test('what is no checkpoint is named as what it is', (t) => {
   const folder = temporaryFolder(t);
   const index = '{"metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}';
