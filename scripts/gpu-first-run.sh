@@ -6,7 +6,8 @@
 #   bash gpu-first-run.sh [OPTIONS]          there, in the unpacked folder; or here, in a built checkout on such a machine
 #
 #   --part NAME…      these parts only (--list names them)     --limit SECONDS   of all parts together (570)
-#   --out FOLDER      where the summary and the logs go ($OUT, else ./out)      --small           sizes for a rehearsal
+#   --out FOLDER      where the summary and the logs go ($OUT, else output/gpu-first-run)
+#   --small           sizes for a rehearsal
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$here

@@ -160,10 +160,12 @@ function signalGroup(pid, signal) {
   }
 }
 
-/** The last line that tells anything, for a failure's note. */
+/** The line that tells most, for a failure's note: that of an error, else the last one. */
 export function lastLine({ text, timedOut, code, signal }) {
   const how = timedOut ? 'its time was up' : `exit ${signal ?? code}`;
-  return `${how}: ${(telling(text).at(-1) ?? 'nothing was printed').slice(0, 160)}`;
+  const lines = telling(text);
+  const line = lines.findLast((one) => /^(\w*Error|error): /.test(one)) ?? lines.at(-1) ?? 'nothing was printed';
+  return `${how}: ${line.slice(0, 160)}`;
 }
 
 /** Throws unless the command ended with 0. */
@@ -187,3 +189,12 @@ export function jsonLines(text) {
 }
 
 export const readText = (path) => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+
+/** What failed, of the TAP of `node --test`: names of tests, and signals that ended a file. */
+export function failedTests(tap) {
+  const names = [...tap.matchAll(/^\s*not ok \d+ - (.+)$/gm)].map(([, name]) => name);
+  const signals = [...tap.matchAll(/^\s*signal: '?(SIG\w+)/gm)].map(
+    ([, signal]) => `a test file was ended by ${signal}`,
+  );
+  return [...names.filter((name) => !name.endsWith('.js')), ...signals];
+}

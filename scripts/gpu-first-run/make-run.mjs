@@ -2,7 +2,7 @@
 // Usage: node make-run.mjs tiny FOLDER                        weights and config of rule_tiny
 //        node make-run.mjs coco FOLDER CHECKPOINT [--small]   COCO's test split in size: 5,000 images, 25,010 captions
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COCO, writeCocoSize } from '../../.build/test/helpers/coco-size.js';
 import { tinyRun, writeConfigFile } from '../../.build/test/helpers/tiny-run.js';
@@ -29,4 +29,5 @@ async function cocoRun() {
   return writeConfigFile(join(folder, 'coco.yaml'), { ...values, ...size });
 }
 
+mkdirSync(folder, { recursive: true });
 console.log(kind === 'coco' ? await cocoRun() : await tinyRun(folder));

@@ -19,6 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { bootstrap, ensureTests, root } from '../build-steps.mjs';
+import { buildSyncDebug } from './sync-debug.mjs';
 
 /** What travels to a borrowed machine is limited, often to 64 MiB together with the checkout. */
 const MOST_BYTES = 60 * 2 ** 20;
@@ -106,7 +107,7 @@ function archive(stage, out) {
   mkdirSync(dirname(out), { recursive: true });
   rmSync(out, { force: true });
   if (tried('xz', ['--version']).status === 0)
-    run('bash', ['-c', 'set -o pipefail; tar -C "$1" -cf - . | xz -T0 -6 > "$2"', 'bash', stage, out]);
+    run('bash', ['-c', 'set -o pipefail; tar -C "$1" -cf - . | xz -T0 -3 > "$2"', 'bash', stage, out]);
   else
     run('python3', ['-c', 'import sys, tarfile; tarfile.open(sys.argv[2], "w:xz").add(sys.argv[1], ".")', stage, out]);
 }
@@ -133,20 +134,8 @@ for (const file of recordings()) {
   mkdirSync(join(stage, 'fixtures'), { recursive: true });
   cpSync(file, join(stage, 'fixtures', file.split('/').at(-1)));
 }
-const compiler = process.env.CC ?? 'cc';
-const headers = join(root, 'node_modules/node-api-headers/include');
-const module = join(stage, 'build/Release/sync_debug.node');
-const { status } = tried(compiler, [
-  '-shared',
-  '-fPIC',
-  '-O1',
-  `-I${headers}`,
-  'scripts/gpu-first-run/sync_debug.c',
-  '-o',
-  module,
-  '-ldl',
-]);
-if (status !== 0) console.error('Without a C compiler the waits for the GPU will not be counted.');
+if (!buildSyncDebug(root, join(stage, '.build/sync_debug.node')))
+  console.error('Without a C compiler (cc) the waits for the GPU will not be counted.');
 const commit = tried('git', ['rev-parse', '--short', 'HEAD']).stdout?.trim() || 'unknown';
 const changed = tried('git', ['status', '--porcelain', '--untracked-files=no']).stdout?.trim() ? ', changed' : '';
 writeFileSync(join(stage, 'commit.txt'), `${commit}${changed}\n`);

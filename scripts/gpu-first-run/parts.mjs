@@ -1,8 +1,20 @@
 // The parts of the first run, in their order: what tells most comes first. Each has a limit of its own in seconds, returns
 // the note of its line in the summary, and throws a PartEnd where it fails or does not apply.
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { demand, failed, helper, jsonLines, lastLine, PartEnd, root, skipped, telling } from './context.mjs';
+import {
+  demand,
+  failed,
+  failedTests,
+  helper,
+  jsonLines,
+  lastLine,
+  PartEnd,
+  root,
+  skipped,
+  telling,
+} from './context.mjs';
 import { ncclAlone, oneRankTooMany, severalGpus } from './ranks.mjs';
 import { evaluateEach, resumeExactly, sigterm, trainBf16 } from './runs.mjs';
 import { benchBase, benchReference, benchScaling, countWaits, wholeEvaluation } from './speed.mjs';
@@ -43,13 +55,18 @@ async function probe(context) {
 
 async function tests(context) {
   const folder = join(root, '.build/test/gpu');
+  // Most of their time goes into making weights on the processor.
+  const together = Math.max(1, Math.min(4, availableParallelism() >> 2));
   const files = readdirSync(folder).filter((name) => name.endsWith('.gpu-test.js'));
-  const args = ['--test', '--test-concurrency=1', '--test-reporter=tap', ...files.map((name) => join(folder, name))];
+  const args = [
+    '--test',
+    `--test-concurrency=${together}`,
+    '--test-reporter=tap',
+    ...files.map((name) => join(folder, name)),
+  ];
   const result = await context.node('tests', args, { env: { OMP_NUM_THREADS: '2' } });
   const count = (what) => Number(new RegExp(`^# ${what} (\\d+)`, 'm').exec(result.text)?.[1] ?? 0);
-  const names = [...result.text.matchAll(/^\s*not ok \d+ - (.+)$/gm)]
-    .map(([, name]) => name)
-    .filter((name) => !name.endsWith('.js'));
+  const names = failedTests(result.text);
   if (result.timedOut)
     throw failed(`its time was up after ${(result.text.match(/^\s*ok \d+/gm) ?? []).length} passed tests`);
   if (names.length > 0) throw failed(`${names.length} of ${count('tests')} tests: ${names.join('; ')}`);

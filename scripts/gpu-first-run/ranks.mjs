@@ -1,7 +1,7 @@
 // Several ranks: one more than there are GPUs, NCCL alone, all GPUs of the machine, and a rank that is killed.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { demand, failed, lastLine, readText, root, skipped, telling } from './context.mjs';
+import { demand, failed, failedTests, lastLine, readText, root, skipped, telling } from './context.mjs';
 import { cli } from './runs.mjs';
 
 export async function oneRankTooMany(context) {
@@ -28,12 +28,7 @@ export async function ncclAlone(context) {
   const result = await context.node('nccl', ['--test', '--test-reporter=tap', test], {
     env: { NCCL_DEBUG: 'VERSION' },
   });
-  if (result.timedOut || result.code !== 0)
-    throw failed(
-      telling(result.text)
-        .find((line) => /error|failed/i.test(line))
-        ?.trim() ?? lastLine(result),
-    );
+  if (result.timedOut || result.code !== 0) throw failed(failedTests(result.text).join('; ') || lastLine(result));
   const version = /NCCL version (\S+)/.exec(result.text)?.[1];
   return `its communicator starts and ends${version ? `; NCCL ${version}` : ''}`;
 }

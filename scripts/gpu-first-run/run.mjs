@@ -1,7 +1,8 @@
 // Runs the parts of the first run in their order, each with its own time limit, and goes on after a failure.
+// In a checkout it builds first what is not up to date; the packed folder has all.
 // Usage: node run.mjs [--part NAME…] [--limit SECONDS] [--out FOLDER] [--small] [--list]
 // Leaves three files in OUT: summary.txt (at most 30 lines, also printed), results.json, log.txt. Ends with 1 where a part failed.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Context, PartEnd, readText, root, telling } from './context.mjs';
@@ -29,7 +30,7 @@ function options() {
     if (positionals.length > 0 && values.part === undefined) throw new Error('Write --part before the names of parts.');
     const limit = Number(values.limit);
     if (!(limit > 0)) throw new Error(`--limit takes a number of seconds, not ${values.limit}.`);
-    return { ...values, limit, names, out: resolve(values.out ?? process.env.OUT ?? 'out') };
+    return { ...values, limit, names, out: resolve(values.out ?? process.env.OUT ?? 'output/gpu-first-run') };
   } catch (error) {
     console.error(error.message);
     process.exit(2);
@@ -42,11 +43,17 @@ if (list) {
     console.log(`${name.padEnd(11)} ${String(seconds).padStart(3)} s  ${about}`);
   process.exit(0);
 }
+const isPacked = existsSync(join(root, 'commit.txt'));
+if (!isPacked) {
+  const { bootstrap, ensureTests } = await import('../build-steps.mjs');
+  await bootstrap();
+  ensureTests();
+}
 const started = performance.now();
 const context = new Context({ out, seconds: limit, small });
 const report = {
   machine: 'unknown machine',
-  commit: readText(join(root, 'commit.txt')).trim() || 'of this checkout',
+  commit: isPacked ? readText(join(root, 'commit.txt')).trim() : 'of this checkout',
   small,
   seconds: 0,
   limit,

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { demand, failed, helper, jsonLines, lastLine, PartEnd, readText, root, skipped } from './context.mjs';
+import { buildSyncDebug } from './sync-debug.mjs';
 
 /** Pairs of COCO's test split: (5,000 + 25,010) · 256. */
 const COCO_PAIRS = 30_010 * 256;
@@ -47,8 +48,8 @@ export async function benchBase(context) {
 }
 
 export async function countWaits(context) {
-  if (!existsSync(join(root, 'build/Release/sync_debug.node')))
-    throw skipped('sync_debug.node is not built: "pack" builds it');
+  if (!buildSyncDebug(root, join(root, '.build/sync_debug.node')))
+    throw skipped('sync_debug.node is not there, and there is no C compiler (cc) to build it');
   const result = await context.node('waits', [helper('waits.mjs'), context.path('waits')]);
   if (result.code === 4) throw skipped('this LibTorch does not count its waits');
   demand(result, 'counting');

@@ -1,7 +1,7 @@
 // Counts the host's waits for the GPU: in the re-ranking of an image, and in a training step. LibTorch names each on
 // standard error once sync_debug.node has asked it to; the caller of this program counts the lines between its marks.
 // Usage: node waits.mjs FOLDER     (where the weights and images are drawn to)
-import { writeSync } from 'node:fs';
+import { mkdirSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { writeDrawnCheckpoint } from '../../dist/bench/drawn-weights.js';
@@ -12,11 +12,12 @@ import { native } from '../../dist/torch/native.js';
 
 const [folder] = process.argv.slice(2);
 native();
+mkdirSync(folder, { recursive: true });
 const model = { vit: 'tiny', image_size: 96, queue_size: 64, device: 'cuda', precision: 'fp32' };
 const checkpoint = join(folder, 'tiny.pth');
 await writeDrawnCheckpoint(checkpoint, model);
 const draw = (images, batch) => drawInputs(folder, { image_size: 96, batch, seed: 1 }, images, images);
-const { found } = createRequire(import.meta.url)('../../build/Release/sync_debug.node');
+const { found } = createRequire(import.meta.url)('../../.build/sync_debug.node');
 if (!found) {
   console.log('LibTorch here does not count its waits.');
   process.exit(4);
