@@ -1,59 +1,89 @@
 // Runs the tests, after everything they need is in place.
-// Usage: node scripts/test.mjs [--gpu | --trials] [--test-…] [part of a file's path]…
+// Usage: node scripts/test.mjs [--gpu | --trials | --cuda-strict] [--test-…] [part of a file's path]…
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { bootstrap, ensureTests, root } from './build-steps.mjs';
+import { ensureStrictCuda } from './strict-cuda.mjs';
 
 const args = process.argv.slice(2);
-// What needs a GPU, and the long fault trials, are not part of the usual run.
-const kinds = { '--gpu': '.gpu-test.ts', '--trials': '.trial-test.ts' };
-const kind = Object.keys(kinds).find((flag) => args.includes(flag));
-const forNode = args.filter((arg) => arg.startsWith('--') && !(arg in kinds));
+// Tests that share one GPU's memory, and trials that take time, run one at a time.
+const kinds = {
+  '': [{ ending: '.test.ts', concurrency: 2 }],
+  '--gpu': [{ ending: '.gpu-test.ts', concurrency: 1 }],
+  '--trials': [{ ending: '.trial-test.ts', concurrency: 1 }],
+  // On the stand-in of test/strict-cuda: what needs a GPU, and what runs on the CPU otherwise.
+  '--cuda-strict': [
+    { title: 'the stand-in', ending: '.strict-test.ts', concurrency: 2 },
+    { title: 'GPU tests', ending: '.gpu-test.ts', concurrency: 2 },
+    {
+      title: 'the command line on cuda, and two ranks',
+      ending:
+        /^test\/(cli\/(checkpoint-forms|demo|evaluate|evaluate-ranks|several|signals|train|train-mishaps)|distributed\/golden)\.test\.ts$/,
+      concurrency: 2,
+      env: { BLIP_TEST_DEVICE: 'cuda' },
+    },
+  ],
+};
+const kind = Object.keys(kinds).find((flag) => args.includes(flag)) ?? '';
+const forNode = args.filter((arg) => arg.startsWith('--') && arg !== kind);
 const filters = args.filter((arg) => !arg.startsWith('--'));
 
 await bootstrap();
 ensureTests();
+const strict = kind === '--cuda-strict' ? await ensureStrictCuda() : { env: {} };
+if (strict.skip !== undefined) {
+  console.log(`Skipped: ${strict.skip}.`);
+  process.exit(0);
+}
 
 // From the sources, not from .build, where a test that was removed may be left.
-const ending = kind === undefined ? '.test.ts' : kinds[kind];
-const sources = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: true })
-  .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+const paths = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: true })
+  .filter((entry) => entry.isFile())
   .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
   .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
   .sort();
-if (sources.length === 0) {
-  console.error(`No test file test/**/*${ending} has ${filters.join(' or ') || 'that ending'} in its path.`);
+const belongs = (path, ending) => (typeof ending === 'string' ? path.endsWith(ending) : ending.test(path));
+const parts = kinds[kind]
+  .map((part) => ({ ...part, sources: paths.filter((path) => belongs(path, part.ending)) }))
+  .filter(({ sources }) => sources.length > 0);
+if (parts.length === 0) {
+  console.error(`No test file of this kind has ${filters.join(' or ')} in its path.`);
   process.exit(2);
 }
-const files = sources.map((path) => join('.build', path.replace(/\.ts$/, '.js')));
 
 // The spec reporter prints failures after its summary; TAP's summary, which ends the run, comes from a second reporter.
 const scratch = mkdtempSync(join(tmpdir(), 'blip-test-'));
-const tap = join(scratch, 'tap');
-const reporters = [
-  '--test-reporter=spec',
-  '--test-reporter-destination=stdout',
-  '--test-reporter=tap',
-  `--test-reporter-destination=${tap}`,
-];
-// Tests that share one GPU's memory, and trials that take time, run one at a time.
-const concurrency = `--test-concurrency=${kind === undefined ? 2 : 1}`;
-const { status, signal, error } = spawnSync(
-  process.execPath,
-  ['--test', concurrency, ...reporters, ...forNode, ...files],
-  {
-    cwd: root,
-    stdio: 'inherit',
-    env: { OMP_NUM_THREADS: '1', ...process.env },
-  },
-);
-if (existsSync(tap)) {
-  const lines = readFileSync(tap, 'utf8').split('\n');
-  const summary = lines.filter((line) => /^# (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /.test(line));
-  console.log(summary.join('\n'));
+const summary = new Map();
+let exitCode = 0;
+for (const [number, { title, sources, concurrency, env }] of parts.entries()) {
+  if (title !== undefined) console.log(`\n# ${title}`);
+  const tap = join(scratch, `tap${number}`);
+  const reporters = [
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    '--test-reporter=tap',
+    `--test-reporter-destination=${tap}`,
+  ];
+  const files = sources.map((path) => join('.build', path.replace(/\.ts$/, '.js')));
+  const { status, signal, error } = spawnSync(
+    process.execPath,
+    ['--test', `--test-concurrency=${concurrency}`, ...reporters, ...forNode, ...files],
+    {
+      cwd: root,
+      stdio: 'inherit',
+      env: { OMP_NUM_THREADS: '1', ...process.env, ...strict.env, ...env },
+    },
+  );
+  if (error || signal) console.error(`The tests ended early: ${error?.message ?? signal}`);
+  if (status !== 0) exitCode ||= status ?? 1;
+  if (!existsSync(tap)) continue;
+  for (const line of readFileSync(tap, 'utf8').split('\n')) {
+    const count = /^# (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) ([\d.]+)/.exec(line);
+    if (count) summary.set(count[1], (summary.get(count[1]) ?? 0) + Number(count[2]));
+  }
 }
 rmSync(scratch, { recursive: true, force: true });
-if (error || signal) console.error(`The tests ended early: ${error?.message ?? signal}`);
-process.exit(status ?? 1);
+console.log([...summary].map(([name, count]) => `# ${name} ${count}`).join('\n'));
+process.exit(exitCode);

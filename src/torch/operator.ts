@@ -29,7 +29,7 @@ export function dtypeCode(dtype: DType): number {
  */
 export function rethrow(error: unknown): never {
   if (codeOf(error) === 'ERR_TORCH_MEMORY')
-    throw new UserError(`Memory is short: ${messageOf(error)}.`, { cause: error });
+    throw new UserError(`Memory is short: ${messageOf(error).replace(/\.$/, '')}.`, { cause: error });
   throw error;
 }
 

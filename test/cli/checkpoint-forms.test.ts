@@ -8,6 +8,7 @@ import { before, test } from 'node:test';
 import { plainNames } from '#blip/model/checkpoint-names.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { type WritableValue, writeCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { fixture } from '../helpers/fixtures.js';
 import { ruleWeights } from '../helpers/rule-weights.js';
@@ -19,7 +20,16 @@ const folder = temporaryFolder();
 /** Evaluates the checkpoint `file` of the folder into `output`. */
 async function evaluate(file: string, output: string, ...flags: string[]) {
   const config = writeConfigFile(join(folder, `${output}.yaml`), evaluationValues(file));
-  const args = ['--config', config, '--output_dir', join(folder, output), '--evaluate', '--device', 'cpu', ...flags];
+  const args = [
+    '--config',
+    config,
+    '--output_dir',
+    join(folder, output),
+    '--evaluate',
+    '--device',
+    testDevice,
+    ...flags,
+  ];
   const run = await runCli(args);
   return { ...run, recalls: run.code === 0 ? readFileSync(join(folder, output, 'evaluate.txt'), 'utf8') : '' };
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { runCli } from '../helpers/run-cli.js';
 
@@ -13,6 +14,7 @@ test('draws, evaluates, trains, evaluates and writes a report', async () => {
   const args = ['demo', '--train_images', '16', '--images', '10', '--epochs', '1', '--output_dir', output];
   const { code, stdout, stderr } = await runCli(args, { OMP_NUM_THREADS: '1' });
   assert.equal(code, 0, stderr);
+  if (testDevice !== 'cpu') assert.doesNotMatch(stdout, /Running on the CPU/);
   assert.equal(stdout.match(/^Recall in percent$/gm)?.length, 2, 'a table before and one after');
   assert.match(stdout, /^Train Epoch: \[0\] {2}\[0\/2\]/m); // 80 rows in batches of 32
   assert.match(stdout, /Test recall at 1 before and after: text \d+\.\d % and \d+\.\d %/);

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { readSafetensors } from '#blip/torch/safetensors.js';
+import { testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
@@ -24,7 +25,16 @@ function config(name: string, changes: ConfigValues = {}): string {
 
 test('evaluates to the recalls of the reference', async () => {
   const output = join(folder, 'out');
-  const args = ['--config', config('plain'), '--output_dir', output, '--evaluate', '--device', 'cpu', '--save_scores'];
+  const args = [
+    '--config',
+    config('plain'),
+    '--output_dir',
+    output,
+    '--evaluate',
+    '--device',
+    testDevice,
+    '--save_scores',
+  ];
   const { code, stdout, stderr } = await runCli(args);
   assert.equal(code, 0, stderr);
   const { metrics } = readJson<{ metrics: Record<'val' | 'test', Record<string, number>> }>(
@@ -77,7 +87,7 @@ for (const [what, changes, message] of wrong) {
       join(folder, 'wrong'),
       '--evaluate',
       '--device',
-      'cpu',
+      testDevice,
     ]);
     assert.equal(result.code, 1);
     assert.match(result.stderr, message);

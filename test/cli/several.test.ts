@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, watch } from 'node:fs';
 import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
+import { testDevice } from '../helpers/device.js';
 import { fixture } from '../helpers/fixtures.js';
 import { freePort, rankVariables } from '../helpers/ranks.js';
 import { runCli } from '../helpers/run-cli.js';
@@ -55,7 +56,7 @@ test('after SIGTERM a rank does not wait for one that is gone', { timeout: 120_0
   const port = await freePort();
   const [first, second] = [0, 1].map((rank) =>
     startCommand(
-      ['--config', tiny.config, '--output_dir', output, '--device', 'cpu', '--set', 'batch_size_train=1'],
+      ['--config', tiny.config, '--output_dir', output, '--device', testDevice, '--set', 'batch_size_train=1'],
       ['env', ...Object.entries(rankVariables(rank, port)).map(([name, value]) => `${name}=${value}`)],
     ),
   );
@@ -76,7 +77,7 @@ test('after SIGTERM a rank does not wait for one that is gone', { timeout: 120_0
 
 test('another number of processes cannot resume a run, and says so', async () => {
   const one = await runCli([
-    ...['--config', tiny.config, '--output_dir', tiny.path('whole'), '--device', 'cpu', '--resume', 'latest'],
+    ...['--config', tiny.config, '--output_dir', tiny.path('whole'), '--device', testDevice, '--resume', 'latest'],
   ]);
   assert.equal(one.code, 1);
   assert.match(one.stderr, /its run had world_size 2, and this one has 1\./);

@@ -7,9 +7,11 @@ import { rankFromEnvironment } from '#blip/distributed/rank.js';
 import { at } from '#blip/errors.js';
 import { loadTrainingState } from '#blip/model/pretrained.js';
 import { openTensorFile } from '#blip/torch/checkpoint/index.js';
+import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import type { Tensor } from '#blip/torch/tensor.js';
+import { deviceOfRank } from '../helpers/device.js';
 import { fixture } from '../helpers/fixtures.js';
 import { readJson } from '../helpers/tensors.js';
 import {
@@ -54,8 +56,14 @@ async function initialState(rank: number): Promise<Map<string, Tensor>> {
 
 const self = rankFromEnvironment(process.env);
 assert.ok(self, 'the environment gives a rank');
-const group = ProcessGroup.init({ ...self, joinTimeoutMs: 60_000, timeoutMs: 60_000 });
+const device = deviceOfRank(self.rank);
+if (device !== 'cpu') native().setDevice(self.rank);
+const group = ProcessGroup.init({ ...self, device, joinTimeoutMs: 60_000, timeoutMs: 60_000 });
 const run = recordedRun(self.rank);
-await repeatTraining(await initialState(self.rank), run, { group, checkpointedBlocks: Number(process.argv[2]) });
+await repeatTraining(await initialState(self.rank), run, {
+  group,
+  device,
+  checkpointedBlocks: Number(process.argv[2]),
+});
 process.stdout.write(`${JSON.stringify({ steps: run.steps.length })}\n`);
 group.destroy();

@@ -5,6 +5,7 @@ import { architectureOf } from '#blip/model/architecture.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { type Command, startCommand } from './command.js';
+import { testDevice } from './device.js';
 import { temporaryFolder } from './files.js';
 import { fixture } from './fixtures.js';
 import { ruleWeights } from './rule-weights.js';
@@ -76,7 +77,7 @@ export async function tinyRun(folder: string, changes: ConfigValues = {}): Promi
 }
 
 /**
- * The runs of one test file, on the CPU, each with an output folder of its own, which is removed after the tests.
+ * The runs of one test file, on the test's device, each with an output folder of its own, which is removed after the tests.
  *
  *     const tiny = new TinyRuns();
  *     before(() => tiny.write());     // rule_tiny.pth and train.yaml
@@ -97,7 +98,7 @@ export class TinyRuns {
   /** Arguments of a run into the folder `output`. */
   args(output: string, ...more: string[]): string[] {
     const { flags = [] } = this.options;
-    return [...flags, '--config', this.config, '--output_dir', this.path(output), '--device', 'cpu', ...more];
+    return [...flags, '--config', this.config, '--output_dir', this.path(output), '--device', testDevice, ...more];
   }
 
   /** Runs the command line to its end. */

@@ -1,0 +1,9 @@
+// The device of tests that run on any: the CPU, or what BLIP_TEST_DEVICE says (`cuda`).
+import type { Device } from '#blip/torch/tensor.js';
+
+export const testDevice = process.env.BLIP_TEST_DEVICE ?? 'cpu';
+
+/** The device of one of several ranks: each has a GPU of its own. */
+export function deviceOfRank(rank: number): Device {
+  return testDevice === 'cpu' ? 'cpu' : `cuda:${rank}`;
+}
