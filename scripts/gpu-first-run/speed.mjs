@@ -108,10 +108,14 @@ export async function wholeEvaluation(context) {
     const result = await context.node(`whole ${precision}`, args, { env: { UV_THREADPOOL_SIZE: '16' } });
     if (result.code !== 0) throw failed(`${precision}: ${lastLine(result)}`);
     const time = [...result.text.matchAll(/^Evaluation time (\S+)/gm)].at(-1)?.[1];
-    context.figure(`5,000 images and 25,010 captions, ${precision}`, (performance.now() - started) / 1000, {
-      unit: `s in all, evaluation ${time}`,
-      key: true,
-    });
+    context.figure(
+      `${context.small ? 24 : '5,000'} images, ${context.small ? 120 : '25,010'} captions, ${precision}`,
+      (performance.now() - started) / 1000,
+      {
+        unit: `s in all, evaluation ${time}`,
+        key: true,
+      },
+    );
     if (readText(context.path(`whole-${precision}`, 'evaluate.txt')) === '')
       throw failed(`${precision}: no evaluate.txt`);
     notes.push(`${precision} ${time}`);

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cstring>
 
 #include <fcntl.h>
 #include <atomic>
@@ -246,7 +247,13 @@ class VISIBLE ProcessGroupNCCL : public Backend {
 // libblip_nccl.so makes room for LibTorch's own classes.
 static_assert(sizeof(ProcessGroupNCCL) <= 1112 && sizeof(ProcessGroupNCCL::Options) <= 248);
 
-ProcessGroupNCCL::Options::Options(bool) : Backend::Options("nccl", std::chrono::milliseconds(600000)) {}
+// The real class has more members. libblip_nccl.so, which is compiled with its header, makes room for all of them and
+// destroys them: they must be empty, not what the memory held before.
+constexpr size_t kRealOptionsBytes = 248;
+
+ProcessGroupNCCL::Options::Options(bool) : Backend::Options("nccl", std::chrono::milliseconds(600000)) {
+  memset(reinterpret_cast<char*>(this) + sizeof(Options), 0, kRealOptionsBytes - sizeof(Options));
+}
 
 ProcessGroupNCCL::ProcessGroupNCCL(c10::intrusive_ptr<Store> store, int rank, int size,
                                    c10::intrusive_ptr<Options> options)
