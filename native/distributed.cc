@@ -1,7 +1,6 @@
 // Several processes: a c10d process group that a Python rank can join too, its collectives, a gather with a gradient,
 // and c10d's Reducer, which DistributedDataParallel is made of. All of c10d is in this file: its headers cost more to
 // compile than everything else here.
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <c10/util/Logging.h>
@@ -116,20 +115,17 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
   return backend;
 }
 
-// The backend for tensors on GPUs, from libblip_nccl.so. libtorch_cuda must be open already.
-c10::intrusive_ptr<c10d::Backend> Nccl(const std::string& library, const NcclRequest& request) {
-  void* opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  TORCH_CHECK(opened != nullptr, dlerror());
-  const auto make = reinterpret_cast<NcclFunction>(dlsym(opened, kNcclFunction));
-  TORCH_CHECK(make != nullptr, dlerror());
-  c10::intrusive_ptr<c10d::Backend> made;
-  make(request, &made);
-  return made;
+// openNccl(path of libblip_nccl.so): null on success, else why it cannot be used. Before a group that has NCCL.
+Napi::Value OpenNcclLibrary(const Napi::CallbackInfo& info) {
+  const std::string defect = OpenNccl(StringOf(info, 0));
+  return defect.empty() ? info.Env().Null() : Napi::Value(Napi::String::New(info.Env(), defect));
 }
 
-// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, path of
-// libblip_nccl.so or ""): the group's number. The store's keys are nested as in torch.distributed, so that ranks of
-// both kinds find each other; a `prefix` that is not empty precedes them.
+std::string AnnouncementKey(int rank) { return "blip/announced/" + std::to_string(rank); }
+
+// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, whether with
+// NCCL, announcement to the other ranks): the group's number. The store's keys are nested as in torch.distributed, so
+// that ranks of both kinds find each other; a `prefix` that is not empty precedes them.
 Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const std::string host = StringOf(info, 0);
   const auto port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
@@ -160,13 +156,13 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   made.store = store;
   made.server = server;
   made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+  store->set(AnnouncementKey(rank), StringOf(info, 10));
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, host, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
   made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-  const std::string nccl = StringOf(info, 9);
-  if (!nccl.empty()) {
-    const NcclRequest request{c10::make_intrusive<c10d::PrefixStore>("cuda/", store), rank, size, timeout};
-    made.nccl = Nccl(nccl, request);
+  store->setTimeout(timeout);  // NCCL's ranks meet through it at their first collective
+  if (BooleanOf(info, 9)) {
+    made.nccl = MakeNccl({c10::make_intrusive<c10d::PrefixStore>("cuda/", store), rank, size, timeout});
     made.group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, made.nccl);
   }
   made.group->setGroupName("0");
@@ -174,36 +170,70 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
 }
 
-// Waits until all ranks have finished, at most `patience`. A rank that closed its connections while another is still
-// reading the last collective's result would break that; and the store must outlive its clients.
-void LeaveTogether(const Group& group, milliseconds patience) {
+// announcements(group): what each rank has announced; null of those that have not, being Python's. All that will have,
+// have: Gloo has connected every rank with every other since.
+Napi::Value Announcements(const Napi::CallbackInfo& info) {
+  const Group group = Groups().Get(IntegerOf(info, 0), "process group");
+  const int size = group.group->getSize();
+  Napi::Array all = Napi::Array::New(info.Env(), size);
+  for (int rank = 0; rank < size; rank++) {
+    const std::string key = AnnouncementKey(rank);
+    const bool there = group.store->check({key});
+    all.Set(rank, there ? Napi::Value(Napi::String::New(info.Env(), group.store->get_to_str(key))) : info.Env().Null());
+  }
+  return all;
+}
+
+// Waits until all ranks have finished, at most `patience`: whether they have. A rank that closed its connections while
+// another is still reading the last collective's result would break that.
+bool AllFinish(const Group& group, milliseconds patience) {
+  try {
+    if (group.store->add("blip/leaving", 1) == group.group->getSize())
+      group.store->set("blip/left", std::vector<uint8_t>{1});
+    group.store->wait({"blip/left"}, patience);
+    return true;
+  } catch (const std::exception&) {
+    return false;  // another rank is gone or late: this one's work is complete all the same
+  }
+}
+
+// The store must outlive its clients: its server waits until they say that they need it no more.
+void LeaveStore(const Group& group, milliseconds patience) {
   const auto start = std::chrono::steady_clock::now();
-  const int64_t size = group.group->getSize();
-  if (group.store->add("blip/leaving", 1) == size) group.store->set("blip/left", std::vector<uint8_t>{1});
-  group.store->wait({"blip/left"}, patience);
-  if (!group.server) group.store->add("blip/gone", 1);
-  while (group.server && group.store->add("blip/gone", 0) < size - 1 &&
-         std::chrono::steady_clock::now() - start < patience)
-    usleep(1000);
+  try {
+    if (!group.server) group.store->add("blip/gone", 1);
+    while (group.server && group.store->add("blip/gone", 0) < group.group->getSize() - 1 &&
+           std::chrono::steady_clock::now() - start < patience)
+      usleep(1000);
+  } catch (const std::exception&) {
+    // As above.
+  }
 }
 
 // destroyProcessGroup(group, patience ms): waits up to that long for the other ranks to finish too, then closes the
 // connections. Doing it twice is harmless.
 Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
-  Group taken = Groups().Take(IntegerOf(info, 0));
+  constexpr milliseconds kShutdown{10000};
+  const Group taken = Groups().Take(IntegerOf(info, 0));
   if (!taken.group) return info.Env().Undefined();
   const milliseconds patience = MillisecondsOf(info, 1);
-  try {
-    if (patience.count() > 0) LeaveTogether(taken, patience);
-  } catch (const std::exception&) {
-    // Another rank is gone or late: this one's work is complete all the same.
-  }
+  const bool together = patience.count() > 0 && AllFinish(taken, patience);
+  // NCCL's own end waits for all ranks, for ever if need be; and its threads ask the store, which must still be there.
+  if (taken.nccl) EndNccl(taken.nccl, /*abort=*/!together, std::min(patience, kShutdown));
+  if (together) LeaveStore(taken, patience);
   c10d::unregister_process_group(taken.group->getGroupName());
-  if (taken.nccl) taken.nccl->shutdown();
+  return info.Env().Undefined();
+}
+// endNcclAtExit(): what is left of NCCL when the process exits is aborted, and the exit code kept. To be called as late
+// as possible: of what exit() calls, the newest comes first.
+Napi::Value EndNcclAtExitOfProcess(const Napi::CallbackInfo& info) {
+  EndNcclAtExit();
   return info.Env().Undefined();
 }
 
-// ---- collectives. All block until this rank's part is done, or throw after the group's timeout.
+// ---- collectives. On the CPU they block until this rank's part is done, or throw after the group's timeout. On a GPU
+// they are queued, as kernels are, and return at once: whoever reads a result waits. After the timeout NCCL's watchdog
+// thread ends the process there.
 
 c10d::ReduceOp OpNamed(const std::string& name) {
   if (name == "sum") return c10d::ReduceOp::SUM;
@@ -344,6 +374,7 @@ Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
 void InitDistributed(Napi::Env env, Napi::Object exports) {
   const Parameter group{"group", ArgKind::kInteger}, tensor{"tensor", ArgKind::kHandle},
       reducer{"reducer", ArgKind::kInteger};
+  Export(env, exports, "openNccl", OpenNcclLibrary, {{"path", ArgKind::kString}});
   Export(env, exports, "initProcessGroup", InitProcessGroup,
          {{"host", ArgKind::kString},
           {"port", ArgKind::kInteger},
@@ -354,8 +385,11 @@ void InitDistributed(Napi::Env env, Napi::Object exports) {
           {"loopback", ArgKind::kBoolean},
           {"joinTimeoutMs", ArgKind::kInteger},
           {"timeoutMs", ArgKind::kInteger},
-          {"nccl", ArgKind::kString}});
+          {"nccl", ArgKind::kBoolean},
+          {"announcement", ArgKind::kString}});
+  Export(env, exports, "announcements", Announcements, {group});
   Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", ArgKind::kInteger}});
+  Export(env, exports, "endNcclAtExit", EndNcclAtExitOfProcess, {});
   Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", ArgKind::kString}});
   Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", ArgKind::kInteger}});
   Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", ArgKind::kBoolean}});

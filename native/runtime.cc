@@ -126,6 +126,24 @@ Napi::Value SetTf32(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// tf32(): { matmul, convolution }, whether each may use TF32.
+Napi::Value Tf32(const Napi::CallbackInfo& info) {
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("matmul", at::globalContext().allowTF32CuBLAS());
+  result.Set("convolution", at::globalContext().allowTF32CuDNN());
+  return result;
+}
+// LibTorch's convolutions use TF32 unless told otherwise, which leaves three digits of a patch embedding. Once a
+// process: a worker that loads the addon later must not undo what the main thread has set.
+void StartWithoutTf32() {
+  static const bool done = [] {
+    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setAllowTF32CuDNN(false);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
 constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
@@ -145,15 +163,42 @@ Napi::Value Version(const Napi::CallbackInfo& info) {
 
 // deviceCount(): number of GPUs; deviceName(index): the driver's name for it.
 Napi::Value DeviceCount(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), CudaDevices()); }
+// A function of the driver's C interface, so that no CUDA header is needed; null where there is none. LibTorch has
+// opened and initialized the driver by the time it has counted the GPUs.
+template <class Function>
+Function DriverFunction(const char* name) {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  return driver ? reinterpret_cast<Function>(dlsym(driver, name)) : nullptr;
+}
 Napi::Value DeviceName(const Napi::CallbackInfo& info) {
   const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
-  // The driver's C interface, so that no CUDA header is needed. LibTorch has opened and initialized it by now.
-  using GetName = int (*)(char*, int, int);
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-  const auto get_name = driver ? reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName")) : nullptr;
+  const auto get_name = DriverFunction<int (*)(char*, int, int)>("cuDeviceGetName");
   char name[256] = "";
   const bool known = CudaDevices() > 0 && get_name != nullptr && get_name(name, sizeof name, index) == 0;
   return known ? Napi::Value(Napi::String::New(info.Env(), name)) : info.Env().Null();
+}
+// deviceCapability(index): [major, minor] of the GPU's compute capability; null where the driver does not say.
+Napi::Value DeviceCapability(const Napi::CallbackInfo& info) {
+  const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
+  const auto get = DriverFunction<int (*)(int*, int, int)>("cuDeviceGetAttribute");
+  constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+  int major = 0, minor = 0;
+  if (CudaDevices() == 0 || get == nullptr || get(&major, kMajor, index) != 0 || get(&minor, kMinor, index) != 0)
+    return info.Env().Null();
+  Napi::Array result = Napi::Array::New(info.Env(), 2);
+  result.Set(uint32_t{0}, major);
+  result.Set(uint32_t{1}, minor);
+  return result;
+}
+// whyNoGpu(): LibTorch's own words for why it can use no GPU; null where it can, or where its CUDA part is not open.
+Napi::Value WhyNoGpu(const Napi::CallbackInfo& info) {
+  if (CudaDevices() > 0 || !at::detail::getCUDAHooks().hasCUDART()) return info.Env().Null();
+  try {
+    at::globalContext().lazyInitDevice(c10::kCUDA);
+  } catch (const c10::Error& error) {
+    return Napi::String::New(info.Env(), error.what_without_backtrace());
+  }
+  return info.Env().Null();
 }
 Napi::Value SetDevice(const Napi::CallbackInfo& info) {
   at::accelerator::setDeviceIndex(GpuOf(info, 0));
@@ -210,13 +255,17 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", ArgKind::kInteger}});
   Export(env, exports, "leaveAutocast", LeaveAutocast, {});
   Export(env, exports, "setTf32", SetTf32, {{"allowed", ArgKind::kBoolean}});
+  Export(env, exports, "tf32", Tf32, {});
   Export(env, exports, "getThreads", GetThreads, {});
   Export(env, exports, "setThreads", SetThreads, {{"threads", ArgKind::kInteger}});
   Export(env, exports, "version", Version, {});
   Export(env, exports, "deviceCount", DeviceCount, {});
+  Export(env, exports, "whyNoGpu", WhyNoGpu, {});
   Export(env, exports, "deviceName", DeviceName, {gpu});
+  Export(env, exports, "deviceCapability", DeviceCapability, {gpu});
   Export(env, exports, "setDevice", SetDevice, {gpu});
   Export(env, exports, "synchronize", Synchronize, {gpu});
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
   Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
+  StartWithoutTf32();
 }

@@ -1,14 +1,15 @@
 // Starts the ranks of a run on this machine, when several processes are wanted and no other launcher started them.
 import { launch, processesPerNode } from '../distributed/launcher.js';
 import { loadConfig } from '../model/architecture.js';
-import { cudaState } from '../torch/cuda.js';
+import { type CudaState, cudaState } from '../torch/cuda.js';
 import type { LaunchFlags, RetrievalOptions } from './options.js';
 
 /**
  * Starts `--nproc_per_node` ranks of this program with the same arguments (`argv`: script, then arguments) and waits for
  * them. `notes` are printed first.
  * @returns the exit code: 0, that of the first rank that failed, or 128 and the number of a signal
- * @throws UserError for a config that no rank could use, once and before any rank is started
+ * @throws UserError for a config that no rank could use, and for `--nproc_per_node gpu` without a GPU: once, and before any
+ * rank is started
  */
 export async function launchRanks(
   options: RetrievalOptions,
@@ -21,8 +22,7 @@ export async function launchRanks(
     strictConfig: options.strictConfig,
   });
   if (!options.quiet) for (const note of notes) console.log(note);
-  const counted = flags.nprocPerNode === 'gpu' || flags.nprocPerNode === 'auto';
-  const nproc = processesPerNode(flags.nprocPerNode, counted ? cudaState().count : 0);
+  const nproc = processesPerNode(flags.nprocPerNode, gpusFor(flags.nprocPerNode, options));
   const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;
   return launch({
     nproc,
@@ -33,4 +33,10 @@ export async function launchRanks(
     maxRestarts,
     ...(masterPort === undefined ? {} : { masterPort }),
   });
+}
+
+/** The GPUs that count for `--nproc_per_node`; LibTorch is opened only where they do. */
+function gpusFor(nproc: string, { device }: Pick<RetrievalOptions, 'device'>): Pick<CudaState, 'count' | 'problem'> {
+  if (device === 'cpu') return { count: 0, problem: '--device cpu leaves all GPUs alone' };
+  return nproc === 'gpu' || nproc === 'auto' ? cudaState() : { count: 0 };
 }

@@ -16,12 +16,12 @@ import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger
 import { pythonDict } from '../logging/python-format.js';
 import { architectureOf, loadConfig } from '../model/architecture.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
-import { cudaState, resolveDevice } from '../torch/cuda.js';
+import { gpuIndex } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
-import type { Device } from '../torch/tensor.js';
 import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
+import { chooseDevice } from './choose-device.js';
 import { asFlags, type RetrievalOptions } from './options.js';
 
 /**
@@ -64,28 +64,6 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
 
 function pathsOf({ annRoot, imageRoot, dataset }: RetrievalConfig) {
   return { annRoot, imageRoot, dataset };
-}
-
-/** The device's name for LibTorch; says so where the CPU was chosen because there is no GPU. Ranks take a GPU each. */
-function chooseDevice(options: RetrievalOptions, rank: Rank | undefined, print: (line: string) => void): Device {
-  if (options.device === 'cpu') {
-    native({ cuda: false });
-    return 'cpu';
-  }
-  const cuda = cudaState();
-  const own = rank === undefined || rank.worldSize === 1 ? undefined : rank.localRank % Math.max(1, cuda.count);
-  const { device, note } = resolveDevice(own === undefined || cuda.count === 0 ? options.device : `cuda:${own}`, cuda);
-  if (note !== undefined) print(note);
-  const gpu = gpuIndex(device);
-  if (gpu === undefined) return 'cpu';
-  native().setDevice(gpu);
-  native().setTf32(options.precision === 'tf32');
-  return device;
-}
-
-/** 1 of 'cuda:1'; undefined of 'cpu'. */
-function gpuIndex(device: Device): number | undefined {
-  return device === 'cpu' ? undefined : Number(device.split(':')[1] ?? 0);
 }
 
 /** The checkpoint that the config names, as a local file; undefined where it names none. */

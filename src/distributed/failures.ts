@@ -1,5 +1,5 @@
-// Turns the errors of c10d and Gloo into sentences: which rank waited for which, where, and what to do.
-import { messageOf, UserError } from '../errors.js';
+// Turns the errors of c10d, Gloo and NCCL into sentences: which rank waited for which, where, and what to do.
+import { type ExitCode, isMemoryShort, messageOf, UserError } from '../errors.js';
 import type { Rank } from './rank.js';
 
 /** In the sentence of a rank that failed only because another one did; the launcher then looks for the other. */
@@ -53,15 +53,51 @@ export function meetingFailure(error: unknown, self: Rank, joinTimeoutMs: number
   return fail(`Rank ${rank} of ${worldSize} cannot join the others at ${address}: ${said}.`);
 }
 
+function waited(rank: number, timeoutMs: number, operation: string): string {
+  return `Rank ${rank} ${WAITED} ${seconds(timeoutMs)} for the other ranks in ${operation}. One of them hangs or is far behind: see what it printed, or allow more time with --collective_timeout.`;
+}
+
+function lost(rank: number, operation: string): string {
+  return `Rank ${rank} ${LOST_RANK} in ${operation}. See what that rank printed.`;
+}
+
+/** Gloo's words for a rank whose process is gone, and NCCL's; the latter also for one whose machine cannot be reached. */
+const GONE =
+  /connection (closed|reset|refused)|broken pipe|socket closed|closed by (remote )?peer|ncclRemoteError|remote process (has )?exit|communicator (was|is) aborted/i;
+
 /** Why a collective `operation` of a group failed, or a backward pass with collectives in it. */
 export function collectiveFailure(error: unknown, operation: string, rank: number, timeoutMs: number): unknown {
+  if (isMemoryShort(error)) return error;
   const said = messageOf(error);
-  if (/time(d)? ?out/i.test(said))
-    return new UserError(
-      `Rank ${rank} ${WAITED} ${seconds(timeoutMs)} for the other ranks in ${operation}. One of them hangs or is far behind: see what it printed, or allow more time with --collective_timeout.`,
-      { cause: error },
+  const fail = (sentence: string, exitCode: ExitCode = 1) => new UserError(sentence, { cause: error, exitCode });
+  const [, one, other] = /Duplicate GPU detected : rank (\d+) and rank (\d+)/.exec(said) ?? [];
+  if (one !== undefined)
+    return fail(
+      `Rank ${one} and rank ${other} are on the same GPU, and NCCL takes one rank a GPU. Start no more ranks on a machine than it has GPUs (--nproc_per_node gpu), or set \`device\` to cpu.`,
+      2,
     );
-  if (/connection (closed|reset|refused)|broken pipe|socket closed|closed by (remote )?peer/i.test(said))
-    return new UserError(`Rank ${rank} ${LOST_RANK} in ${operation}. See what that rank printed.`, { cause: error });
+  if (GONE.test(said)) return fail(lost(rank, operation));
+  if (/time(d)? ?out/i.test(said)) return fail(waited(rank, timeoutMs, operation));
+  const [, nccl] = /NCCL error.*Last error: ?(.+)$/s.exec(said) ?? /NCCL error(?: in)?: (.+)$/s.exec(said) ?? [];
+  if (nccl !== undefined)
+    return fail(
+      `NCCL failed on rank ${rank} in ${operation}: ${nccl.trim().replace(/\.$/, '')}. Start again with NCCL_DEBUG=WARN in the environment, which prints the cause.`,
+    );
   return error;
+}
+
+/**
+ * The sentence for a line of standard error in which NCCL's watchdog says why it ends the process of a rank: no JavaScript
+ * runs there any more. Undefined for any other line.
+ */
+export function watchdogFailure(line: string): string | undefined {
+  if (!/watchdog/i.test(line)) return undefined;
+  const rank = Number(/\bRank (\d+)\]/i.exec(line)?.[1] ?? Number.NaN);
+  if (Number.isNaN(rank)) return undefined;
+  // ALLREDUCE, _ALLGATHER_BASE
+  const [, type = 'an exchange'] = /OpType=_?([A-Z]+)/.exec(line) ?? [];
+  const operation = type.toLowerCase().replace(/^all\B/, 'all_');
+  const timeoutMs = /caught collective operation timeout.*Timeout\(ms\)=(\d+)/.exec(line)?.[1];
+  if (timeoutMs !== undefined) return waited(rank, Number(timeoutMs), operation);
+  return GONE.test(line) ? lost(rank, operation) : undefined;
 }

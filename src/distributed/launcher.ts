@@ -23,14 +23,20 @@ const CAUSE_MS = 1_000;
 /** The same signal twice within this time counts once: a terminal and npm both send it. */
 const SAME_SIGNAL_MS = 1_000;
 
+/** The GPUs that there are for ranks; where none, `problem` says why, as a clause. */
+interface Gpus {
+  count: number;
+  problem?: string;
+}
+
 /** The number of ranks that `--nproc_per_node` asks for. @throws UserError (exit code 2) for gpu without a GPU */
-export function processesPerNode(text: string, gpus: number): number {
-  if (text === 'auto') return gpus > 0 ? gpus : availableParallelism();
+export function processesPerNode(text: string, { count, problem }: Gpus): number {
+  if (text === 'auto') return count > 0 ? count : availableParallelism();
   if (text === 'cpu') return availableParallelism();
   if (text !== 'gpu') return Number(text);
-  if (gpus > 0) return gpus;
-  const message = '--nproc_per_node gpu needs a GPU that LibTorch can use, and there is none. Pass a number or cpu.';
-  throw new UserError(message, { exitCode: 2 });
+  if (count > 0) return count;
+  const why = problem ?? 'LibTorch sees none';
+  throw new UserError(`--nproc_per_node gpu needs a GPU, but ${why}. Pass a number or cpu.`, { exitCode: 2 });
 }
 
 /** A free port of this machine. */
@@ -48,6 +54,12 @@ function freePort(): Promise<number> {
 function causeOf(failures: readonly RankProcess[]): RankProcess | undefined {
   return failures.find((rank) => !rank.lastError().includes(LOST_RANK)) ?? failures[0];
 }
+
+/** Who ends a rank by a signal that nobody has sent. */
+const ENDED_BY: Partial<Record<NodeJS.Signals, string>> = {
+  SIGKILL: 'the kernel does that when memory is short',
+  SIGABRT: 'on GPUs NCCL does that when an exchange takes longer than --collective_timeout, or another rank is gone',
+};
 
 /** The ranks that were still running, and those of them that were suspended, when a run was ended. */
 interface Remaining {
@@ -69,7 +81,8 @@ function describeFailure(cause: RankProcess | undefined, { running, suspended: [
   const others = running.length === 1 ? 'rank was' : `${running.length} ranks were`;
   const { code, signal } = cause;
   const end = code === null ? 'did not start' : `ended with exit code ${code}`;
-  const killed = `was killed by ${signal}${signal === 'SIGKILL' ? ' (the kernel does that when memory is short)' : ''}`;
+  const does = signal === null ? undefined : ENDED_BY[signal];
+  const killed = `was killed by ${signal}${does === undefined ? '' : ` (${does})`}`;
   return (
     `error: Rank ${name(cause)} ${signal === null ? end : killed}` +
     `${running.length > 0 ? `; the other ${others} terminated.` : '.'}` +

@@ -6,15 +6,22 @@ const TRACE = /^\s*at |^Node\.js v\d|^\s*\^+\s*$/;
 
 /**
  * Copies the lines of `from` to `to`, each after `prefix`; with an empty prefix unbuffered, so that a progress bar moves.
- * @returns a function that gives the last error so far: the last line `error: …`, else the last one outside a stack
+ * @returns a function that gives the last error so far: the last line `error: …`, or for which `explain` has a sentence;
+ * else the last one outside a stack
  */
-export function forwardLines(from: Readable, to: Writable, prefix: string): () => string {
+export function forwardLines(
+  from: Readable,
+  to: Writable,
+  prefix: string,
+  explain: (line: string) => string | undefined = () => undefined,
+): () => string {
   let partial = '';
   let last = '';
   let error = '';
   const forward = (line: string) => {
     const text = line.slice(line.lastIndexOf('\r') + 1).trimEnd();
-    if (text.startsWith('error: ')) error = text;
+    const sentence = explain(text);
+    if (sentence !== undefined || text.startsWith('error: ')) error = sentence ?? text;
     else if (text !== '' && !TRACE.test(text)) last = text;
     if (prefix !== '') to.write(`${prefix}${line}\n`);
   };

@@ -1,13 +1,13 @@
-// The ranks of a run of several processes, over c10d. Every call blocks until this rank's part is done: the event loop
-// stands still meanwhile.
-import { existsSync } from 'node:fs';
-import { UserError } from '../errors.js';
-import { addonFilesIn, buildFolder, findAddon } from '../libtorch/addon-files.js';
+// The ranks of a run of several processes, over c10d. On the CPU every call blocks until this rank's part is done: the event
+// loop stands still meanwhile. On GPUs the exchange is queued behind what they compute, and who reads its result waits.
+import type { UserError } from '../errors.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, Tensor } from '../torch/tensor.js';
+import { announcementOf, differentDevices } from './announcement.js';
 import { DataParallel, type GradientSync } from './data-parallel.js';
 import { collectiveFailure, meetingFailure, waitingLine } from './failures.js';
+import { openNccl } from './nccl.js';
 import { endWithLauncher } from './parent.js';
 import type { Rank } from './rank.js';
 import type { Ranks } from './ranks.js';
@@ -24,18 +24,12 @@ export interface GroupOptions extends Rank {
 }
 
 const MINUTE = 60_000;
+/** How long a rank that must not go on waits for the others to read why not. */
+const READING_MS = 5_000;
 
 /** Whether an address is this machine's own, so that all ranks are on this machine. */
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
-}
-
-/** NCCL's part of the addon, beside the addon itself. @throws UserError when it was not compiled */
-export function ncclLibrary({ nccl: path } = findAddon() ?? addonFilesIn(buildFolder())): string {
-  if (existsSync(path)) return path;
-  throw new UserError(
-    `Several processes on GPUs need NCCL's part of the addon, and ${path} does not exist. Run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process, or set \`device\` to cpu.`,
-  );
 }
 
 /** A process group over Gloo, and NCCL for tensors on GPUs: Python ranks with the same address can be in it. */
@@ -54,18 +48,21 @@ export class ProcessGroup implements Ranks {
 
   /**
    * Meets the other ranks at masterAddr:masterPort, where rank 0 listens (or torchrun's agent does). Blocks until all
-   * have come. @throws UserError: port in use, no rank 0, ranks missing
+   * have come. @throws UserError: port in use, no rank 0, ranks missing, some on GPUs and some not
    */
   static init(options: GroupOptions): ProcessGroup {
     const { joinTimeoutMs = 5 * MINUTE, timeoutMs = 30 * MINUTE, device = 'cpu', say, ...place } = options;
     const { rank, worldSize, masterAddr, masterPort, agentStore, restarts } = place;
     endWithLauncher();
-    const nccl = device === 'cpu' ? '' : ncclLibrary();
+    const gpu = device !== 'cpu';
+    if (gpu) openNccl(); // before the ranks wait for each other: what it says is no matter of theirs
     // An agent's store may outlive the ranks: what they left there must not be found by those that come after.
     const prefix = agentStore && restarts > 0 ? `/worker/attempt_${restarts}` : '';
     const server = rank === 0 && !agentStore;
     const loopback = isLoopback(masterAddr);
-    if (process.env.LOCAL_WORLD_SIZE !== String(worldSize)) say?.(waitingLine(place, joinTimeoutMs));
+    if (place.localWorldSize !== worldSize) say?.(waitingLine(place, joinTimeoutMs));
+    let group: ProcessGroup;
+    let defect: UserError | undefined;
     try {
       const id = native().initProcessGroup(
         masterAddr,
@@ -77,12 +74,17 @@ export class ProcessGroup implements Ranks {
         loopback,
         joinTimeoutMs,
         timeoutMs,
-        nccl,
+        gpu,
+        announcementOf(device),
       );
-      return new ProcessGroup(id, place, timeoutMs);
+      group = new ProcessGroup(id, place, timeoutMs);
+      defect = differentDevices(native().announcements(id));
     } catch (error) {
       throw meetingFailure(error, place, joinTimeoutMs);
     }
+    if (defect === undefined) return group;
+    group.destroy(READING_MS);
+    throw defect;
   }
 
   /** The number by which the addon knows the group. */

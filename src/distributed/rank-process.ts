@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { watchdogFailure } from './failures.js';
 import { forwardLines } from './lines.js';
 import { LAUNCHED_AT } from './rank.js';
 
@@ -90,7 +91,7 @@ export function startRank(options: LaunchOptions, localRank: number, attempt: At
   // Only rank 0 prints to stdout; the output of the others goes to stderr with a prefix.
   const prefix = rank === 0 ? '' : `[rank ${rank}] `;
   if (child.stdout) forwardLines(child.stdout, process.stderr, prefix);
-  const lastError = child.stderr ? forwardLines(child.stderr, process.stderr, prefix) : () => '';
+  const lastError = child.stderr ? forwardLines(child.stderr, process.stderr, prefix, watchdogFailure) : () => '';
   const started: RankProcess = {
     rank,
     child,

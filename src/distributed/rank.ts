@@ -8,6 +8,8 @@ export interface Rank {
   worldSize: number;
   /** Number among those of this machine: modulo the number of GPUs, it is the GPU of this process. */
   localRank: number;
+  /** How many ranks a launcher has started on this machine; undefined where none says so (Slurm). */
+  localWorldSize?: number;
   masterAddr: string;
   masterPort: number;
   /** Whether torchrun's agent holds the store: then every rank is its client, rank 0 included. */
@@ -75,10 +77,12 @@ export function rankFromEnvironment(
   const slurmHost = torch || hosts === undefined ? undefined : firstSlurmHost(hosts);
   // Jobs on one machine must not meet each other: the job's number spreads them over the ports.
   const job = torch ? undefined : wholeNumber(env, 'SLURM_JOB_ID');
+  const localWorldSize = torch ? wholeNumber(env, 'LOCAL_WORLD_SIZE', 1) : undefined;
   return {
     rank,
     worldSize,
     localRank: wholeNumber(env, 'LOCAL_RANK') ?? fallback.localRank ?? wholeNumber(env, 'SLURM_LOCALID') ?? rank,
+    ...(localWorldSize !== undefined && { localWorldSize }),
     masterAddr: env.MASTER_ADDR || slurmHost || '127.0.0.1',
     masterPort: wholeNumber(env, 'MASTER_PORT', 1, 65535) ?? (job === undefined ? DEFAULT_PORT : 20000 + (job % 10000)),
     agentStore: env.TORCHELASTIC_USE_AGENT_STORE === 'True',

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
 import { ADDON_REMEDY, demandAddon, readBuildRecord } from '../libtorch/addon-files.js';
-import { nvidiaDriver } from '../libtorch/driver.js';
+import { DRIVER_LIBRARY, nvidiaDriver } from '../libtorch/driver.js';
 import { describeSearch, type Libtorch, sameMinor, searchLibtorch } from '../libtorch/search.js';
 import type { Native } from './native-exports.js';
 
@@ -27,6 +27,14 @@ function openLibrary(boot: Boot, libtorch: Libtorch, name: string): void {
  */
 function waitWithoutSpinning(env: NodeJS.ProcessEnv): void {
   if (env.GOMP_SPINCOUNT === undefined && env.OMP_WAIT_POLICY === undefined) env.GOMP_SPINCOUNT = '1000';
+}
+
+/** Whether there is a driver, by its traces or, at last, by the linker. Its library is opened where CUDA would miss it. */
+function driverRuns(boot: Boot): boolean {
+  const driver = nvidiaDriver();
+  if (driver === undefined) return boot.open(DRIVER_LIBRARY, true) === null;
+  if (driver.library !== undefined) boot.open(driver.library, true); // a failure is LibTorch's to tell
+  return true;
 }
 
 /**
@@ -58,7 +66,7 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');
   const wantsCuda = options.cuda ?? true;
-  if (wantsCuda && libtorch.hasCuda && libtorch.missingForCuda.length === 0 && nvidiaDriver() !== undefined) {
+  if (wantsCuda && libtorch.hasCuda && libtorch.missingForCuda.length === 0 && driverRuns(boot)) {
     growSegments(process.env);
     openLibrary(boot, libtorch, 'libtorch_cuda.so');
   }

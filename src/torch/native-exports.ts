@@ -61,11 +61,17 @@ export interface Native {
   enterAutocast(device: string, dtype: number): void;
   leaveAutocast(): void;
   setTf32(allowed: boolean): void;
+  /** Whether float32 matrix products and convolutions on CUDA may use TF32. */
+  tf32(): { matmul: boolean; convolution: boolean };
   getThreads(): number;
   setThreads(threads: number): void;
   version(): { built: string; cudaLibrary: boolean; cuda: boolean };
   deviceCount(): number;
+  /** LibTorch's own words for why it can use no GPU; null where it can, and where its CUDA part is not open. */
+  whyNoGpu(): string | null;
   deviceName(index: number): string | null;
+  /** Compute capability, major and minor, of a GPU; null where the driver does not say. */
+  deviceCapability(index: number): [major: number, minor: number] | null;
   setDevice(index: number): void;
   synchronize(index: number): void;
   deviceMemory(index: number): {
@@ -83,6 +89,8 @@ export interface Native {
   /** Makes the kernel kill this process when its parent ends; false when the parent is no longer `pid`. */
   dieWithParent(pid: number): boolean;
 
+  /** Opens NCCL's part of the addon; null on success, else why it cannot be used. */
+  openNccl(path: string): string | null;
   /** A process group's number; see native/distributed.cc, also for what follows. */
   initProcessGroup(
     host: string,
@@ -94,13 +102,18 @@ export interface Native {
     loopback: boolean,
     joinTimeoutMs: number,
     timeoutMs: number,
-    ncclLibrary: string,
+    nccl: boolean,
+    announcement: string,
   ): number;
+  /** What each rank has announced; null of ranks that are not of this program. */
+  announcements(group: number): (string | null)[];
   destroyProcessGroup(group: number, patienceMs: number): void;
   allReduce(group: number, tensor: Handle, op: 'sum' | 'max' | 'min'): void;
   broadcast(group: number, tensor: Handle, root: number): void;
   allGather(group: number, tensor: Handle, gradient: boolean): Handle;
   barrier(group: number): void;
+  /** At the end of the process: aborts what is left of NCCL, and keeps the exit code. */
+  endNcclAtExit(): void;
   createReducer(group: number, parameters: readonly Handle[], buffers: readonly Handle[], bucketBytes: number): number;
   reducerForward(reducer: number): void;
   reducerBackward(reducer: number): void;

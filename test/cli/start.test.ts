@@ -61,6 +61,11 @@ test('flags that contradict the variables, or each other, are refused', async ()
       /^error: --rdzv_endpoint gives no numbers to the 2 machines/,
     ],
     [['--rdzv_endpoint', 'head:x'], {}, /argument 'head:x' is invalid/],
+    [
+      ['--nproc_per_node', 'gpu'],
+      {},
+      /^error: --nproc_per_node gpu needs a GPU, but --device cpu leaves all GPUs alone\./,
+    ],
   ] as const) {
     const { code, stderr } = await runCli(tiny.args('refused', ...args), env);
     assert.equal(code, 2, stderr);

@@ -21,7 +21,7 @@ test('ranks get the environment of torchrun, and the launcher rank 0 stdout and 
   const { code, stdout, stderr } = await startLauncher(2, 'environment').ended;
   assert.equal(code, 0, stderr);
   const { masterPort, ...first } = JSON.parse(stdout);
-  const common = { worldSize: 2, masterAddr: '127.0.0.1', agentStore: false, restarts: 0 };
+  const common = { worldSize: 2, localWorldSize: 2, masterAddr: '127.0.0.1', agentStore: false, restarts: 0 };
   const variables = { OMP_NUM_THREADS: '1', LOCAL_WORLD_SIZE: '2' };
   assert.deepEqual(first, { rank: 0, localRank: 0, LOCAL_RANK: '0', ...common, ...variables });
   const second = JSON.parse(/^\[rank 1\] (\{.*\})$/m.exec(stderr)?.[1] ?? '');
@@ -128,9 +128,14 @@ test('ranks are started again after a failure, as often as is allowed', async ()
 });
 
 test('auto, cpu and gpu as a number of processes', () => {
-  assert.equal(processesPerNode('3', 0), 3);
-  assert.equal(processesPerNode('auto', 2), 2);
-  assert.equal(processesPerNode('gpu', 2), 2);
-  assert.equal(processesPerNode('auto', 0), processesPerNode('cpu', 5));
-  assert.throws(() => processesPerNode('gpu', 0), /needs a GPU/);
+  const none = { count: 0, problem: 'this machine has no NVIDIA driver' };
+  assert.equal(processesPerNode('3', none), 3);
+  assert.equal(processesPerNode('auto', { count: 2 }), 2);
+  assert.equal(processesPerNode('gpu', { count: 2 }), 2);
+  assert.equal(processesPerNode('auto', none), processesPerNode('cpu', { count: 5 }));
+  assert.throws(() => processesPerNode('gpu', none), {
+    name: 'UserError',
+    exitCode: 2,
+    message: '--nproc_per_node gpu needs a GPU, but this machine has no NVIDIA driver. Pass a number or cpu.',
+  });
 });

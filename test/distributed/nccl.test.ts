@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ncclLibrary } from '#blip/distributed/process-group.js';
+import { ncclLibrary } from '#blip/distributed/nccl.js';
 import { addonFilesIn, buildFolder, findAddon, readBuildRecord } from '#blip/libtorch/addon-files.js';
 import { readDynamic } from '#blip/libtorch/elf.js';
 

@@ -16,10 +16,24 @@ test("the driver's version, as both kernel modules write it", (t) => {
     '580.95.05': 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build  (a@b)\n',
   };
   for (const [version, text] of Object.entries(texts)) {
-    const driver = nvidiaDriver(put(join(folder, 'version'), text));
+    const driver = nvidiaDriver({ proc: put(join(folder, 'version'), text) });
     assert.deepEqual(driver, { version, seen: `NVIDIA driver ${version}` });
   }
-  assert.equal(nvidiaDriver(put(join(folder, 'version'), 'something new'))?.version, undefined);
+  assert.equal(nvidiaDriver({ proc: put(join(folder, 'version'), 'something new') })?.version, undefined);
+});
+
+test('a driver that no kernel module shows: on LD_LIBRARY_PATH, or where the linker does not look', (t) => {
+  const folder = temporaryFolder(t);
+  const proc = join(folder, 'absent');
+  const library = put(join(folder, 'nvidia/lib64/libcuda.so.1'), '');
+  const places = { proc, folders: [join(folder, 'nvidia/lib64')] };
+  assert.equal(nvidiaDriver({ proc, folders: [], env: {} }), undefined);
+  assert.equal(nvidiaDriver({ proc, folders: [], env: { LD_LIBRARY_PATH: '' } }), undefined);
+  // CUDA opens it by its name: only where the linker would not find it must somebody else have opened it before.
+  const seen = `${library} is there`;
+  const env = { LD_LIBRARY_PATH: `/nowhere:${join(folder, 'nvidia/lib64')}` };
+  assert.deepEqual(nvidiaDriver({ ...places, env }), { version: undefined, seen });
+  assert.deepEqual(nvidiaDriver({ ...places, env: {} }), { version: undefined, seen, library });
 });
 
 test('CUDA 13 for drivers from 580, CUDA 12.6 for older ones, the newest where nothing is known', () => {

@@ -1,6 +1,6 @@
 // The devices: STRICT_CUDA_DEVICES of them, the guard by which LibTorch chooses one, the hooks by which it asks for
 // CUDA. There is one stream a device. Nothing that was queued is done before the host has waited for it; an event that
-// is asked a second time is, as a GPU comes to an end too.
+// is asked a second time is, as a GPU comes to an end too. With no device, STRICT_CUDA_WHY is what LibTorch says of it.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <execinfo.h>
@@ -77,7 +77,10 @@ C10_REGISTER_GUARD_IMPL(CUDA, Guard)
 
 struct CUDAHooks final : at::CUDAHooksInterface {
   explicit CUDAHooks(at::CUDAHooksArgs) {}
-  void init() const override {}
+  void init() const override {
+    const char* why = std::getenv("STRICT_CUDA_WHY");
+    TORCH_CHECK(Devices() > 0, why != nullptr ? why : "No CUDA GPUs are available");
+  }
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return Devices() > 0; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }

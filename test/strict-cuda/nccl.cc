@@ -3,7 +3,8 @@
 // waits for ever, abort() does not. STRICT_CUDA_NCCL has ranks fail: "die=1:3" kills rank 1 at its third collective,
 // "hang=1:3" has it stand still there, "fail=1:3" throws at it as a communicator that was aborted does, "lost=error"
 // has a lost rank noticed as over a network (without it the others hang, as between GPUs of one machine); commas
-// between several.
+// between several. Collective 0 is shutdown(). A process that is torn down while a communicator is in use crashes, as
+// under NCCL's threads. STRICT_CUDA_NCCL_VERSION (22809) is that of the nccl.h that LibTorch was compiled with.
 #include <ATen/ops/zeros.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -11,6 +12,8 @@
 
 #include <fcntl.h>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <sstream>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -22,10 +25,12 @@
 
 #define VISIBLE __attribute__((visibility("default")))
 
-extern "C" VISIBLE int ncclGetVersion(int* version) {
-  *version = 22809;
-  return 0;
+namespace torch::cuda::nccl {
+VISIBLE std::uint64_t version() {
+  const auto code = static_cast<std::uint64_t>(strict::Setting("STRICT_CUDA_NCCL_VERSION", 22809));
+  return code / 10000 << 32 | code / 100 % 100 << 16 | code % 100;
 }
+}  // namespace torch::cuda::nccl
 
 namespace strict {
 namespace {
@@ -59,6 +64,14 @@ bool IsPlanned(const char* kind, int rank, int64_t number) {
   StandStill();
 }
 
+// Communicators that were neither shut down nor aborted.
+std::atomic<int> communicators{0};
+__attribute__((destructor)) void TornDown() {
+  if (communicators == 0) return;
+  std::fputs("strict: the process is torn down under NCCL's threads\n", stderr);
+  std::abort();
+}
+
 // Which ranks have come to shutdown(), in memory that all share: the store may be gone by then.
 struct Board {
   std::atomic<bool> left[64];
@@ -83,13 +96,15 @@ class VISIBLE ProcessGroupNCCL : public Backend {
   void shutdown() override {
     strict::Count("nccl.shutdown");
     if (board_ == nullptr || aborted_) return;  // a communicator is made by the first collective
+    if (strict::IsPlanned("die", getRank(), 0)) raise(SIGKILL);
     board_->left[getRank()] = true;
     for (int other = 0; other < getSize(); other++)
       while (!board_->left[other]) usleep(1000);
+    if (!aborted_.exchange(true)) strict::communicators--;
   }
   void abort() override {
     strict::Count("nccl.abort");
-    aborted_ = true;
+    if (!aborted_.exchange(true) && board_ != nullptr) strict::communicators--;
   }
 
   c10::intrusive_ptr<Work> broadcast(std::vector<at::Tensor>& tensors, const BroadcastOptions& options) override {
@@ -224,6 +239,7 @@ class VISIBLE ProcessGroupNCCL : public Backend {
     TORCH_CHECK(board != MAP_FAILED && getSize() <= 64, "NCCL error in: ProcessGroupNCCL.cpp, ", strict::kRemoteError);
     close(shared);
     board_ = static_cast<strict::Board*>(board);
+    strict::communicators++;
     device_ = device;
   }
   void Tell(const char* what, int rank, const std::string& value) {

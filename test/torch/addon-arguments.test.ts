@@ -26,7 +26,7 @@ const state = addon.generatorState(generator);
 
 /** A process group of this process alone. */
 const port = await freePort();
-const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10_000, 10_000, '');
+const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10_000, 10_000, false, '');
 
 after(() => {
   addon.destroyProcessGroup(group, 0);
@@ -126,17 +126,21 @@ const TORCH: Functions = {
   ],
   leaveAutocast: [],
   setTf32: [['allowed', 'boolean', false]],
+  tf32: [],
   getThreads: [],
   setThreads: [['threads', 'integer', 1]],
   version: [],
   deviceCount: [],
+  whyNoGpu: [],
   deviceName: [['index', 'integer', 0]],
+  deviceCapability: [['index', 'integer', 0]],
   setDevice: [['index', 'integer', 0]],
   synchronize: [['index', 'integer', 0]],
   deviceMemory: [['index', 'integer', 0]],
   resetPeakMemory: [['index', 'integer', 0]],
   lockFile: [['descriptor', 'integer', 1]],
   dieWithParent: [['pid', 'integer', 1]],
+  openNccl: [['path', 'string', '']],
   initProcessGroup: [
     ['host', 'string', '127.0.0.1'],
     ['port', 'integer', port],
@@ -147,8 +151,10 @@ const TORCH: Functions = {
     ['loopback', 'boolean', true],
     ['joinTimeoutMs', 'integer', 10_000],
     ['timeoutMs', 'integer', 10_000],
-    ['nccl', 'string', ''],
+    ['nccl', 'boolean', false],
+    ['announcement', 'string', ''],
   ],
+  announcements: [['group', 'integer', group]],
   destroyProcessGroup: [
     ['group', 'integer', group],
     ['patienceMs', 'integer', 0],
@@ -169,6 +175,7 @@ const TORCH: Functions = {
     ['gradient', 'boolean', false],
   ],
   barrier: [['group', 'integer', group]],
+  endNcclAtExit: [],
   createReducer: [
     ['group', 'integer', group],
     ['parameters', 'array', [leaf]],

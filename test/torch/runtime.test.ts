@@ -1,10 +1,13 @@
 // State of process and thread: threads, autocast, devices that are not there; and locks of files (process.cc).
 // Covers native/runtime.cc, process.cc, torch/native.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { cudaState } from '#blip/torch/cuda.js';
 import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
@@ -26,6 +29,18 @@ test('the number of threads is what was set', () => {
 
 test('the version', () => {
   assert.match(addon.version().built, /^2\.\d+\.\d+/);
+});
+
+test('float32 is float32 from the start, in convolutions too; a worker does not put that back', async () => {
+  assert.deepEqual(addon.tf32(), { matmul: false, convolution: false });
+  addon.setTf32(true);
+  assert.deepEqual(addon.tf32(), { matmul: true, convolution: true });
+  const path = JSON.stringify(fileURLToPath(import.meta.resolve('#blip/torch/native.js')));
+  const worker = new Worker(`import(${path}).then((m) => m.native().tf32())`, { eval: true });
+  await once(worker, 'exit');
+  assert.deepEqual(addon.tf32(), { matmul: true, convolution: true });
+  addon.setTf32(false);
+  assert.deepEqual(addon.tf32(), { matmul: false, convolution: false });
 });
 
 const product = () => {
