@@ -272,6 +272,12 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
                                                  torch::autograd::variable_list gradients) {
     const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group").group;
     const int64_t rows = context->saved_data["rows"].toInt();
+    if (gradients[0].is_cuda()) {  // NCCL need not bring a rank the sums for the others' rows; Gloo would do no less
+      at::Tensor all = gradients[0].contiguous();
+      at::Tensor own = at::empty_like(all.narrow(0, 0, rows), at::MemoryFormat::Contiguous);
+      group->_reduce_scatter_base(own, all)->wait();
+      return {own, at::Tensor()};
+    }
     const at::Tensor all = gradients[0].clone(at::MemoryFormat::Contiguous);
     SumInPlace(group, all, c10d::ReduceOp::SUM);
     return {all.narrow(0, group->getRank() * rows, rows), at::Tensor()};
