@@ -8,6 +8,12 @@ const onCpu = (tensor: string) => `ops.to(${tensor}, { device: 'cpu' })`;
 const got = (argument: string, method: string) =>
   new RegExp(`got ${argument} is on cpu, different from other tensors on cuda:0 \\(when checking .* aten::${method}`);
 
+/** TensorIterator, which most element by element operators are made of, names the operator and the devices. */
+const mixed = (method: string) =>
+  new RegExp(
+    `aten::${method}: Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu`,
+  );
+
 /** `from` → `to` in dist/`file`, or the tensor `from` ends with, left on the CPU. */
 const faults: [what: string, plants: Plant[], found: RegExp][] = [
   [
@@ -32,12 +38,12 @@ const faults: [what: string, plants: Plant[], found: RegExp][] = [
   [
     "the pixels' mean on the CPU",
     change('model/normalize-images', 'ops.subInPlace(images, mean)', `ops.subInPlace(images, ${onCpu('mean')})`),
-    got('other', 'sub'),
+    mixed('sub_.Tensor'),
   ],
   [
     "the pixels' standard deviation on the CPU",
     change('model/normalize-images', 'ops.divInPlace(images, std)', `ops.divInPlace(images, ${onCpu('std')})`),
-    got('other', 'div'),
+    mixed('div_.Tensor'),
   ],
   [
     "AdamW's steps on the CPU",
@@ -76,7 +82,7 @@ const faults: [what: string, plants: Plant[], found: RegExp][] = [
       'ops.empty([x.size(0), 1, 1], { device: x.device })',
       'ops.empty([x.size(0), 1, 1])',
     ),
-    got('other', 'mul'),
+    mixed('mul.Tensor'),
   ],
   [
     'columns of candidates on the CPU',
@@ -117,7 +123,7 @@ const faults: [what: string, plants: Plant[], found: RegExp][] = [
   ],
   [
     'negatives drawn by a generator of the CPU',
-    change('torch/ops', 'multinomialOp(weights, 1, false)', 'multinomialOp(weights, 1, false, CPU)').concat(
+    change('torch/ops', 'exponentialInPlace(waiting)', 'exponentialInPlace(waiting, 1, CPU)').concat(
       change(
         'torch/ops',
         "import { native } from './native.js';",
@@ -134,7 +140,7 @@ const faults: [what: string, plants: Plant[], found: RegExp][] = [
   [
     'a collective of a CPU tensor among those of the GPU',
     change('model/training-model', 'ranks.allGather(idx)', `ranks.allGather(${onCpu('idx')})`),
-    got('other', 'eq'),
+    mixed('eq.Tensor'),
   ],
   [
     'a tensor of the GPU read as if it were of the host',
