@@ -133,17 +133,6 @@ Napi::Value Tf32(const Napi::CallbackInfo& info) {
   result.Set("convolution", at::globalContext().allowTF32CuDNN());
   return result;
 }
-// LibTorch's convolutions use TF32 unless told otherwise, which leaves three digits of a patch embedding. Once a
-// process: a worker that loads the addon later must not undo what the main thread has set.
-void StartWithoutTf32() {
-  static const bool done = [] {
-    at::globalContext().setAllowTF32CuBLAS(false);
-    at::globalContext().setAllowTF32CuDNN(false);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
 constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
 Napi::Value SetThreads(const Napi::CallbackInfo& info) {
@@ -230,12 +219,21 @@ Napi::Value ResetPeakMemory(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Settings of the process that LibTorch has otherwise.
+// What LibTorch sets otherwise. Once a process: a worker that loads the addon later must not undo what the main thread
+// has set.
 void SetDefaults() {
-  // LibTorch 2.11 takes cuDNN's attention first on Hopper and Blackwell for 16-bit types. It builds a plan for every
-  // new shape, in half a second each, and with packed texts nearly every image and step is a new shape; FlashAttention
-  // needs no plan. Whoever sets LibTorch's own variable decides for himself.
-  if (std::getenv("TORCH_CUDNN_SDPA_DEPRIORITIZED") == nullptr) at::globalContext().setSDPUseCuDNN(false);
+  static const bool done = [] {
+    at::Context& context = at::globalContext();
+    // LibTorch's convolutions use TF32, which leaves three digits of a patch embedding.
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowTF32CuDNN(false);
+    // LibTorch 2.11 takes cuDNN's attention first on Hopper and Blackwell for 16-bit types. It builds a plan for every
+    // new shape, in half a second each, and with packed texts nearly every image and step is a new shape.
+    // FlashAttention needs none. Whoever sets LibTorch's own variable decides for himself.
+    if (std::getenv("TORCH_CUDNN_SDPA_DEPRIORITIZED") == nullptr) context.setSDPUseCuDNN(false);
+    return true;
+  }();
+  static_cast<void>(done);
 }
 
 }  // namespace
@@ -267,5 +265,4 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "synchronize", Synchronize, {gpu});
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
   Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
-  StartWithoutTf32();
 }

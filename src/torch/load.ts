@@ -39,7 +39,7 @@ function driverRuns(boot: Boot): boolean {
 
 /**
  * Packed batches have another size at every step and image, which leaves LibTorch's allocator with holes in segments of
- * fixed size. Segments that grow have none. LibTorch reads this once, when CUDA allocates first.
+ * fixed size. Segments that grow have none. LibTorch reads this once.
  */
 function growSegments(env: NodeJS.ProcessEnv): void {
   if (env.PYTORCH_ALLOC_CONF === undefined && env.PYTORCH_CUDA_ALLOC_CONF === undefined)

@@ -47,3 +47,29 @@ export function waitsOf({ counts }: DeviceWork): number {
   );
   return waits.reduce((sum, [, count]) => sum + count, 0);
 }
+
+/** How often the host met the device, in one repetition of some work. */
+export interface Meetings {
+  waits: number;
+  /** Copies to the device, and from it without a wait at once. */
+  uploads: number;
+  readings: number;
+  operators: number;
+}
+
+/** What one repetition costs: of twice as many less what as many cost, so that beginning and end cancel. */
+export async function eachOf(
+  repetitions: number,
+  run: (repetitions: number) => void | Promise<void>,
+): Promise<Meetings> {
+  const meetings = (work: DeviceWork): Meetings => {
+    const total = (prefix: string) =>
+      Object.entries(work.counts).reduce((sum, [name, count]) => (name.startsWith(prefix) ? sum + count : sum), 0);
+    const operators = work.counts.operators ?? 0;
+    return { waits: waitsOf(work), uploads: total('upload.'), readings: total('download.pinned'), operators };
+  };
+  const once = meetings(await countWork(() => run(repetitions)));
+  const twice = meetings(await countWork(() => run(2 * repetitions)));
+  const each = (name: keyof Meetings) => (twice[name] - once[name]) / repetitions;
+  return { waits: each('waits'), uploads: each('uploads'), readings: each('readings'), operators: each('operators') };
+}

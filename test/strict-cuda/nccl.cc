@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -262,7 +263,11 @@ class VISIBLE ProcessGroupNCCL : public Backend {
 // libblip_nccl.so makes room for LibTorch's own classes.
 static_assert(sizeof(ProcessGroupNCCL) <= 1112 && sizeof(ProcessGroupNCCL::Options) <= 248);
 
-ProcessGroupNCCL::Options::Options(bool) : Backend::Options("nccl", std::chrono::milliseconds(600000)) {}
+// The rest of that room holds members of the real class, which libblip_nccl.so destroys: a dirty heap must not be
+// there.
+ProcessGroupNCCL::Options::Options(bool) : Backend::Options("nccl", std::chrono::milliseconds(600000)) {
+  std::memset(reinterpret_cast<char*>(this) + sizeof(Options), 0, 248 - sizeof(Options));
+}
 
 ProcessGroupNCCL::ProcessGroupNCCL(c10::intrusive_ptr<Store> store, int rank, int size,
                                    c10::intrusive_ptr<Options> options)
