@@ -58,6 +58,10 @@ class Registry {
     TORCH_CHECK(found != values_.end(), "there is no ", what, " with the number ", id, ", or it was destroyed");
     return found->second;
   }
+  void Set(int64_t id, T value) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    values_.insert_or_assign(id, std::move(value));
+  }
   // Moves the value out, so that it is destroyed outside the lock.
   T Take(int64_t id) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -123,9 +127,9 @@ Napi::Value OpenNcclLibrary(const Napi::CallbackInfo& info) {
 
 std::string AnnouncementKey(int rank) { return "blip/announced/" + std::to_string(rank); }
 
-// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, whether with
-// NCCL, announcement to the other ranks): the group's number. The store's keys are nested as in torch.distributed, so
-// that ranks of both kinds find each other; a `prefix` that is not empty precedes them.
+// initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, announcement to
+// the other ranks): the group's number. The store's keys are nested as in torch.distributed, so that ranks of both
+// kinds find each other; a `prefix` that is not empty precedes them.
 Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   const std::string host = StringOf(info, 0);
   const auto port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
@@ -156,15 +160,11 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   made.store = store;
   made.server = server;
   made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
-  store->set(AnnouncementKey(rank), StringOf(info, 10));
+  store->set(AnnouncementKey(rank), StringOf(info, 9));
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, host, loopback, timeout);
   made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
   made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
   store->setTimeout(timeout);  // NCCL's ranks meet through it at their first collective
-  if (BooleanOf(info, 9)) {
-    made.nccl = MakeNccl({c10::make_intrusive<c10d::PrefixStore>("cuda/", store), rank, size, timeout});
-    made.group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, made.nccl);
-  }
   made.group->setGroupName("0");
   c10d::register_process_group("0", made.group);
   return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
@@ -182,6 +182,17 @@ Napi::Value Announcements(const Napi::CallbackInfo& info) {
     all.Set(rank, there ? Napi::Value(Napi::String::New(info.Env(), group.store->get_to_str(key))) : info.Env().Null());
   }
   return all;
+}
+
+// addNccl(group, timeout ms): the backend for tensors on GPUs.
+Napi::Value AddNccl(const Napi::CallbackInfo& info) {
+  const int64_t id = IntegerOf(info, 0);
+  Group group = Groups().Get(id, "process group");
+  const auto store = c10::make_intrusive<c10d::PrefixStore>("cuda/", group.store);
+  group.nccl = MakeNccl({store, group.group->getRank(), group.group->getSize(), MillisecondsOf(info, 1)});
+  group.group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, group.nccl);
+  Groups().Set(id, std::move(group));
+  return info.Env().Undefined();
 }
 
 // Waits until all ranks have finished, at most `patience`: whether they have. A rank that closed its connections while
@@ -391,9 +402,9 @@ void InitDistributed(Napi::Env env, Napi::Object exports) {
           {"loopback", ArgKind::kBoolean},
           {"joinTimeoutMs", ArgKind::kInteger},
           {"timeoutMs", ArgKind::kInteger},
-          {"nccl", ArgKind::kBoolean},
           {"announcement", ArgKind::kString}});
   Export(env, exports, "announcements", Announcements, {group});
+  Export(env, exports, "addNccl", AddNccl, {group, {"timeoutMs", ArgKind::kInteger}});
   Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", ArgKind::kInteger}});
   Export(env, exports, "endNcclAtExit", EndNcclAtExitOfProcess, {});
   Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", ArgKind::kString}});

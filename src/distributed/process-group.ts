@@ -74,11 +74,11 @@ export class ProcessGroup implements Ranks {
         loopback,
         joinTimeoutMs,
         timeoutMs,
-        gpu,
         announcementOf(device),
       );
       group = new ProcessGroup(id, place, timeoutMs);
       defect = differentDevices(native().announcements(id));
+      if (gpu && defect === undefined) native().addNccl(id, timeoutMs);
     } catch (error) {
       throw meetingFailure(error, place, joinTimeoutMs);
     }

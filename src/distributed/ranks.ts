@@ -3,8 +3,9 @@ import type { Tensor } from '../torch/tensor.js';
 import { type GradientSync, noSync } from './data-parallel.js';
 
 /**
- * What model, evaluation and training ask of the other ranks. Every call blocks until this rank's part is done, and all
- * ranks must make the same calls in the same order. `oneRank` gives back what it is given: no copy, no wait.
+ * What model, evaluation and training ask of the other ranks; all must make the same calls in the same order. With tensors
+ * on the CPU a call blocks until this rank's part is done; with tensors on a GPU it is queued, and whoever reads the result
+ * waits. `oneRank` gives back what it is given: no copy, no wait.
  */
 export interface Ranks {
   readonly rank: number;

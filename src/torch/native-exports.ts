@@ -102,11 +102,12 @@ export interface Native {
     loopback: boolean,
     joinTimeoutMs: number,
     timeoutMs: number,
-    nccl: boolean,
     announcement: string,
   ): number;
   /** What each rank has announced; null of ranks that are not of this program. */
   announcements(group: number): (string | null)[];
+  /** The backend for tensors on GPUs, after openNccl. */
+  addNccl(group: number, timeoutMs: number): void;
   destroyProcessGroup(group: number, patienceMs: number): void;
   allReduce(group: number, tensor: Handle, op: 'sum' | 'max' | 'min'): void;
   broadcast(group: number, tensor: Handle, root: number): void;

@@ -26,7 +26,7 @@ const state = addon.generatorState(generator);
 
 /** A process group of this process alone. */
 const port = await freePort();
-const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10_000, 10_000, false, '');
+const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10_000, 10_000, '');
 
 after(() => {
   addon.destroyProcessGroup(group, 0);
@@ -151,10 +151,13 @@ const TORCH: Functions = {
     ['loopback', 'boolean', true],
     ['joinTimeoutMs', 'integer', 10_000],
     ['timeoutMs', 'integer', 10_000],
-    ['nccl', 'boolean', false],
     ['announcement', 'string', ''],
   ],
   announcements: [['group', 'integer', group]],
+  addNccl: [
+    ['group', 'integer', group],
+    ['timeoutMs', 'integer', 10_000],
+  ],
   destroyProcessGroup: [
     ['group', 'integer', group],
     ['patienceMs', 'integer', 0],

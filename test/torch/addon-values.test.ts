@@ -70,7 +70,7 @@ test('process groups and reducers that are not there, ranks and ports that canno
     assert.throws(use, /there is no process group with the number -?\d+, or it was destroyed/);
   assert.throws(() => addon.reducerForward(99), /reducerForward: there is no reducer with the number 99/);
   const start = (port: number, rank: number, size: number) =>
-    addon.initProcessGroup('127.0.0.1', port, rank, size, true, '', true, 10, 10, false, '');
+    addon.initProcessGroup('127.0.0.1', port, rank, size, true, '', true, 10, 10, '');
   assert.throws(() => start(65536, 0, 1), /for port but received the number 65536/);
   assert.throws(() => start(-1, 0, 1), /for port but received the number -1/);
   assert.throws(() => start(0, 1, 1), /from 0 to 0 for rank but received the number 1/);
