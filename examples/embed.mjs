@@ -7,7 +7,8 @@ const config = blip.loadConfig(path, overrides);
 const architecture = blip.architectureOf(config);
 const tokenizer = blip.Tokenizer.load();
 const { images, texts } = await blip.loadRetrievalSplit({ ...config, split: 'test' });
-const { state } = await blip.loadPretrained(await blip.fetchPretrained(config.pretrained), architecture);
+const { path: file } = await blip.fetchPretrained(config.pretrained);
+const { state } = await blip.loadPretrained(file, architecture);
 const model = new blip.BlipRetrieval(state, architecture, { device: 'cpu' });
 
 // Features are unit vectors: (captions, 256).

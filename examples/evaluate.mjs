@@ -17,8 +17,9 @@ const architecture = architectureOf(config);
 const tokenizer = Tokenizer.load();
 const split = await loadRetrievalSplit({ ...config, split: 'test' });
 
-// `pretrained` is a file or a URL, which is fetched once.
-const { state, report: loaded } = await loadPretrained(await fetchPretrained(config.pretrained), architecture);
+// `pretrained` is a file, a folder, a URL, hf:OWNER/NAME or a short name; what is not here is fetched once.
+const { path: file } = await fetchPretrained(config.pretrained);
+const { state, report: loaded } = await loadPretrained(file, architecture);
 console.log(`${loaded.loaded.length} tensors loaded, ${loaded.unexpected.length} not used`);
 const model = new BlipRetrieval(state, architecture, { device: 'cpu' });
 

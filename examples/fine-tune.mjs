@@ -11,7 +11,7 @@ const val = await blip.loadRetrievalSplit({ ...config, split: 'val' });
 const test = await blip.loadRetrievalSplit({ ...config, split: 'test' });
 const { training: settings, kTest } = config;
 
-const file = await blip.openTensorFile(await blip.fetchPretrained(config.pretrained));
+const file = await blip.openTensorFile((await blip.fetchPretrained(config.pretrained)).path);
 const { state } = blip.loadTrainingState(file, architecture); // momentum copies and queues too
 const { negativeAllRank, vitGradCkpt, vitCkptLayer, weightDecay } = settings;
 const options = { negativeAllRank, checkpointedBlocks: vitGradCkpt ? vitCkptLayer : 0 };

@@ -15,8 +15,20 @@
   // At SIGUSR1 Node would open its debugger, to everybody on this machine. A listener that goes leaves the default action.
   const listener = () => undefined;
   process.on('SIGUSR1', listener).off('SIGUSR1', listener);
+  // One that came while Node itself began is not lost: it ends the program, as it would have a moment later.
+  const obeyEarlySignal = () => {
+    const wanted = process.execArgv.concat(process.env.NODE_OPTIONS || '').some((flag) => /--inspect/.test(flag));
+    const inspector = process.getBuiltinModule('inspector');
+    if (wanted || inspector.url() === undefined) return;
+    inspector.close();
+    process.kill(process.pid, 'SIGUSR1');
+  };
+  obeyEarlySignal();
   import('./commands/main.js').then(
-    ({ main }) => main(),
+    ({ main }) => {
+      obeyEarlySignal();
+      return main();
+    },
     (error) => {
       const full = /too many open files/.test(error.message); // Node opens many at once to import them
       const remedy = full ? 'Raise the limit, for example with "ulimit -n 4096"' : 'Install or build it again';

@@ -7,7 +7,7 @@ export { Tokenizer } from './data/tokenizer.js';
 export { loadTrainingSet, type TrainingSet, type TrainingSetOptions } from './data/training-set.js';
 export { type GradientSync, noSync } from './distributed/data-parallel.js';
 export { oneRank, type Ranks } from './distributed/ranks.js';
-export { fetchPretrained } from './download/pretrained-file.js';
+export { fetchPretrained, type PretrainedFile, type PretrainedOptions } from './download/pretrained-file.js';
 export { UserError } from './errors.js';
 export { type EvaluationInput, type EvaluationOptions, evaluateSplit } from './evaluation/evaluate.js';
 export { evaluateRetrieval, type RetrievalEvaluationOptions } from './evaluation/evaluate-retrieval.js';

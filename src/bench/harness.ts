@@ -1,4 +1,5 @@
 // The two programs that `bench` measures, each a child process that does what a JSON line says and answers with one.
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -9,7 +10,12 @@ import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { writeVocabulary } from '../data/vocabulary.js';
 import { parseJson } from '../disk/json-file.js';
+import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, messageOf, UserError } from '../errors.js';
+import { architectureOf } from '../model/architecture.js';
+import { entriesOf } from '../model/checkpoint-entries.js';
+import { writeReferenceWeights } from '../model/write-weights.js';
+import { openTensorFile } from '../torch/checkpoint/index.js';
 import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
 
 /** Lines of a child's stderr that an error message quotes. */
@@ -202,15 +208,28 @@ export async function alternate<T>(folder: string, work: Work<T>) {
   return { versions, turns };
 }
 
-/** The checkpoint to measure with: the given one, or one that a process of its own draws into `folder`. */
+/** The checkpoint to measure with: the given one, as the reference reads it, or one that a process of its own draws into `folder`. */
 export async function checkpointOf(model: ModelSizes & Pick<ModelOptions, 'pretrained'>, folder: string) {
   const { pretrained, vit, image_size, queue_size } = model;
-  if (pretrained !== undefined) return pretrained;
+  if (pretrained !== undefined) return asReferenceFile(pretrained, model, folder);
   say(`drawing the weights of vit ${vit} by a rule`);
   const checkpoint = join(folder, 'drawn.pth');
   const worker = await startOwn(1);
   await worker.ask({ op: 'draw', checkpoint, vit, image_size, queue_size }, Timed).finally(() => worker.close());
   return checkpoint;
+}
+
+/** The local file of `source`; written anew into `folder` where its names or form are not the reference's. */
+async function asReferenceFile(source: string, model: ModelSizes, folder: string): Promise<string> {
+  const { path } = await fetchPretrained(source, { print: say });
+  using file = await openTensorFile(path);
+  const { refs, notes } = entriesOf(file.checkpoint);
+  if (notes.length === 0 && file.checkpoint.format !== 'safetensors') return path;
+  const { vit, image_size, queue_size } = model;
+  const architecture = architectureOf({ vit, imageSize: image_size, queueSize: queue_size, medConfig: {} });
+  const written = join(folder, 'pretrained.pth');
+  await writeReferenceWeights({ file, refs, architecture }, written, { half: false });
+  return written;
 }
 
 /** The command that loads the model to measure with. */

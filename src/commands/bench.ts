@@ -26,7 +26,7 @@ const optional = (help: string) => flag<number | undefined>('<n>', help, undefin
 const benchFlags = {
   reference: text('<dir>', 'checkout of salesforce/BLIP'),
   python: flag('<exe>', 'Python that has its packages', 'python3'),
-  pretrained: text('<file>', 'checkpoint (default: weights drawn by a rule)'),
+  pretrained: text('<file>', 'a file, folder, URL, hf:OWNER/NAME or short name (default: weights drawn by a rule)'),
   images: optional('number of images (rerank: 8, scaling: up to 64, loaders: 64)'),
   texts: optional('number of captions (default: 5 an image)'),
   k: optional('k_test (rerank: 6, scaling: up to 16)'),

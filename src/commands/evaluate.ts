@@ -4,6 +4,7 @@ import { requireAllImages } from '../data/require-images.js';
 import { isMemoryShort, UserError } from '../errors.js';
 import { appendEvaluation, type SplitReport, VAL_FILE, writeValEvaluation } from '../evaluation/report.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
+import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
@@ -42,7 +43,8 @@ async function weights(run: Run) {
     print('The config has no pretrained: the weights are random, and the recalls those of chance.');
     return randomState(architecture, options);
   }
-  const { state, report } = await loadPretrained(file, architecture, options);
+  const { state, report } = await loadPretrained(file.path, architecture, options);
   for (const line of describeLoad(report)) print(line);
+  for (const line of describeConfigJson(file, architecture)) print(line);
   return state;
 }

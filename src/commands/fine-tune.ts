@@ -7,7 +7,8 @@ import { loadTrainingSet } from '../data/training-set.js';
 import { restartedSince } from '../distributed/rank.js';
 import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
-import { describeLoad, loadTrainingState, randomTrainingState } from '../model/pretrained.js';
+import { describeConfigJson } from '../model/hugging-face-config.js';
+import { describeLoad, describeMade, loadTrainingState, randomTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
@@ -105,11 +106,13 @@ function checkpointToResume({ options, print }: Run): string | undefined {
 async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
   const { options, architecture, device, tokenizer, ranks, print } = run;
   print('Creating model');
-  const path = resumed ?? (await pretrainedFile(run));
+  const pretrained = resumed === undefined ? await pretrainedFile(run) : undefined;
+  const path = resumed ?? pretrained?.path;
   using file = path === undefined ? undefined : await openTensorFile(path);
   const loaded = file === undefined ? undefined : loadTrainingState(file, architecture, options);
   if (loaded === undefined) print('The config has no pretrained: training starts from random weights.');
-  else for (const line of describeLoad(loaded.report)) print(line);
+  else for (const line of [...describeLoad(loaded.report), ...describeMade(loaded.report)]) print(line);
+  for (const line of describeConfigJson(pretrained, architecture)) print(line);
   const weights = loaded?.state ?? randomTrainingState(architecture, options);
   const model = new TrainingModel(weights, architecture, {
     device,

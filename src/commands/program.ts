@@ -6,8 +6,10 @@ import { nearestName } from '../config/nearest.js';
 import { rankFromEnvironment } from '../distributed/rank.js';
 import { UserError } from '../errors.js';
 import { runFlags } from '../training/options.js';
+import type { FetchOptions } from './fetch.js';
 import { addFlags, flagValues } from './flags.js';
 import type { InspectOptions } from './inspect.js';
+import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
 import type { SetupOptions } from './setup.js';
 import { decideStart } from './start.js';
@@ -49,6 +51,26 @@ const convertFlags = {
     ['train', 'val', 'test'],
   ),
 };
+
+const exportFlags = {
+  format: flag<'hf' | 'pth'>('<name>', "hf: a folder for transformers; pth: a file of the reference's form", 'hf', [
+    'hf',
+    'pth',
+  ]),
+  half: flag('', 'write the weights in float16', false),
+  config: flag<string | undefined>(
+    '<file>',
+    'the config of the training (default: the one that the checkpoint holds)',
+    undefined,
+  ),
+};
+
+const FETCH_HELP = `
+Files of URLs go where Python's torch.hub keeps them (TORCH_HOME), models of
+Hugging Face into the cache of its hub (HF_HOME, HF_HUB_CACHE); what Python has
+put there is taken, and a branch that is there stays at its commit. HF_TOKEN
+opens gated and private models, HF_ENDPOINT is another hub, HF_HUB_OFFLINE=1
+asks none.`;
 
 /** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 export function program(): Command {
@@ -99,10 +121,29 @@ export function program(): Command {
   );
   addFlags(demo, demoFlags).action(async () => (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags)));
   add('inspect', 'list what a checkpoint holds, without running anything in it')
-    .argument('<file>', 'a .pth or .bin file of torch.save')
+    .argument('<file>', 'a .pth, .bin or .safetensors file, or what `fetch` takes')
     .option('--json', 'print JSON')
     .option('--stats', 'print sums of the tensors too')
-    .action(async (file: string, flags: InspectOptions) => (await import('./inspect.js')).inspectCommand(file, flags));
+    .action(async (file: string, flags: InspectOptions) => {
+      const { path } = await (await import('./fetch.js')).localCheckpoint(file);
+      await (await import('./inspect.js')).inspectCommand(path, flags);
+    });
+  add('models', 'list the published checkpoints: short names, sizes, which are here')
+    .option('--json', 'print JSON')
+    .action(async (flags: ModelsOptions) => (await import('./models.js')).modelsCommand(flags));
+  add('fetch', 'download a checkpoint unless it is here, and print its path')
+    .argument('<source>', 'a name that `models` lists, an http(s) URL, hf:OWNER/NAME[@REVISION], a file or a folder')
+    .option('--offline', 'download nothing')
+    .option('--sha256 <digest>', 'expected SHA-256 of the file')
+    .addHelpText('after', FETCH_HELP)
+    .action(async (source: string, flags: FetchOptions) => (await import('./fetch.js')).fetchCommand(source, flags));
+  const exported = add('export', 'write weights as a folder for Hugging Face transformers, or as a .pth file');
+  exported
+    .argument('<checkpoint>', 'a file, folder or URL of weights')
+    .argument('<destination>', 'a folder, or a .pth file');
+  addFlags(exported, exportFlags).action(async (source: string, destination: string) =>
+    (await import('./export.js')).exportCommand(source, destination, flagValues(exported, exportFlags)),
+  );
   const checkData = add('check-data', 'list every defect of annotations and images, one line each');
   addFlags(checkData, checkDataFlags).action(async () =>
     (await import('./check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),

@@ -9,13 +9,15 @@ import { ProcessGroup } from '../distributed/process-group.js';
 import type { Rank } from '../distributed/rank.js';
 import { oneRank } from '../distributed/ranks.js';
 import { download } from '../download/download.js';
-import { fetchPretrained } from '../download/pretrained-file.js';
+import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
 import { evaluateRetrieval, saveScores } from '../evaluation/evaluate-retrieval.js';
 import type { SplitReport } from '../evaluation/report.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict } from '../logging/python-format.js';
 import { architectureOf, loadConfig } from '../model/architecture.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
+import { sizesOf } from '../model/checkpoint-entries.js';
+import { openCheckpoint } from '../torch/checkpoint/index.js';
 import { gpuIndex } from '../torch/cuda.js';
 import { manualSeed } from '../torch/generator.js';
 import { native } from '../torch/native.js';
@@ -37,11 +39,11 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
     strictConfig: options.strictConfig,
   });
   for (const note of config.notes) print(note);
-  const architecture = architectureOf(config);
   const device = chooseDevice(options, rank, print);
   if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
   const unlock = main && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
-  if (main) writeConfig(options.outputDir, config.raw);
+  const { architecture, pretrained, raw } = await readSizes(config, !options.evaluate, print);
+  if (main) writeConfig(options.outputDir, raw);
   manualSeed(options.seed + (rank?.rank ?? 0));
   print('Creating retrieval dataset');
   const { allowOutsideImages } = options;
@@ -59,7 +61,21 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   const several = rank !== undefined && rank.worldSize > 1;
   const say = options.quiet ? () => {} : (line: string) => console.error(line);
   const ranks = several ? ProcessGroup.init({ ...rank, device, timeoutMs: options.collectiveTimeoutMs, say }) : oneRank;
-  return { run: { options, config, architecture, device, splits, tokenizer, ranks, logger, print }, unlock };
+  return {
+    run: {
+      options,
+      config: { ...config, raw },
+      architecture,
+      pretrained,
+      device,
+      splits,
+      tokenizer,
+      ranks,
+      logger,
+      print,
+    },
+    unlock,
+  };
 }
 
 function pathsOf({ annRoot, imageRoot, dataset }: RetrievalConfig) {
@@ -67,11 +83,39 @@ function pathsOf({ annRoot, imageRoot, dataset }: RetrievalConfig) {
 }
 
 /** The checkpoint that the config names, as a local file; undefined where it names none. */
-export async function pretrainedFile({ config, print }: Run): Promise<string | undefined> {
-  const { pretrained, sha256 } = config;
+export async function pretrainedFile({ config, pretrained, print }: Run): Promise<PretrainedFile | undefined> {
+  return pretrained ?? (await fetchFor(config, print));
+}
+
+async function fetchFor(
+  { pretrained, sha256 }: RetrievalConfig,
+  print: (line: string) => void,
+): Promise<PretrainedFile | undefined> {
   return pretrained === ''
     ? undefined
     : fetchPretrained(pretrained, { print, ...(sha256 !== undefined && { sha256 }) });
+}
+
+/**
+ * The model's sizes. Those that the config leaves out are the checkpoint's, which is then fetched now; `raw` is the config
+ * with them. @throws UserError where neither has them
+ */
+async function readSizes(config: RetrievalConfig, training: boolean, print: (line: string) => void) {
+  const { vit, imageSize, queueSize, raw } = config;
+  const isComplete = vit !== undefined && imageSize !== undefined && (queueSize !== undefined || !training);
+  const pretrained = isComplete ? undefined : await fetchFor(config, print);
+  if (pretrained === undefined) return { architecture: architectureOf(config), pretrained, raw };
+  const found = sizesOf(openCheckpoint(pretrained.path));
+  const architecture = architectureOf(config, found);
+  const added = {
+    ...(vit === undefined && { vit: found.vit }),
+    ...(imageSize === undefined && { image_size: found.imageSize }),
+    ...(training && queueSize === undefined && { queue_size: architecture.queueSize }),
+  };
+  const sizes = Object.entries(added).map(([key, value]) => `${key} ${value}`);
+  const queues = 'queue_size' in added && found.queueSize === undefined ? '; it has no queues' : '';
+  print(`The config leaves out ${sizes.join(', ')}: as ${pretrained.path} needs it${queues}.`);
+  return { architecture, pretrained, raw: { ...raw, ...added } };
 }
 
 /** The images of both splits, as `requireAllImages` takes them. */

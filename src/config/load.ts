@@ -9,6 +9,8 @@ import {
   fixedMedFields,
   medFields,
   optionalFields,
+  queueFields,
+  sizeFields,
   trainingFields,
   type Values,
 } from './schema.js';
@@ -20,12 +22,13 @@ export type TrainingConfig = CamelCased<Values<typeof trainingFields>>;
 /** Fields of the text encoder that the config overrides; what is absent keeps the published value. */
 export type MedConfig = CamelCased<Partial<Values<typeof medFields>>>;
 
-type GivenConfig = CamelCased<Values<typeof evaluationFields> & Partial<Values<typeof optionalFields>>>;
+type GivenConfig = CamelCased<
+  Values<typeof evaluationFields> &
+    Partial<Values<typeof sizeFields> & Values<typeof queueFields> & Values<typeof optionalFields>>
+>;
 
-/** A checked config: the keys of schema.ts in camelCase. */
+/** A checked config: the keys of schema.ts in camelCase. What the `pretrained` file tells may be left out: the sizes. */
 export interface RetrievalConfig extends GivenConfig {
-  /** Length of the momentum queues, where the config gives it; evaluation does without. */
-  queueSize?: number;
   medConfig: MedConfig;
   /** Complete training settings, or undefined when the file leaves some out. */
   training: TrainingConfig | undefined;
@@ -80,7 +83,12 @@ export function readConfig(
   const unknown = new UnknownKeys(places, new Set(lines.keys()), options.strictConfig === true, problems);
   // Without `pretrained` the weights are random, as the reference's `if config['pretrained']` has it.
   const checked = { pretrained: '', ...checkFields(raw, configFields, '', places, problems, unknown) };
-  const required = { ...evaluationFields, ...(options.training ? trainingFields : {}) };
+  const sizes = { ...sizeFields, ...(options.training ? queueFields : {}) };
+  const required = {
+    ...evaluationFields,
+    ...(checked.pretrained === '' ? sizes : {}),
+    ...(options.training ? trainingFields : {}),
+  };
   for (const [key, schema] of Object.entries(required)) {
     if (key !== 'pretrained' && !Object.hasOwn(raw, key) && !problems.some((problem) => problem.meant === key)) {
       const place = places.get(key);
@@ -93,8 +101,7 @@ export function readConfig(
   const med = isRecord(raw.med_config) ? raw.med_config : {};
   const knownMed = checkFields(med, { ...medFields, ...fixedMedFields }, 'med_config.', places, problems, unknown);
 
-  const { queue_size } = trainingFields;
-  const settings = only(checked, { ...evaluationFields, ...optionalFields, queue_size });
+  const settings = only(checked, { ...evaluationFields, ...sizeFields, ...queueFields, ...optionalFields });
   const medConfig = camelCased(only(knownMed, medFields));
   for (const misfit of misfits({ ...camelCased(settings), medConfig })) {
     const { key } = misfit;
@@ -111,6 +118,12 @@ export function readConfig(
     raw,
     notes: unknown.notes(path),
   };
+}
+
+/** What a mapping in a checkpoint says of `med_config`, as far as it is known and right. */
+export function medConfigOf(values: Readonly<Record<string, unknown>>): MedConfig {
+  const right = Object.entries(medFields).filter(([key, schema]) => schema.safeParse(values[key]).success);
+  return camelCased(only(values, Object.fromEntries(right)));
 }
 
 /** A file that is not a config would fill the screen. */

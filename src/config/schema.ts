@@ -20,11 +20,15 @@ export const evaluationFields = {
   pretrained: z
     .union([z.string(), z.literal(false).transform(() => '')])
     .refine((text) => !/^[a-z][a-z0-9+.-]+:\/\//i.test(text) || /^https?:\/\/[^/]/i.test(text))
-    .describe('the path or the http(s) URL of a checkpoint'),
-  vit: z.enum(['base', 'large', 'tiny']).describe("'base', 'large' or 'tiny'"),
+    .describe('the path, http(s) URL, hf:OWNER/NAME or short name of a checkpoint'),
   batch_size_test: positive, // images that are encoded together
-  image_size: positive, // pixels of an edge
   k_test: positive, // candidates that are re-ranked for each query
+};
+
+/** Keys that evaluation needs unless the `pretrained` file tells them by its shapes. */
+export const sizeFields = {
+  vit: z.enum(['base', 'large', 'tiny']).describe("'base', 'large' or 'tiny'"),
+  image_size: positive, // pixels of an edge
 };
 
 /** Keys that only training needs; evaluation checks them where they are given. */
@@ -33,13 +37,15 @@ export const trainingFields = {
   vit_grad_ckpt: flag,
   vit_ckpt_layer: natural,
   init_lr: rate,
-  queue_size: positive,
   alpha: fraction,
   negative_all_rank: flag,
   weight_decay: rate,
   min_lr: rate,
   max_epoch: positive,
 };
+
+/** Keys that training needs unless there is a `pretrained` file. */
+export const queueFields = { queue_size: positive };
 
 /** Keys that the reference does not have; all may be left out. */
 export const optionalFields = {
@@ -83,7 +89,14 @@ export const fixedMedFields = {
 };
 
 const med_config = z.record(z.string(), z.unknown()).describe('a mapping of fields of med_config.json');
-export const configFields = { ...evaluationFields, ...trainingFields, ...optionalFields, med_config };
+export const configFields = {
+  ...evaluationFields,
+  ...sizeFields,
+  ...trainingFields,
+  ...queueFields,
+  ...optionalFields,
+  med_config,
+};
 
 export type Fields = Readonly<Record<string, ZodType>>;
 /** Checked values of `fields`, under the names that the file has. */

@@ -98,6 +98,7 @@ function brokenAt(file: string, descriptor: number, offset: number): string {
     done += count;
     return count;
   };
+  if (fstatSync(descriptor).size === 0) return `${file} is empty.`;
   const { line, column } = positionOf(source, offset);
   return `${file} is broken JSON at line ${line}, column ${column}.`;
 }

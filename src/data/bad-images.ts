@@ -16,9 +16,17 @@ export function mostBadImages(images: number): number {
   return Math.max(0, Math.min(images - 1, Math.max(1, Math.floor(images / 100))));
 }
 
-/** Counts the bad images of one set of images, each once however often it is read. */
+/** What is exchanged between ranks: `gatherValues` of `Ranks`. */
+interface Exchange {
+  readonly worldSize: number;
+  gatherValues<T>(value: T): T[];
+}
+
+/** Counts the bad images of one set of images, each once however often it is read and on however many ranks. */
 export class BadImages {
   readonly #paths = new Set<string>();
+  /** Those that the other ranks do not know of yet. */
+  #own: UnreadImage[] = [];
 
   /** @param what `the val split`; `images` is the number of different images in it */
   constructor(
@@ -26,20 +34,53 @@ export class BadImages {
     readonly images: number,
   ) {}
 
-  /** @throws UserError when they are too many */
-  add(bad: readonly UnreadImage[]): void {
-    for (const { path, message } of bad) {
-      this.#paths.add(path);
-      if (this.#paths.size > mostBadImages(this.images)) throw tooManyBadImages(this.what, this.images, message);
+  /** Whether there are too many, as far as this rank knows. */
+  get areTooMany(): boolean {
+    return this.#paths.size > mostBadImages(this.images);
+  }
+
+  /** Counts images that this rank has read. */
+  note(bad: readonly UnreadImage[]): void {
+    for (const image of bad) {
+      if (!this.#paths.has(image.path)) this.#own.push(image);
+      this.#paths.add(image.path);
     }
+  }
+
+  /** Counts images of a run of one rank. @throws UserError when they are too many */
+  add(bad: readonly UnreadImage[]): void {
+    for (const image of bad) {
+      this.note([image]);
+      if (this.areTooMany) throw tooManyBadImages(this.what, this.images, image.message);
+    }
+  }
+
+  /** Counts those of all ranks; all must call it. @throws UserError, on all ranks, when they are too many together */
+  exchange(ranks: Exchange): void {
+    const all = ranks.gatherValues(this.#own).flat();
+    this.#own = [];
+    for (const { path } of all) this.#paths.add(path);
+    const [first] = all;
+    if (first !== undefined && this.areTooMany)
+      throw tooManyBadImages(this.what, this.images, first.message, {
+        found: this.#paths.size,
+        worldSize: ranks.worldSize,
+      });
   }
 }
 
-/** @param example the sentence of one of the bad images */
-export function tooManyBadImages(what: string, images: number, example: string): UserError {
+/** @param example the sentence of one of the bad images; `over` says how many were found on how many ranks */
+export function tooManyBadImages(
+  what: string,
+  images: number,
+  example: string,
+  over?: { found: number; worldSize: number },
+): UserError {
   const most = mostBadImages(images);
-  return new UserError(
-    `More than ${most} of the ${images} images of ${what} cannot be read: too many to count as grey. ` +
-      `One of them: ${example} "check-data" lists them all.`,
-  );
+  const found =
+    over === undefined
+      ? `More than ${most} of the ${images} images of ${what} cannot be read: too many to count as grey.`
+      : `${over.found} of the ${images} images of ${what} cannot be read, counted over ${over.worldSize} ranks so far: ` +
+        `too many to count as grey, which at most ${most} may.`;
+  return new UserError(`${found} One of them: ${example} "check-data" lists them all.`);
 }

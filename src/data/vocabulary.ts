@@ -6,6 +6,8 @@ import { codeOf, messageOf, UserError } from '../errors.js';
 
 /** Tokens of bert-base-uncased; [DEC] and [ENC] follow them. */
 export const VOCABULARY_SIZE = 30522;
+/** What BLIP adds, with the ids that follow. */
+export const ADDED_TOKENS = ['[DEC]', '[ENC]'] as const;
 const SHA256 = '07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3';
 const SPECIAL_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
 
@@ -51,6 +53,12 @@ export function readVocabulary(path: string): string[] {
     throw refuse(codeOf(error) === 'ENOENT' ? 'does not exist' : `cannot be read (${messageOf(error)})`, error);
   }
   const tokens = text.replace(/\r?\n$/, '').split(/\r?\n/);
+  // As `export` and some models of Hugging Face have it.
+  if (
+    tokens.length === VOCABULARY_SIZE + ADDED_TOKENS.length &&
+    ADDED_TOKENS.every((token) => tokens.at(ADDED_TOKENS.indexOf(token) - ADDED_TOKENS.length) === token)
+  )
+    tokens.length = VOCABULARY_SIZE;
   if (tokens.length !== VOCABULARY_SIZE) throw refuse(`has ${tokens.length} lines`);
   const missing = SPECIAL_TOKENS.filter((token) => !tokens.includes(token));
   if (missing.length > 0) throw refuse(`lacks ${missing.join(', ')}`);

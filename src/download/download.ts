@@ -2,25 +2,17 @@
 import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Dispatcher } from 'undici';
 import { cannotWrite, syncFolder, writeAll } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';
 import { demandSpace } from '../disk/space.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
-import {
-  connectionFailure,
-  get,
-  type HttpAnswer,
-  makeDispatcher,
-  parseUrl,
-  shownUrl,
-  TransientError,
-  UnreachableError,
-} from './http.js';
+import { TransientError, UnreachableError } from './failures.js';
+import { type Dispatcher, get, type HttpAnswer, makeDispatcher } from './http.js';
 import { PartFile } from './part-file.js';
 import { rememberSource, sourceOf, sourceText } from './source-note.js';
+import { parseUrl, shownUrl } from './url.js';
 
 const MAX_BACKOFF_MS = 30_000;
 
@@ -28,7 +20,9 @@ export interface DownloadOptions {
   /** Hexadecimal SHA-256 that the file must have, or its first digits (8 at least, as PyTorch puts into file names). */
   sha256?: string | undefined;
   /** Bytes received so far, earlier attempts included, and the size of the file where the server tells it. */
-  onProgress?: (received: number, total: number | undefined) => void;
+  onProgress?: ((received: number, total: number | undefined) => void) | undefined;
+  /** Says what is wrong with the file that has come, "with …, not …"; undefined where nothing is. */
+  check?: ((path: string) => Promise<string | undefined>) | undefined;
   /** Called once when another process is downloading the same file: this one waits for it. */
   onWait?: (pid: number) => void;
   signal?: AbortSignal | undefined;
@@ -47,6 +41,12 @@ export interface DownloadOptions {
    * then another file: download throws an OtherSource.
    */
   noteSource?: boolean;
+  /** The header of that name. It goes to no host but that of the URL. */
+  authorization?: string | undefined;
+  /** The lock file; `destination.lock` by default. */
+  lock?: string;
+  /** What else to do where the disk has too little room. */
+  elsewhere?: string;
   /** Replaces the connections made from the proxy variables of the environment. */
   dispatcher?: Dispatcher;
 }
@@ -66,7 +66,7 @@ export class OtherSource extends Error {
  */
 export async function download(url: string, destination: string, options: DownloadOptions = {}): Promise<void> {
   const address = parseUrl(url);
-  const { onWait, signal } = options;
+  const { onWait, signal, lock = `${destination}.lock` } = options;
   if (await isThere(address, destination, options)) return;
   if (options.offline === true) {
     throw new UserError(
@@ -75,7 +75,7 @@ export async function download(url: string, destination: string, options: Downlo
   }
   makeFolder(dirname(destination));
   try {
-    await withLock(`${destination}.lock`, { onWait, signal }, async () => {
+    await withLock(lock, { onWait, signal }, async () => {
       if (!(await isThere(address, destination, options))) await new Download(address, destination, options).run();
     });
   } catch (error) {
@@ -179,7 +179,8 @@ class Download {
     const validator = state === undefined ? undefined : (strong(state.etag) ?? state.lastModified);
     const resume = received > 0 && validator !== undefined && received < (state?.total ?? Number.POSITIVE_INFINITY);
     const headers: Record<string, string> = resume ? { range: `bytes=${received}-`, 'if-range': validator } : {};
-    const answer = await get(this.url, { dispatcher, headers, signal: this.options.signal });
+    const { authorization, signal } = this.options;
+    const answer = await get(this.url, { dispatcher, headers, authorization, signal });
     if (answer.status === 200) return this.#receive(answer, 0, lengthOf(answer));
     const range = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(answer.header('content-range') ?? '');
     const total = range?.[2] === undefined || range[2] === '*' ? state?.total : Number(range[2]);
@@ -187,7 +188,7 @@ class Download {
     if (resume && same && answer.status === 206 && Number(range?.[1]) === received) {
       return this.#receive(answer, received, total);
     }
-    await answer.body.dump().catch(() => undefined);
+    answer.discard();
     if (resume && same && answer.status === 416 && range?.[1] === undefined && total === received) return;
     await this.#part.discard();
     throw new TransientError(
@@ -196,17 +197,17 @@ class Download {
   }
 
   async #receive(answer: HttpAnswer, from: number, total: number | undefined): Promise<void> {
-    await this.#refuseUnusable(answer, total);
+    this.#refuseUnusable(answer, total);
     if (total !== undefined) {
-      const remedy = 'Free some space, or set TORCH_HOME to a folder on another disk if it is a checkpoint.';
-      demandSpace(dirname(this.destination), total - from, shownUrl(this.url), remedy);
+      const { elsewhere = 'set TORCH_HOME to a folder on another disk if it is a checkpoint' } = this.options;
+      demandSpace(dirname(this.destination), total - from, shownUrl(this.url), `Free some space, or ${elsewhere}.`);
     }
     if (from === 0) await this.#part.start(shownUrl(this.url), answer, total);
     const handle = await this.#part.open();
     let received = from;
     try {
       this.options.onProgress?.(received, total);
-      for await (const chunk of chunksOf(answer, this.url)) {
+      for await (const chunk of answer.body) {
         if (total !== undefined && received + chunk.length > total) {
           await this.#part.discard();
           throw new TransientError(`the server sent more than the announced ${total} bytes`);
@@ -225,12 +226,12 @@ class Download {
     }
   }
 
-  async #refuseUnusable(answer: HttpAnswer, total: number | undefined): Promise<void> {
+  #refuseUnusable(answer: HttpAnswer, total: number | undefined): void {
     const type = answer.header('content-type') ?? '';
     const html = this.options.allowHtml !== true && /^(?:text\/html|application\/xhtml)/i.test(type);
     const encoding = answer.header('content-encoding') ?? 'identity';
     if (!html && encoding === 'identity' && (total === undefined || Number.isSafeInteger(total))) return;
-    await answer.body.dump().catch(() => undefined);
+    answer.discard();
     if (html) throw this.#isHtml();
     const defect = encoding === 'identity' ? 'declares an impossible Content-Length' : `is encoded as ${encoding}`;
     throw new UserError(`${shownUrl(this.url)} ${defect}. Download it by hand and put it at ${this.destination}.`);
@@ -243,6 +244,13 @@ class Download {
     );
   }
 
+  async #digestDefect(): Promise<string | undefined> {
+    const { sha256, check } = this.options;
+    if (sha256 === undefined) return check?.(this.#part.path);
+    const digest = await sha256OfFile(this.#part.path);
+    return digest.startsWith(sha256.toLowerCase()) ? undefined : `with the SHA-256 ${digest}, not ${sha256}`;
+  }
+
   /** Content and digest are checked before the file gets its name. */
   async #finish(): Promise<void> {
     if (this.options.allowHtml !== true && (await this.#part.looksLikeHtml())) {
@@ -250,15 +258,11 @@ class Download {
       throw this.#isHtml();
     }
     const { sha256 } = this.options;
-    if (sha256 !== undefined) {
-      const digest = await sha256OfFile(this.#part.path);
-      if (!digest.startsWith(sha256.toLowerCase())) {
-        await this.#part.discard();
-        throw new UserError(
-          `${shownUrl(this.url)} gave a file with the SHA-256 ${digest}, not ${sha256}. It was deleted: try again, or ` +
-            'correct the digest.',
-        );
-      }
+    const defect = await this.#digestDefect();
+    if (defect !== undefined) {
+      await this.#part.discard();
+      const remedy = 'It was deleted: try again, and check the digest if you gave one.';
+      throw new UserError(`${shownUrl(this.url)} gave a file ${defect}. ${remedy}`);
     }
     // First the note: a file without one could be from anywhere.
     if (this.options.noteSource === true) await rememberSource(this.destination, this.url, await this.#part.received());
@@ -269,15 +273,6 @@ class Download {
     });
     await this.#part.forget();
     await syncFolder(dirname(this.destination));
-  }
-}
-
-/** The body, its failures sorted as those of the request are. */
-async function* chunksOf(answer: HttpAnswer, url: URL): AsyncGenerator<Buffer> {
-  try {
-    yield* answer.body;
-  } catch (error) {
-    throw connectionFailure(url, error);
   }
 }
 

@@ -1,35 +1,36 @@
-// One HTTP request of a download: redirects followed with care, every failure sorted into transient or final.
-import { Agent, Dispatcher, ProxyAgent, request } from 'undici';
-import { codeOf, messageOf, UserError } from '../errors.js';
-import { type ProxyServer, proxyFor, shownProxy } from './proxy.js';
-import { socksConnector } from './socks.js';
+// HTTP requests of downloads: redirects followed with care, every failure sorted into transient or final.
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
+import type { Socket } from 'node:net';
+import { UserError } from '../errors.js';
+import { connectTo, proxyLogin } from './connect.js';
+import { connectionFailure, ProxyRefusal, TransientError } from './failures.js';
+import { type ProxyServer, proxyFor } from './proxy.js';
+import { parseUrl, shownUrl } from './url.js';
 
 const MAX_REDIRECTS = 10;
-
-/** Something that may go away by itself: a dropped connection, a busy server. */
-export class TransientError extends Error {
-  constructor(
-    message: string,
-    /** The pause that the server asks for. */
-    readonly waitMs?: number,
-  ) {
-    super(message);
-  }
-}
-
-/** The connection could not be made at all: trying again seconds later rarely helps, a word about the network does. */
-export class UnreachableError extends UserError {}
+const CONNECT_MS = 30_000;
 
 export interface HttpAnswer {
   status: number;
-  body: AsyncIterable<Buffer> & { dump(): Promise<void> };
+  /** Its failures are sorted as those of the request are. */
+  body: AsyncIterable<Buffer>;
   header(name: string): string | undefined;
+  /** Ends the connection: nobody wants the body. */
+  discard(): void;
 }
 
-export interface RequestOptions {
-  dispatcher: Dispatcher;
-  signal?: AbortSignal | undefined;
+export interface HttpRequest {
+  method: 'GET' | 'HEAD';
   headers: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
+/** What makes requests. */
+export interface Dispatcher {
+  /** One request; redirects are not followed. @throws TransientError, UserError */
+  request(url: URL, asked: HttpRequest): Promise<HttpAnswer>;
+  /** Ends its connections. */
+  destroy(): Promise<void>;
 }
 
 /**
@@ -37,97 +38,148 @@ export interface RequestOptions {
  * one. A variable that is of no use becomes a UserError of the first request that needs it.
  */
 export function makeDispatcher(idleMs: number, env: NodeJS.ProcessEnv = process.env): Dispatcher {
-  return new ByProxy(idleMs, env);
+  return new Requests(idleMs, env);
 }
 
-class ByProxy extends Dispatcher {
-  readonly #made = new Map<string, Dispatcher>();
+/**
+ * Every request has a connection of its own: a download needs few, and one that was kept open may be closed by the server
+ * just when it is used again.
+ */
+class Requests implements Dispatcher {
+  readonly #open = new Set<Socket>();
 
   constructor(
     readonly idleMs: number,
     readonly env: NodeJS.ProcessEnv,
-  ) {
-    super();
+  ) {}
+
+  async request(url: URL, asked: HttpRequest): Promise<HttpAnswer> {
+    const proxy = proxyFor(url, this.env);
+    try {
+      return await this.#request(url, asked, proxy);
+    } catch (error) {
+      asked.signal?.throwIfAborted();
+      throw connectionFailure(url, error, proxy);
+    }
   }
 
-  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandlers): boolean {
-    return this.#dispatcher(new URL(String(options.origin))).dispatch(options, handler);
-  }
-
-  /** For messages: the proxy that `url` is asked for through. */
-  proxyOf(url: URL): ProxyServer | undefined {
-    return proxyFor(url, this.env);
-  }
-
-  #dispatcher(origin: URL): Dispatcher {
-    const proxy = proxyFor(origin, this.env);
-    const key = proxy === undefined ? '' : `${proxy.scheme}:${shownProxy(proxy)}`;
-    const dispatcher = this.#made.get(key) ?? this.#make(proxy);
-    this.#made.set(key, dispatcher);
-    return dispatcher;
-  }
-
-  #make(proxy: ProxyServer | undefined): Dispatcher {
-    const timeout = Math.min(this.idleMs, 30_000);
-    const options = { headersTimeout: this.idleMs, bodyTimeout: this.idleMs, connect: { timeout } };
-    if (proxy === undefined) return new Agent(options);
-    const { scheme, host, port, user, password } = proxy;
-    if (scheme === 'socks5' || scheme === 'socks5h')
-      return new Agent({ ...options, connect: socksConnector(proxy, timeout) });
-    return new ProxyAgent({
-      ...options,
-      uri: `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`,
-      proxyTunnel: false, // plain http is asked of the proxy itself, as curl does: many tunnel to port 443 only
-      proxyTls: { timeout },
-      ...(user === undefined ? {} : { token: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` }),
+  async #request(url: URL, asked: HttpRequest, proxy: ProxyServer | undefined): Promise<HttpAnswer> {
+    const { method, headers, signal } = asked;
+    const socket = await connectTo(url, proxy, Math.min(this.idleMs, CONNECT_MS), signal);
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
+    const ofProxy = url.protocol === 'http:' && (proxy?.scheme === 'http' || proxy?.scheme === 'https');
+    const sent = request({
+      method,
+      path: `${ofProxy ? url.origin : ''}${url.pathname}${url.search}`,
+      headers: { host: url.host, connection: 'close', ...headers, ...(ofProxy && proxyLogin(proxy)) },
+      setHost: false,
+      createConnection: () => socket,
+      ...(signal !== undefined && { signal }),
     });
+    const response = await answerTo(sent, this.idleMs);
+    const status = response.statusCode ?? 0;
+    if (ofProxy && status === 407) {
+      response.destroy();
+      throw new ProxyRefusal(status);
+    }
+    return {
+      status,
+      body: chunksOf(response, url, this.idleMs),
+      header: (name) => [response.headers[name]].flat()[0],
+      discard: () => response.destroy(),
+    };
   }
 
-  override async close(): Promise<void> {
-    for (const dispatcher of this.#made.values()) await dispatcher.close();
-  }
-
-  override async destroy(): Promise<void> {
-    for (const dispatcher of this.#made.values()) await dispatcher.destroy();
+  async destroy(): Promise<void> {
+    for (const socket of this.#open) socket.destroy();
   }
 }
 
-/** The URL as it may be printed: without user, password and query (which may be signed). */
-export function shownUrl(url: string | URL): string {
-  const parsed = typeof url === 'string' ? parseUrl(url) : url;
-  return `${parsed.origin}${parsed.pathname}`;
+/** The head of the answer. */
+function answerTo(sent: ClientRequest, idleMs: number): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => sent.destroy(silent(idleMs)), idleMs);
+    sent.once('response', (response) => {
+      clearTimeout(timer);
+      response.on('error', () => undefined); // a body that nobody reads any more must not end the process
+      // Node takes a body without a length for complete when its connection breaks.
+      sent.on('error', (error) => response.destroy(error));
+      resolve(response);
+    });
+    sent.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    sent.end();
+  });
 }
 
-/** @throws UserError for anything but an http or https URL */
-export function parseUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-    const shown = url === undefined ? text.replace(/\/\/[^/@]*@/, '//') : `${url.protocol}//${url.host}${url.pathname}`;
-    throw new UserError(`${shown} is not an address to download from. Give one that starts with https:// or http://.`);
+async function* chunksOf(response: IncomingMessage, url: URL, idleMs: number): AsyncGenerator<Buffer> {
+  const wait = () => setTimeout(() => response.destroy(silent(idleMs)), idleMs);
+  let timer = wait();
+  try {
+    for await (const chunk of response) {
+      clearTimeout(timer); // while the chunk is written, it is not the server that is slow
+      yield chunk;
+      timer = wait();
+    }
+  } catch (error) {
+    // What has arrived counts, or a server that breaks off early might never get beyond the same byte.
+    for (let chunk: unknown = response.read(); chunk instanceof Buffer; chunk = response.read()) yield chunk;
+    throw connectionFailure(url, error);
+  } finally {
+    clearTimeout(timer);
+    response.destroy();
   }
-  return url;
+}
+
+const silent = (idleMs: number) => new TransientError(`the server sent nothing for ${idleMs / 1000} s`);
+
+export interface RequestOptions {
+  dispatcher: Dispatcher;
+  method?: HttpRequest['method'];
+  headers?: Record<string, string>;
+  /** The header of that name, for the first origin only. */
+  authorization?: string | undefined;
+  signal?: AbortSignal | undefined;
+  /** Whether a redirect is an answer as others are, not to be followed to `next` (undefined: to no address). */
+  stopAt?: ((answer: HttpAnswer, next: URL | undefined) => boolean) | undefined;
 }
 
 /**
- * GETs `url` and follows its redirects: at most ten, never from https to http, credentials to the first origin only.
- * Returns answers 200, 206 and 416; throws a TransientError for others where another attempt may help, else a UserError.
+ * GETs `url` and follows its redirects as `ask` does. Returns answers 200, 206 and 416; throws a TransientError for others
+ * where another attempt may help, else a UserError.
  */
 export async function get(url: URL, options: RequestOptions): Promise<HttpAnswer> {
+  const { answer, from } = await ask(url, options);
+  const { status } = answer;
+  if (status === 200 || status === 206 || status === 416) return answer;
+  answer.discard();
+  throw refusal(url, from, answer);
+}
+
+/**
+ * Requests `url` and follows its redirects: at most ten, never from https to http, credentials to the first origin only.
+ * Gives the last answer, whatever its status, and the address that it is from.
+ * @throws TransientError, UserError
+ */
+export async function ask(url: URL, options: RequestOptions): Promise<{ answer: HttpAnswer; from: URL }> {
   let current = url;
   for (let redirects = 0; ; redirects++) {
     const answer = await send(current, url, options);
-    const { status } = answer;
-    if (status === 200 || status === 206 || status === 416) return answer;
-    await answer.body.dump().catch(() => undefined);
     const location = answer.header('location');
-    if (![301, 302, 303, 307, 308].includes(status) || location === undefined) throw refusal(url, current, answer);
+    if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return { answer, from: current };
+    const target = URL.canParse(location, current.href) ? new URL(location, current.href) : undefined;
+    if (options.stopAt?.(answer, target) === true) return { answer, from: current };
+    answer.discard();
     if (redirects === MAX_REDIRECTS) {
       throw new UserError(`${shownUrl(url)} redirects more than ${MAX_REDIRECTS} times. Check the address.`);
     }
-    if (!URL.canParse(location, current.href)) {
+    if (target === undefined) {
       throw new UserError(`${shownUrl(url)} redirects to an invalid address. Check it in a browser.`);
     }
-    const next = parseUrl(new URL(location, current.href).href);
+    const next = parseUrl(target.href);
     if (current.protocol === 'https:' && next.protocol === 'http:') {
       throw new UserError(
         `${shownUrl(url)} redirects from https to ${shownUrl(next)}, which anyone could forge. Find an https address.`,
@@ -137,73 +189,34 @@ export async function get(url: URL, options: RequestOptions): Promise<HttpAnswer
   }
 }
 
-async function send(url: URL, first: URL, { dispatcher, signal, headers }: RequestOptions): Promise<HttpAnswer> {
+async function send(url: URL, first: URL, options: RequestOptions): Promise<HttpAnswer> {
+  const { dispatcher, method = 'GET', headers, authorization, signal } = options;
   const target = new URL(url.href);
   target.username = '';
   target.password = '';
   target.hash = '';
-  const { username, password } = url.username !== '' || url.origin !== first.origin ? url : first;
+  const isFirst = url.origin === first.origin;
+  const { username, password } = url.username !== '' || !isFirst ? url : first;
   const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  const authorization =
-    credentials === ':' ? {} : { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
-  try {
-    const answer = await request(target, {
-      dispatcher,
-      headers: { 'user-agent': 'blip-retrieval', 'accept-encoding': 'identity', ...headers, ...authorization },
-      ...(signal === undefined ? {} : { signal }),
-    });
-    // A body that nobody reads any more must not end the process.
-    answer.body.on('error', () => undefined);
-    return {
-      status: answer.statusCode,
-      body: answer.body,
-      header: (name) => [answer.headers[name]].flat()[0],
-    };
-  } catch (error) {
-    throw connectionFailure(url, error, dispatcher instanceof ByProxy ? dispatcher.proxyOf(url) : undefined);
-  }
-}
-
-const UNREACHABLE = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
-
-/** A UserError where the network is at fault, a TransientError where the connection merely dropped. */
-export function connectionFailure(url: URL, error: unknown, proxy?: ProxyServer): Error {
-  if (error instanceof UserError) return error;
-  const code = codeOf(error) ?? '';
-  const reason = messageOf(error) || code;
-  const [, status] = /Proxy (?:response|Authentication Required) \((\d+)\)/.exec(reason) ?? [];
-  if (proxy !== undefined && status !== undefined) {
-    const login = status === '407' ? ' Give it a user: http://USER:PASSWORD@HOST:PORT.' : '';
-    return new UserError(
-      `${shownUrl(url)} cannot be reached: the proxy ${shownProxy(proxy)} answers ${status}.${login || ' Check the variable, or NO_PROXY.'}`,
-      { cause: error },
-    );
-  }
-  if (UNREACHABLE.has(code)) {
-    if (proxy !== undefined) {
-      return new UnreachableError(
-        `${shownUrl(url)} cannot be reached: the proxy ${shownProxy(proxy)} gives no connection (${reason}). Check the variable, or NO_PROXY.`,
-        { cause: error },
-      );
-    }
-    return new UnreachableError(
-      `${shownUrl(url)} cannot be reached (${reason}). Check the network, and ${url.protocol === 'https:' ? 'HTTPS_PROXY' : 'http_proxy (in lower case, as for curl)'} if there is a proxy.`,
-      { cause: error },
-    );
-  }
-  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL/.test(code)) {
-    return new UserError(
-      `${shownUrl(url)} has no certificate that this machine trusts (${reason}). Set NODE_EXTRA_CA_CERTS to the file of ` +
-        'your certificate authority.',
-      { cause: error },
-    );
-  }
-  return new TransientError(reason);
+  const basic = credentials === ':' ? undefined : `Basic ${Buffer.from(credentials).toString('base64')}`;
+  const login = basic ?? (isFirst ? authorization : undefined);
+  return dispatcher.request(target, {
+    method,
+    headers: {
+      'user-agent': 'blip-retrieval',
+      'accept-encoding': 'identity',
+      ...headers,
+      ...(login !== undefined && { authorization: login }),
+    },
+    signal,
+  });
 }
 
 function refusal(first: URL, last: URL, answer: HttpAnswer): Error {
   const where = first.href === last.href ? '' : ` (at ${shownUrl(last)})`;
   const what = `${shownUrl(first)} answered ${answer.status}${where}`;
+  const passing = passingRefusal(answer);
+  if (passing !== undefined) return passing;
   switch (answer.status) {
     case 404:
     case 410:
@@ -212,16 +225,21 @@ function refusal(first: URL, last: URL, answer: HttpAnswer): Error {
     case 403:
     case 407:
       return new UserError(`${what}: access denied. Check the address, or log in and download the file by hand.`);
-    case 408:
-    case 429:
-      return new TransientError(`the server answered ${answer.status}`, retryAfter(answer));
     default:
-      if (answer.status >= 500) return new TransientError(`the server answered ${answer.status}`, retryAfter(answer));
       return new UserError(`${what}: unexpected status. Check the address.`);
   }
 }
 
+/** The error for a status that another attempt may not meet; undefined for others. */
+export function passingRefusal(answer: HttpAnswer): TransientError | undefined {
+  const { status } = answer;
+  if (status !== 408 && status !== 429 && status < 500) return undefined;
+  return new TransientError(`the server answered ${status}`, retryAfter(answer));
+}
+
+/** `Retry-After: 5`, or the `t=5` of the header RateLimit. */
 function retryAfter(answer: HttpAnswer): number | undefined {
-  const seconds = Number(answer.header('retry-after'));
+  const given = answer.header('retry-after') ?? /\bt=(\d+)/.exec(answer.header('ratelimit') ?? '')?.[1];
+  const seconds = Number(given);
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, 60) * 1000 : undefined;
 }

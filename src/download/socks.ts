@@ -1,8 +1,7 @@
-// Connections through a SOCKS5 proxy (RFC 1928, with user and password by RFC 1929), for undici.
+// The way through a SOCKS5 proxy (RFC 1928, with user and password by RFC 1929).
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { connect, isIP, type Socket } from 'node:net';
-import { buildConnector } from 'undici';
+import { isIP, type Socket } from 'node:net';
 import { UserError } from '../errors.js';
 import { type ProxyServer, shownProxy } from './proxy.js';
 
@@ -21,37 +20,14 @@ const REPLIES = [
   'address type not supported',
 ];
 
-/** Makes connections through `proxy`; with socks5h the proxy looks names up. */
-export function socksConnector(proxy: ProxyServer, timeoutMs: number): buildConnector.connector {
-  const secure = buildConnector({ timeout: timeoutMs });
-  return (options, callback) => {
-    const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
-    openTunnel(proxy, options.hostname.replace(/^\[|\]$/g, ''), port, timeoutMs).then(
-      (socket) => {
-        if (options.protocol === 'https:') secure({ ...options, httpSocket: socket }, callback);
-        else callback(null, socket);
-      },
-      (error: Error) => callback(error, null),
-    );
-  };
-}
-
-async function openTunnel(proxy: ProxyServer, host: string, port: number, timeoutMs: number): Promise<Socket> {
+/**
+ * Asks the proxy at the other end of `socket` to pass everything on to `host`; with socks5h the proxy looks names up.
+ * @throws UserError that names the proxy and what it says
+ */
+export async function socksTunnel(socket: Socket, proxy: ProxyServer, host: string, port: number): Promise<void> {
   const address = proxy.scheme === 'socks5h' || isIP(host) !== 0 ? host : (await lookup(host)).address;
-  const socket = connect({ host: proxy.host, port: proxy.port });
-  socket.setTimeout(timeoutMs, () => {
-    socket.destroy(Object.assign(new Error('no answer'), { code: 'UND_ERR_CONNECT_TIMEOUT' }));
-  });
-  try {
-    await once(socket, 'connect');
-    await shakeHands(socket, proxy);
-    await request(socket, proxy, address, port);
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
-  socket.setTimeout(0);
-  return socket.setNoDelay(true);
+  await shakeHands(socket, proxy);
+  await request(socket, proxy, address, port);
 }
 
 async function shakeHands(socket: Socket, proxy: ProxyServer): Promise<void> {

@@ -49,8 +49,12 @@ const BERT_TINY = { width: 64, intermediate: 128, depth: 3, heads: 4 } as const;
 /** Name of a vision transformer's size in a config. */
 export type VisionName = keyof typeof VISION;
 
+const VISION_NAMES = ['base', 'large', 'tiny'] as const satisfies readonly VisionName[];
+
 /** Edge of a patch in pixels. */
-const PATCH_SIZE = 16;
+export const PATCH_SIZE = 16;
+/** Epsilon of the vision encoder's LayerNorms, with which BLIP was trained (timm's; transformers' default is 1e-5). */
+export const VISION_EPS = 1e-6;
 /** Larger images would be a mistake: 65,536 patches. */
 const MAX_IMAGE_SIZE = 4096;
 /** Rows of bert-base-uncased's token embedding, and of the two tokens that BLIP adds. */
@@ -58,10 +62,21 @@ const VOCABULARY = 30_524;
 /** The published models' queue, and that of a config without queue_size: evaluation does not need it. */
 const QUEUE_SIZE = 57_600;
 
-/** What of a config decides the model. */
-export type ArchitectureConfig = Pick<RetrievalConfig, 'vit' | 'imageSize' | 'medConfig'> & {
-  queueSize?: number | undefined;
-};
+/** What of a config decides the model. What it leaves out, a checkpoint may tell: sizesOf. */
+export type ArchitectureConfig = Pick<RetrievalConfig, 'vit' | 'imageSize' | 'queueSize' | 'medConfig'>;
+
+/** The sizes that the shapes of a checkpoint's weights tell. */
+export interface CheckpointSizes {
+  vit: VisionName;
+  imageSize: number; // pixels
+  /** Undefined where the file has no queues. */
+  queueSize: number | undefined;
+}
+
+/** The size of this width and depth, undefined where there is none. */
+export function visionNameOf(width: number, depth: number): VisionName | undefined {
+  return VISION_NAMES.find((name) => VISION[name].width === width && VISION[name].depth === depth);
+}
 
 /** The settings that no model can have, alone or together. */
 function misfits({ vit, imageSize, medConfig: med = {} }: Partial<ArchitectureConfig>): Misfit[] {
@@ -110,15 +125,23 @@ function textSizes(vit: VisionName, med: ArchitectureConfig['medConfig']): TextS
   };
 }
 
-/** The sizes that a config asks for. Throws a UserError where no model can have them. */
-export function architectureOf(config: ArchitectureConfig): Architecture {
-  const [misfit] = misfits(config);
+/**
+ * The sizes that a config asks for, those that it leaves out as `found` has them.
+ * @throws UserError where no model can have them, or nothing tells `vit` or `image_size`
+ */
+export function architectureOf(config: ArchitectureConfig, found?: CheckpointSizes): Architecture {
+  const vit = config.vit ?? found?.vit;
+  const imageSize = config.imageSize ?? found?.imageSize;
+  if (vit === undefined || imageSize === undefined) {
+    const absent = vit === undefined ? 'vit' : 'image_size';
+    throw new UserError(`The model cannot be built: the config has no ${absent}. Add it.`);
+  }
+  const [misfit] = misfits({ ...config, vit, imageSize });
   if (misfit !== undefined) throw new UserError(`The model cannot be built: ${misfitText(misfit)}.`);
-  const vision = { imageSize: config.imageSize, patchSize: PATCH_SIZE, ...VISION[config.vit] };
   return {
-    vision,
-    text: textSizes(config.vit, config.medConfig),
+    vision: { imageSize, patchSize: PATCH_SIZE, ...VISION[vit] },
+    text: textSizes(vit, config.medConfig),
     embedDim: 256,
-    queueSize: config.queueSize ?? QUEUE_SIZE,
+    queueSize: config.queueSize ?? found?.queueSize ?? QUEUE_SIZE,
   };
 }

@@ -6,6 +6,9 @@ import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { StateDictEntry } from './state-dict.js';
 
+/** Temperature of the similarities before training. Source: BLIP_Retrieval. */
+export const INITIAL_TEMPERATURE = 0.07;
+
 const uniformInPlace = operatorInPlace('aten::uniform_');
 const erfinvInPlace = operatorInPlace('aten::erfinv_');
 const mulInPlace = operatorInPlace('aten::mul_.Scalar');
@@ -40,7 +43,7 @@ function defaultUniform(shape: readonly number[], inputs: number): Tensor {
  */
 export function initialValue([name, shape, dtype]: StateDictEntry, inputs: number, initializerRange = 0.02): Tensor {
   const constant = (value: number, type: DType = dtype) => ops.full(shape, value, { dtype: type });
-  if (name === 'temp') return constant(0.07);
+  if (name === 'temp') return constant(INITIAL_TEMPERATURE);
   if (name === 'idx_queue') return constant(-100);
   if (name === 'ptr_queue') return constant(0);
   if (name === 'image_queue' || name === 'text_queue') return scope(() => ops.normalize(ops.randn(shape), 0));

@@ -1,18 +1,13 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
-import { get, UserError } from '../errors.js';
-import {
-  type Checkpoint,
-  openTensorFile,
-  type TensorFile,
-  type TensorRef,
-  weightsOf,
-} from '../torch/checkpoint/index.js';
+import { UserError } from '../errors.js';
+import { type Checkpoint, openTensorFile, type TensorFile, type TensorRef } from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
 import type { Architecture } from './architecture.js';
-import { plainNames } from './checkpoint-names.js';
-import { initialValue, inputsOf } from './initialize.js';
+import { entriesOf, gridOf } from './checkpoint-entries.js';
+import { otherTask } from './foreign-names.js';
+import { INITIAL_TEMPERATURE, initialValue, inputsOf } from './initialize.js';
 import { isEvaluated, momentumTwin, patchesOf, type StateDictEntry, stateDictEntries } from './state-dict.js';
 
 /** How a checkpoint's names and shapes compare with the model's. */
@@ -35,13 +30,6 @@ export interface LoadReport {
 const POSITIONS = ['visual_encoder.pos_embed', 'visual_encoder_m.pos_embed'];
 
 const same = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((n, i) => n === b[i]);
-
-/** Patches a side when `shape` is (1, side² + 1, width) of the model's width, else undefined. */
-function gridOf(shape: readonly number[], width: number): number | undefined {
-  const [one, tokens = 0, w, ...more] = shape;
-  const side = Math.sqrt(tokens - 1);
-  return one === 1 && w === width && more.length === 0 && Number.isInteger(side) && side > 0 ? side : undefined;
-}
 
 /** Compares a checkpoint's entries with the model's. Position embeddings of another grid count as loaded. */
 export function compareEntries(
@@ -78,21 +66,15 @@ export function compareEntries(
   return report;
 }
 
-/** The checkpoint's weights under the model's names, and how they compare with the model's. */
-function compareCheckpoint(
+/** The checkpoint's weights under the reference's names, and how they compare with the model's. */
+export function compareCheckpoint(
   checkpoint: Checkpoint,
   architecture: Architecture,
 ): { refs: Map<string, TensorRef>; report: LoadReport } {
-  const { tensors, others, keys } = weightsOf(checkpoint);
-  const known = new Set(stateDictEntries(architecture).map(([name]) => name));
-  const { fileNames, prefixes, count } = plainNames(tensors.keys(), (name) => known.has(name));
-  const refs = new Map([...fileNames].map(([name, fileName]) => [name, get(tensors, fileName)]));
+  const { refs, others, notes } = entriesOf(checkpoint);
   const report = compareEntries(checkpoint.path, refs, architecture);
   report.unexpected.push(...[...others].map(([name, what]) => `${name} (${what})`));
-  const place = keys.map((key) => `"${key}"`).join(' / ');
-  if (keys.length > 0 && place !== '"model"') report.notes.push(`weights found under ${place}`);
-  if (prefixes.length > 0)
-    report.notes.push(`prefix ${prefixes.map((prefix) => `"${prefix}"`).join(' and ')} taken off ${count} names`);
+  report.notes.push(...notes);
   return { refs, report };
 }
 
@@ -119,10 +101,21 @@ function some(names: readonly string[], most = 6): string {
 const shapesOf = ({ mismatched }: LoadReport) =>
   mismatched.map(({ name, found, expected }) => `${name} [${found}] instead of [${expected}]`);
 
+/** @throws UserError where the file lacks weights that evaluation uses, or has them in another shape */
+export function demandEvaluated(report: LoadReport): void {
+  refuseRandom(report, report.missing.filter(isEvaluated));
+}
+
 function refuseRandom(report: LoadReport, random: readonly string[]): void {
   if (random.length === 0) return;
   const mismatched = report.mismatched.filter(({ name }) => random.includes(name));
   const shapes = mismatched.length > 0 ? ` Of another shape: ${some(shapesOf({ ...report, mismatched }), 3)}.` : '';
+  const other = otherTask(report.unexpected);
+  if (other !== undefined)
+    throw new UserError(
+      `${report.path} is ${other}: ${random.length} of the weights of retrieval are not in it (${some(random, 3)}). ` +
+        'Take a checkpoint of retrieval, such as hf:Salesforce/blip-itm-base-coco.',
+    );
   const vision = random.some((name) => name.startsWith('visual_encoder.')) ? ', the vision encoder among them' : '';
   throw new UserError(
     `${report.path} does not fit the config: ${random.length} weights are missing or have another shape (${some(random, 3)}) and ` +
@@ -236,4 +229,16 @@ export function describeLoad(report: LoadReport): string[] {
   if (unexpected.length > 0) lines.push(`unexpected, not used: ${some(unexpected)}`);
   if (mismatched.length > 0) lines.push(`of another shape, not used: ${some(shapesOf(report))}`);
   return lines;
+}
+
+/** A line on what training needs and the checkpoint lacks, and how it begins then; none where it has everything. */
+export function describeMade({ missing }: LoadReport): string[] {
+  const made = [
+    ...(missing.includes('temp') ? [`temp ${INITIAL_TEMPERATURE}`] : []),
+    ...(missing.some((name) => name.endsWith('_queue')) ? ['queues drawn at random'] : []),
+    ...(missing.some((name) => momentumTwin(name) !== undefined)
+      ? ['momentum copies equal to the online weights']
+      : []),
+  ];
+  return made.length === 0 ? [] : [`made for training: ${made.join(', ')}`];
 }

@@ -4,9 +4,7 @@ import { Generator } from '../torch/generator.js';
 import { LayerNorm, Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import { keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
-import type { VisionSizes } from './architecture.js';
-
-const EPS = 1e-6;
+import { VISION_EPS, type VisionSizes } from './architecture.js';
 
 /** Stochastic depth (arXiv 1603.09382): whole samples of (B, L, D) zeroed at `rate`, the others divided by 1 - rate. */
 function dropSamples(x: Tensor, rate: number): Tensor {
@@ -29,10 +27,10 @@ class Block {
     prefix: string,
     readonly heads: number,
   ) {
-    this.norm1 = LayerNorm.of(state, `${prefix}.norm1`, EPS);
+    this.norm1 = LayerNorm.of(state, `${prefix}.norm1`, VISION_EPS);
     this.qkv = Linear.of(state, `${prefix}.attn.qkv`);
     this.proj = Linear.of(state, `${prefix}.attn.proj`);
-    this.norm2 = LayerNorm.of(state, `${prefix}.norm2`, EPS);
+    this.norm2 = LayerNorm.of(state, `${prefix}.norm2`, VISION_EPS);
     this.fc1 = Linear.of(state, `${prefix}.mlp.fc1`);
     this.fc2 = Linear.of(state, `${prefix}.mlp.fc2`);
   }
@@ -79,7 +77,7 @@ export class VisionTransformer {
       { length: sizes.depth },
       (_, i) => new Block(state, `${prefix}.blocks.${i}`, sizes.heads),
     );
-    this.#norm = LayerNorm.of(state, `${prefix}.norm`, EPS);
+    this.#norm = LayerNorm.of(state, `${prefix}.norm`, VISION_EPS);
   }
 
   /** Normalised images (B, 3, P, P) → tokens before the first block (B, L, D). */

@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fetch } from 'undici';
 import { z } from 'zod';
 import { syncFolder } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
@@ -12,8 +11,10 @@ import { sha256OfFile } from '../disk/sha256.js';
 import { bytesBelow, demandSpace, formatBytes } from '../disk/space.js';
 import { removeStale, temporaryBeside } from '../disk/stale-files.js';
 import { download } from '../download/download.js';
-import { makeDispatcher, parseUrl, shownUrl } from '../download/http.js';
-import { messageOf, UserError } from '../errors.js';
+import { ask, makeDispatcher } from '../download/http.js';
+import { tenthLines } from '../download/progress.js';
+import { parseUrl, shownUrl } from '../download/url.js';
+import { codeOf, messageOf, UserError } from '../errors.js';
 import { madeCacheFolder } from '../libtorch/cache.js';
 import type { Variant } from '../libtorch/driver.js';
 import { inspectLibtorch, targetVersion } from '../libtorch/search.js';
@@ -59,13 +60,15 @@ async function askForZip(url: string, env: NodeJS.ProcessEnv): Promise<{ bytes: 
   const { host } = parseUrl(url);
   const dispatcher = makeDispatcher(headTimeoutMs, env);
   try {
-    const answer = await fetch(url, { method: 'HEAD', signal: AbortSignal.timeout(headTimeoutMs), dispatcher });
-    if (!answer.ok) return `${host} answered ${answer.status}`;
-    const length = answer.headers.get('content-length');
-    return { bytes: length === null ? undefined : Number(length) };
+    const signal = AbortSignal.timeout(headTimeoutMs);
+    const { answer } = await ask(parseUrl(url), { dispatcher, method: 'HEAD', signal });
+    answer.discard();
+    if (answer.status < 200 || answer.status > 299) return `${host} answered ${answer.status}`;
+    const length = answer.header('content-length');
+    return { bytes: length === undefined ? undefined : Number(length) };
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
-    return `${host} cannot be reached: ${cause}`;
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    return `${host} cannot be reached: ${messageOf(cause) || codeOf(cause)}`;
   } finally {
     await dispatcher.destroy();
   }
@@ -84,14 +87,7 @@ async function zipParts(
   const digests = join(downloads, 'digests.json');
   const known = readJson(digests, Digests) ?? {};
   const expected = options.sha256?.toLowerCase() ?? known[url];
-  let shown = 0;
-  const onProgress = (received: number, total: number | undefined) => {
-    if (total === undefined) return;
-    const tenth = Math.floor((received / total) * 10);
-    if (tenth > shown && tenth < 10) say(`  ${tenth * 10} % of ${formatBytes(total)}`);
-    shown = Math.max(shown, tenth);
-  };
-  await download(url, archive, { onProgress, sha256: expected, signal });
+  await download(url, archive, { onProgress: tenthLines(say), sha256: expected, signal });
   if (expected === undefined) {
     const digest = await sha256OfFile(archive);
     writeFileSync(digests, `${JSON.stringify({ ...known, [url]: digest }, undefined, 2)}\n`);

@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { isRecord } from '../errors.js';
 import { DTYPES, type DType, numelOf } from './dtype.js';
-import { cannotOpen, FileSource, withSource } from './file-source.js';
+import { Budget, cannotOpen, FileSource, withSource } from './file-source.js';
 
 const TYPE_NAMES: Record<DType, string> = {
   float32: 'F32',
@@ -26,6 +26,8 @@ const ANOTHER = 'Name another file.';
 
 /** The format's limit. */
 const LONGEST_HEADER = 100_000_000;
+/** What parsing takes, by byte of the header. */
+const MEMORY_PER_BYTE = 12;
 
 /** One tensor of a file; its bytes are read each time `data` is accessed. */
 export interface SafeTensor {
@@ -41,27 +43,51 @@ export interface SafeTensor {
  */
 export function readSafetensors(path: string): Map<string, SafeTensor> {
   return withSource(path, (source) => {
-    const { header, dataStart } = readHeader(source);
-    const tensors = new Map<string, SafeTensor>();
-    const ranges: [start: number, end: number][] = [];
-    for (const [name, entry] of Object.entries(header)) {
-      if (name === '__metadata__') continue;
-      const { dtype, shape, start, end } = parseEntry(source, name, entry);
-      ranges.push([start, end]);
-      tensors.set(name, new LazyTensor(path, dtype, shape, dataStart + start, end - start));
-    }
-    checkRanges(source, ranges, source.size - dataStart);
-    return tensors;
+    const { entries } = readEntries(source);
+    return new Map(
+      [...entries].map(([name, { dtype, shape, start, bytes }]) => [
+        name,
+        new LazyTensor(path, dtype, shape, start, bytes),
+      ]),
+    );
   });
+}
+
+/** Where a tensor is in the file: `bytes` bytes from byte `start` on, row-major. */
+export interface SafetensorsEntry {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly start: number;
+  readonly bytes: number;
+}
+
+/** The header of an open file, checked as readSafetensors does. */
+export function readEntries(source: FileSource): {
+  entries: Map<string, SafetensorsEntry>;
+  metadata: Map<string, string>;
+} {
+  const { header, dataStart } = readHeader(source);
+  const entries = new Map<string, SafetensorsEntry>();
+  const ranges: [start: number, end: number][] = [];
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === '__metadata__') continue;
+    const { dtype, shape, start, end } = parseEntry(source, name, entry);
+    ranges.push([start, end]);
+    entries.set(name, { dtype, shape, start: dataStart + start, bytes: end - start });
+  }
+  checkRanges(source, ranges, source.size - dataStart);
+  return { entries, metadata: metadataOf(source, header) };
 }
 
 /** The free-text fields of a file's header, empty when it has none. */
 export function readSafetensorsMetadata(path: string): Map<string, string> {
-  return withSource(path, (source) => {
-    const metadata = readHeader(source).header.__metadata__ ?? {};
-    if (!isRecord(metadata)) return source.damaged('its __metadata__ is not an object');
-    return new Map(Object.entries(metadata).map(([key, value]) => [key, String(value)]));
-  });
+  return withSource(path, (source) => metadataOf(source, readHeader(source).header));
+}
+
+function metadataOf(source: FileSource, header: Record<string, unknown>): Map<string, string> {
+  const metadata = header.__metadata__ ?? {};
+  if (!isRecord(metadata)) return source.damaged('its __metadata__ is not an object');
+  return new Map(Object.entries(metadata).map(([key, value]) => [key, String(value)]));
 }
 
 /**
@@ -140,6 +166,7 @@ function readHeader(source: FileSource): { header: Record<string, unknown>; data
   if (length > LONGEST_HEADER) source.fail(`${NOT}: its first eight bytes are not the length of a header`, ANOTHER);
   const dataStart = 8 + Number(length);
   if (dataStart > source.size) source.damaged('its safetensors header is cut short');
+  Budget.of(source).spend(Number(length) * MEMORY_PER_BYTE);
   const text = source.read(8, Number(length)).toString('utf8');
   let header: unknown;
   try {

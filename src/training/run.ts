@@ -3,6 +3,7 @@ import type { RetrievalConfig } from '../config/load.js';
 import type { RetrievalSplit } from '../data/annotations.js';
 import type { Tokenizer } from '../data/tokenizer.js';
 import type { Ranks } from '../distributed/ranks.js';
+import type { PretrainedFile } from '../download/pretrained-file.js';
 import type { SplitReport } from '../evaluation/report.js';
 import type { MetricLoggerOptions } from '../logging/metric-logger.js';
 import type { Architecture } from '../model/architecture.js';
@@ -19,6 +20,8 @@ export interface Run {
   options: RunOptions;
   config: RetrievalConfig;
   architecture: Architecture;
+  /** The checkpoint that the config names, where its shapes had to tell the sizes; else it is fetched when it is needed. */
+  pretrained: PretrainedFile | undefined;
   device: Device;
   splits: Record<SplitName, RetrievalSplit>;
   tokenizer: Tokenizer;

@@ -112,7 +112,7 @@ export type EpochRun = LoggedRun & {
 };
 export type EpochTrainer = Omit<Trainer, 'settings' | 'evaluate' | 'data'> & {
   settings: Pick<TrainingConfig, 'alpha'>;
-  data: Pick<TrainingData, 'stepsPerEpoch' | 'open'>;
+  data: Pick<TrainingData, 'stepsPerEpoch' | 'open' | 'countBadImages' | 'hasTooManyBadImages'>;
 };
 
 /** The steps of one epoch that `state` has not done yet; moves `state`. `save` writes what a resume needs. */
@@ -162,20 +162,26 @@ export async function trainEpoch(
       });
       batch.images.dispose();
 
-      // # log: a logged step waits for its losses
+      // # log: a logged step, of which the epoch's last is one, waits for its losses, and for the ranks' bad images
       log.add({ step, rows: batch.rows, ...pending });
-      if (log.isLogged(step)) log.readLosses();
+      if (log.isLogged(step)) {
+        log.readLosses();
+        data.countBadImages();
+      }
       log.loop.step();
       state.step = step + 1;
 
-      // # save, stop: signals are seen when the event loop turns; all ranks agree on a stop
+      // # save, stop: signals are seen when the event loop turns; all ranks agree on a stop,
+      // and count their bad images first: too many end the run here
       await setImmediate();
       if (!isUpdateStep) continue; // gradients of part of an update are in no checkpoint
       const steps = stepsDone(state, data);
-      const stops = run.ranks.any(signals.caught !== undefined) || (maxSteps !== undefined && steps >= maxSteps);
+      const isWanted = signals.caught !== undefined || data.hasTooManyBadImages;
+      const stops = run.ranks.any(isWanted) || (maxSteps !== undefined && steps >= maxSteps);
       const isDue = saveEvery !== undefined && steps % saveEvery < accumulate && !isLast;
       if (stops || isDue) {
         log.readLosses();
+        data.countBadImages();
         await save();
       }
       if (stops) {

@@ -38,6 +38,10 @@ export interface TrainingData {
   readonly stepsPerEpoch: number;
   /** Starts loading `epoch`, from step `firstStep` on. */
   open(epoch: number, firstStep: number): EpochBatches;
+  /** Whether this rank knows of too many bad images: then all ranks should count. */
+  readonly hasTooManyBadImages: boolean;
+  /** Counts the bad images of all ranks; all must call it. @throws UserError, on all ranks, when they are too many */
+  countBadImages(): void;
 }
 
 /** What the data need of a run; programs may leave out the rest. */
@@ -48,7 +52,8 @@ export type DataRun = Pick<Run, 'tokenizer' | 'architecture'> &
 export function trainingData(run: DataRun, set: TrainingSet, batchSize: number): TrainingData {
   const { tokenizer, architecture, device = 'cpu', options = {} } = run;
   const { seed = 42, skipBadImages = false } = options;
-  const { rank, worldSize } = run.ranks ?? oneRank;
+  const { ranks = oneRank } = run;
+  const { rank, worldSize } = ranks;
   const sampler = new TrainingSampler({ length: set.images.length, worldSize, rank, batchSize });
   const size = architecture.vision.imageSize;
   const badImages = new BadImages('the train split', set.imageCount);
@@ -57,7 +62,8 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
       const batch = loader.next();
       if (batch === null) return null;
       const { start, count, data, bad } = batch;
-      badImages.add(bad);
+      if (worldSize === 1) badImages.add(bad);
+      else badImages.note(bad);
       const images = imagesFromBytes(data, count, size, device);
       batch.release();
       const rows = [...order.subarray(start, start + count)];
@@ -77,5 +83,11 @@ export function trainingData(run: DataRun, set: TrainingSet, batchSize: number):
     stepsPerEpoch: sampler.batches,
     open: (epoch, firstBatch) =>
       batchesOf(trainingEpoch({ set, sampler, size, seed, skipBadImages, epoch, firstBatch })),
+    countBadImages: () => {
+      if (skipBadImages && worldSize > 1) badImages.exchange(ranks);
+    },
+    get hasTooManyBadImages() {
+      return badImages.areTooMany;
+    },
   };
 }

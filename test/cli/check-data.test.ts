@@ -29,6 +29,36 @@ test('a sound data set has no defect and exit code 0', async () => {
   assert.match(stdout, /^coco: 3 files, \d+ valid rows, \d+ captions, \d+ images: no defect\n$/);
 });
 
+test('keys of other programs are a note, and with --strict_config an error; a likely misspelling is one in any case', async () => {
+  const config = writeConfig('forked.yaml', join(golden, 'images'), join(golden, 'annotation'));
+  writeFileSync(config, `${readFileSync(config, 'utf8')}num_workers: 4\nbert_config: configs/bert.json\n`);
+  const noted = await runCli(['check-data', '--config', config]);
+  assert.equal(noted.code, 0, noted.stderr);
+  const [note, summary] = noted.stdout.trimEnd().split('\n');
+  assert.match(
+    note ?? '',
+    /^Note: The config .*forked\.yaml has keys that this program does not know: num_workers \(line 9\), bert_config \(line 10\)\. They have no effect here; --strict_config makes that an error\.$/,
+  );
+  assert.match(summary ?? '', /^coco: 3 files, .*: no defect$/);
+
+  const strict = await runCli(['check-data', '--config', config, '--strict_config']);
+  assert.equal(strict.code, 1);
+  assert.equal(strict.stdout, '');
+  assert.match(
+    strict.stderr,
+    /^error: The config .*forked\.yaml has 2 mistakes:\n +line 9: unknown key num_workers\n +line 10: unknown key bert_config\b/,
+  );
+  assert.doesNotMatch(strict.stderr, /^ +at |defect/m);
+
+  const misspelled = await runCli(['check-data', '--config', config, '--set', 'k_tset=3']);
+  assert.equal(misspelled.code, 2);
+  assert.match(misspelled.stderr, /^error: .*k_tset.*k_test/);
+  const sound = writeConfig('strict.yaml', join(golden, 'images'), join(golden, 'annotation'));
+  const known = await runCli(['check-data', '--config', sound, '--strict_config']);
+  assert.equal(known.code, 0, known.stderr);
+  assert.doesNotMatch(known.stdout, /Note/);
+});
+
 test('defects of rows and images are one line each, with file and row, and exit code 1', async () => {
   const root = join(folder, 'defective');
   mkdirSync(root);

@@ -63,6 +63,8 @@ const frozen: Record<string, string[]> = {
     '--help',
   ],
   inspect: ['--debug', '--json', '--stats', '--help'],
+  models: ['--debug', '--json', '--help'],
+  fetch: ['--debug', '--offline', '--sha256 <digest>', '--help'],
   'check-data': [
     '--debug',
     '--config <file>',
@@ -107,6 +109,9 @@ test('the commands are those of the contract', async () => {
     'doctor',
     'demo',
     'inspect',
+    'models',
+    'fetch',
+    'export',
     'check-data',
     'convert-annotations',
     'bench',

@@ -6,6 +6,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { before, test } from 'node:test';
 import { type Command, startCommand } from '../helpers/command.js';
+import { cliPath } from '../helpers/run-cli.js';
+import { runNodeWith } from '../helpers/run-node.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
 const tiny = new TinyRuns({ changes: { max_epoch: 1000 } });
@@ -100,6 +102,18 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 function firstProcess(parent: number): number {
   return Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ')[0]);
 }
+
+test('SIGUSR1 while Node begins leaves no debugger open', async () => {
+  const preload = tiny.path('early.cjs');
+  writeFileSync(
+    preload,
+    `const inspector = require('node:inspector');
+    process.kill(process.pid, 'SIGUSR1');
+    while (inspector.url() === undefined) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);`,
+  );
+  const { code, signal, stdout } = await runNodeWith(['-r', preload, cliPath, 'doctor']);
+  assert.deepEqual([code, signal, stdout], [null, 'SIGUSR1', '']);
+});
 
 test('no command opens the debugger at SIGUSR1', async () => {
   const command = startCommand(['demo', '--output_dir', tiny.path('demo'), '--epochs', '0']);

@@ -73,7 +73,6 @@ test("a file of the reference's form gives every setting, with numbers and boole
     vitGradCkpt: true,
     vitCkptLayer: 4,
     initLr: 1e-5,
-    queueSize: 57600,
     alpha: 0.4,
     negativeAllRank: true,
     weightDecay: 0.05,

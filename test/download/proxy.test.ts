@@ -2,8 +2,7 @@
 // Covers download/proxy, socks.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { createServer as createHttpServer, request as httpRequest, type IncomingMessage } from 'node:http';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -17,76 +16,9 @@ import { cacheFolder } from '#blip/libtorch/cache.js';
 import { answer, content, serve } from '../helpers/download-server.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
+import { httpProxy, listen, socksProxy } from '../helpers/proxies.js';
 import { runCli } from '../helpers/run-cli.js';
 import { evaluationValues, writeConfigFile } from '../helpers/tiny-run.js';
-
-async function listen(t: TestContext, server: Server): Promise<number> {
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  t.after(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
-
-/** An HTTP proxy that wants `login` (user:password) where given, and lists what it is asked for. */
-async function httpProxy(t: TestContext, login?: string): Promise<{ port: number; asked: string[] }> {
-  const asked: string[] = [];
-  const right = login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`;
-  const server = createHttpServer((request, response) => {
-    asked.push(`${request.method} ${request.url}`);
-    if (right !== request.headers['proxy-authorization']) return response.writeHead(407).end();
-    return request.pipe(
-      httpRequest(request.url ?? '', { headers: request.headers }, (upstream) => {
-        response.writeHead(upstream.statusCode ?? 500, upstream.headers);
-        upstream.pipe(response);
-      }),
-    );
-  });
-  server.on('connect', (request: IncomingMessage, socket: Socket) => {
-    asked.push(`CONNECT ${request.url}`);
-    if (right !== request.headers['proxy-authorization']) return socket.end('HTTP/1.1 407 No\r\n\r\n');
-    return socket.end('HTTP/1.1 502 No\r\n\r\n');
-  });
-  t.after(() => server.closeAllConnections());
-  return { port: await listen(t, server), asked };
-}
-
-/** A SOCKS5 proxy that looks every name up as 127.0.0.1; `login` as above, `reply` other than 0 refuses. */
-async function socksProxy(t: TestContext, { login, reply = 0 }: { login?: string; reply?: number } = {}) {
-  const asked: string[] = [];
-  const server = createServer((socket) => {
-    const fail = () => socket.destroy();
-    socket.on('error', fail);
-    socket.once('data', (hello) => {
-      const method = login === undefined ? 0 : 2;
-      const offered = hello.subarray(2).includes(method);
-      socket.write(Buffer.of(5, offered ? method : 255));
-      const ask = () =>
-        socket.once('data', (wanted) => {
-          const length = wanted[3] === 3 ? (wanted[4] ?? 0) + 1 : wanted[3] === 4 ? 16 : 4;
-          const host =
-            wanted[3] === 3 ? wanted.subarray(5, 4 + length).toString() : [...wanted.subarray(4, 4 + length)].join('.');
-          const port = wanted.readUInt16BE(4 + length);
-          asked.push(`${wanted[3]} ${host}:${port}`);
-          if (reply !== 0) return socket.write(Buffer.of(5, reply, 0, 1, 0, 0, 0, 0, 0, 0));
-          const upstream = connect(port, '127.0.0.1', () => {
-            // In two pieces, as a slow network brings it.
-            socket.write(Buffer.of(5, 0, 0, 3, 2));
-            setTimeout(() => socket.write(Buffer.of(97, 98, 0, 0)), 20);
-            setTimeout(() => socket.pipe(upstream).pipe(socket), 40);
-          });
-          return upstream.on('error', fail);
-        });
-      if (method === 0 || !offered) ask();
-      else
-        socket.once('data', (given) => {
-          const user = given.subarray(2, 2 + (given[1] ?? 0)).toString();
-          const password = given.subarray(3 + (given[1] ?? 0)).toString();
-          socket.write(Buffer.of(1, `${user}:${password}` === login ? 0 : 1));
-          ask();
-        });
-    });
-  });
-  return { port: await listen(t, server), asked };
-}
 
 /** Downloads `url` with the variables `env`. */
 async function fetched(t: TestContext, url: string, env: NodeJS.ProcessEnv): Promise<void> {
@@ -109,7 +41,7 @@ test('an HTTP proxy without a scheme, with a login; http is asked of it, https t
     message: /example\.test\/file\.pth cannot be reached: the proxy 127\.0\.0\.1:\d+ of HTTPS_PROXY answers 502\./,
   });
   assert.equal(proxy.asked.at(-1), 'CONNECT example.test:443');
-  const closed = await httpProxy(t, 'me:a b@c');
+  const closed = await httpProxy(t, { login: 'me:a b@c' });
   await fetched(t, server.url, { http_proxy: `me:a%20b@c@127.0.0.1:${closed.port}` });
   for (const url of [server.url, 'https://example.test/file.pth'])
     await assert.rejects(fetched(t, url, { all_proxy: `127.0.0.1:${closed.port}` }), /answers 407\. Give it a user/);

@@ -6,6 +6,7 @@ import { fork } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { writeSafetensors } from '#blip/torch/safetensors.js';
 import { checkpointOf, writeFile, zipOf } from '../helpers/checkpoint-files.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture, projectRoot } from '../helpers/fixtures.js';
@@ -58,14 +59,22 @@ function zooFiles(zoo: string): string[] {
   return rows.filter(({ expect }) => expect === 'load').map(({ file }) => join(zoo, file));
 }
 
-test('mutations of the zoo and of files full of objects open or are refused, within bounds of memory', async (t) => {
+async function safetensorsFile(folder: string): Promise<string> {
+  const path = join(folder, 'good.safetensors');
+  const tensor = { dtype: 'float32', shape: [2, 3], data: new Uint8Array(24) } as const;
+  const names = Array.from({ length: 8 }, (_, i) => `vision_model.encoder.layers.${i}.layer_norm1.weight`);
+  await writeSafetensors(path, new Map(names.map((name) => [name, tensor])), { format: 'pt' });
+  return path;
+}
+
+test('mutations of the zoo, of files full of objects and of safetensors open or are refused, within bounds of memory', async (t) => {
   const zoo = fixture('pth_zoo');
   if (zoo === undefined) return t.skip(absent('pth_zoo'));
   const total = Number(process.env.BLIP_MUTATIONS ?? 2000);
   const seed = Number(process.env.BLIP_MUTATIONS_SEED ?? 1);
   assert.ok(Number.isSafeInteger(total) && total > 0, 'BLIP_MUTATIONS is not a number');
-  const files = [...zooFiles(zoo), ...objects];
   const folder = temporaryFolder(t);
+  const files = [...zooFiles(zoo), ...objects, await safetensorsFile(folder)];
   let opened = 0;
   let refused = 0;
   let growth = 0;
@@ -104,4 +113,9 @@ test('files built to use up memory stay within their size and 64 MiB', async (t)
   }
   const entries = Array.from({ length: 65_535 }, (_, i) => ({ name: `a/${i}`, bytes: Buffer.alloc(0) }));
   await measured(t, 'zip entries', zipOf(entries), zooFiles(zoo));
+  const tensors = Array.from({ length: 45_000 }, (_, i) => `"${i}":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`);
+  const header = Buffer.from(`{"all":{"dtype":"U8","shape":[31457280],"data_offsets":[0,31457280]},${tensors}}`);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  await measured(t, 'safetensors header', Buffer.concat([length, header, Buffer.alloc(31_457_280)]), zooFiles(zoo));
 });

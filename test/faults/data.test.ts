@@ -63,7 +63,7 @@ test('a vocabulary that is absent', () => {
 const good = '{"image": "a.jpg", "caption": ["b"]}';
 const trainGood = '{"image": "a.jpg", "caption": "b", "image_id": 1}';
 const rowDefects: [split: Split, text: string | Uint8Array, message: RegExp][] = [
-  ['val', '', /coco_karpathy_val\.json is broken JSON at line 1, column 1\.$/],
+  ['val', '', /coco_karpathy_val\.json is empty\.$/],
   ['val', `[${good},\n  ${good}\n  ${good}]`, /is broken JSON at line 3, column 3\.$/],
   ['val', '<html>404</html>', /is broken JSON at line 1, column 1\.$/],
   ['val', Uint8Array.from([0x5b, 0xff, 0x5d]), /is not in UTF-8\.$/],

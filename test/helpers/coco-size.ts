@@ -27,23 +27,29 @@ function captionsOf(i: number, images: number, captions: number): number {
   return five + (i < captions - five * images ? 1 : 0);
 }
 
+/** The few pictures of rule_tiny. */
+function tinyPictures(): Buffer[] {
+  return readdirSync(join(tinyData, 'images'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name)));
+}
+
 /**
- * Writes the annotations of these splits below `folder`, with an image file for each image: a hard link to one of the few
- * pictures of rule_tiny, whose names are COCO's.
+ * Writes the annotations of these splits below `folder`, with an image file for each image, whose names are COCO's: a hard
+ * link to one of `pictures`, the bytes of JPEG files.
  */
 export function writeCocoSize(
   folder: string,
   splits: Partial<Record<keyof typeof COCO, readonly [images: number, captions: number]>>,
+  pictures: readonly Buffer[] = tinyPictures(),
 ): { imageRoot: string; annRoot: string } {
   const folders = { imageRoot: join(folder, 'images'), annRoot: join(folder, 'annotation') };
   mkdirSync(folders.annRoot, { recursive: true });
-  const pictures = readdirSync(join(tinyData, 'images'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry, i) => {
-      const copy = join(folder, `picture${i}.jpg`);
-      writeFileSync(copy, readFileSync(join(entry.parentPath, entry.name)));
-      return copy;
-    });
+  const files = pictures.map((bytes, i) => {
+    const path = join(folder, `picture${i}.jpg`);
+    writeFileSync(path, bytes);
+    return path;
+  });
   const random = new Random(2014);
   for (const [split, [images, captions]] of Object.entries(splits)) {
     const name = split === 'train' ? 'train2014' : 'val2014';
@@ -52,7 +58,7 @@ export function writeCocoSize(
     for (let i = 0; i < images; i++) {
       const id = `${split === 'test' ? 1 : 0}${String(i).padStart(11, '0')}`;
       const image = `${name}/COCO_${name}_${id}.jpg`;
-      linkSync(random.pick(pictures), join(folders.imageRoot, image));
+      linkSync(random.pick(files), join(folders.imageRoot, image));
       const texts = Array.from({ length: captionsOf(i, images, captions) }, () => caption(random));
       if (split === 'train') rows.push(...texts.map((text) => ({ caption: text, image, image_id: `coco_${i}` })));
       else rows.push({ image, caption: texts });

@@ -42,16 +42,18 @@ export function plant(plants: readonly Plant[], t?: { after(remove: () => void):
 
 /**
  * Runs a compiled test or program of the copy in `folder`: `model/training.test` is `.build/test/model/training.test.js`.
- * A test's output is TAP, and its exit status is 1 when a test in it fails. Killed (SIGKILL) after `timeout` ms.
+ * A test's output is TAP, and its exit status is 1 when a test in it fails. Killed (SIGKILL) after `timeout` ms. With
+ * `only`, the tests whose names match this regular expression.
  */
 export function runThere(
   folder: string,
   program: string,
   env: NodeJS.ProcessEnv = {},
-  { args = [], timeout = 300_000 }: { args?: readonly string[]; timeout?: number } = {},
+  { args = [], timeout = 300_000, only }: { args?: readonly string[]; timeout?: number; only?: string } = {},
 ): Promise<NodeResult> {
   const file = join(folder, '.build/test', `${program}.js`);
-  return runNodeWith(['--test-reporter=tap', file, ...args], { cwd: folder, env: environment(env), timeout });
+  const flags = ['--test-reporter=tap', ...(only === undefined ? [] : [`--test-name-pattern=${only}`])];
+  return runNodeWith([...flags, file, ...args], { cwd: folder, env: environment(env), timeout });
 }
 
 /** Runs a few lines of JavaScript as a module of the copy in `folder`; they may import `#blip/…`. */

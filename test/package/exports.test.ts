@@ -14,7 +14,8 @@ const VALUES = `
 const TYPES = `
   AdamWOptions Architecture ArchitectureConfig ChanceLevel Checkpoint CudaState Device DType EvaluationInput
   EvaluationOptions GradientSync ImageBatch ImageLoaderOptions ImagePass ImageSource ImageSourceOptions
-  LoadConfigOptions LoadedBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts Precision Ranks
+  LoadConfigOptions LoadedBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts Precision PretrainedFile
+  PretrainedOptions Ranks
   RetrievalConfig RetrievalEvaluationOptions RetrievalMetrics RetrievalSplit RetrievalSplitOptions Run RunOptions
   RunState ScoreRows SplitReport SplitScores StateDictEntry StepLosses TensorFile TensorRef Trainer TrainingBatch
   TrainingConfig TrainingData TrainingModelOptions TrainingSet TrainingSetOptions`;

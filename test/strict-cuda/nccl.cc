@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cstring>
 
 #include <fcntl.h>
 #include <atomic>

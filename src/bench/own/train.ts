@@ -58,7 +58,12 @@ export async function trainSteps({ images: path, captions, batch }: Commands['tr
   const outputDir = scratchFolder();
   const training = { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined };
   const run = { ranks: oneRank, options: { outputDir, training }, logger: { quiet: true }, print: () => {} };
-  const data = { stepsPerEpoch: batches.length, open: () => ({ next, close: () => {} }) };
+  const data = {
+    stepsPerEpoch: batches.length,
+    open: () => ({ next, close: () => {} }),
+    countBadImages: () => {},
+    hasTooManyBadImages: false,
+  };
   const signals = { caught: undefined };
   const trainer = { model, optimizer, settings, sync: noSync, signals, data };
   const start = cpuSeconds();

@@ -1,6 +1,7 @@
 // Image files to 8-bit RGB, byte for byte as Pillow's `Image.open(path).convert('RGB')`.
 import sharp from 'sharp';
 import { messageOf, UserError } from '../../errors.js';
+import { decodeAvif } from './avif.js';
 import { decodeBmp } from './bmp.js';
 import { FORMATS, type Format, formatOf, otherFormat } from './format.js';
 import { decodeGif } from './gif.js';
@@ -20,7 +21,7 @@ export interface DecodeOptions {
 /**
  * Decodes a JPEG, PNG, GIF, WebP, TIFF, BMP, PPM or AVIF file; the first frame of an animation. As in Pillow, EXIF rotates
  * only TIFF, colour profiles are ignored, alpha is dropped and not blended, CMYK is converted by the plain formula, and
- * 16-bit RGB keeps its upper bytes while 16-bit grey is clipped at 255. TIFF files of floating-point numbers, of which
+ * 16-bit RGB keeps its upper bytes while 16-bit grey is clipped at 255; AVIF is neither turned nor cut. TIFF files of floating-point numbers, of which
  * Pillow would leave black and white, are refused. The bytes were compared with those of Pillow 13.
  * @throws UserError, with the path, when the file is absent, not an image, truncated, damaged or too large
  */
@@ -40,6 +41,7 @@ async function decode(bytes: Buffer, format: Format, maxPixels: number): Promise
   if (format === 'gif') return decodeGif(bytes, maxPixels);
   if (format === 'bmp') return decodeBmp(bytes, maxPixels);
   if (format === 'ppm') return decodePpm(bytes, maxPixels);
+  if (format === 'avif') return decodeAvif(bytes, maxPixels);
   if (format !== 'png') return decodeByVips(bytes, format, maxPixels);
   const png = readPng(bytes, maxPixels);
   // libpng decodes faster, and refuses some that Pillow takes.

@@ -1,9 +1,9 @@
-// What libvips decodes (JPEG, PNG, WebP, TIFF, AVIF), brought to Pillow's bytes where the two differ.
+// What libvips decodes (JPEG, PNG, WebP, TIFF), brought to Pillow's bytes where the two differ.
 import sharp, { type Sharp } from 'sharp';
 import { greyToRgb, type RgbImage } from './limits.js';
 import { readTiffSamples } from './tiff.js';
 
-export type VipsFormat = 'jpeg' | 'png' | 'webp' | 'tiff' | 'avif';
+export type VipsFormat = 'jpeg' | 'png' | 'webp' | 'tiff';
 
 /** How samples become RGB. `plain` is libvips's own way, equal to Pillow's for 8 bits. */
 type Way =

@@ -52,7 +52,8 @@ export type PickleValue =
 
 export interface Checkpoint {
   readonly path: string;
-  readonly format: 'zip' | 'legacy';
+  /** How it is written: by torch.save, as a zip file or as it was before PyTorch 1.6, or as safetensors. */
+  readonly format: 'zip' | 'legacy' | 'safetensors';
   readonly root: PickleValue;
   /** Every storage that the pickle names, in order of first mention. */
   readonly storages: readonly StorageRef[];

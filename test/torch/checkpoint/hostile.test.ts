@@ -88,16 +88,37 @@ test('an object is a name: what is put into it is dropped, and no memory goes to
   assert.match(refusal(writeFile(folder, 'x.pth', checkpointOf(opcodes('\x80\x02(', names, 't.')))), /memory/);
 });
 
+test("numpy's generators of other versions, which Cython pickles by a function, are names too", (t) => {
+  const pickle = opcodes(
+    '\x80\x02}(',
+    word('seed'),
+    'cnumpy.random.bit_generator\n__pyx_unpickle_SeedSequence\ncnumpy.random.bit_generator\nSeedSequence\nK\x01N\x87R',
+    word('model'),
+    '}u.',
+  );
+  const path = writeFile(temporaryFolder(t), 'seed.pth', checkpointOf(pickle));
+  assert.doesNotThrow(() => openCheckpoint(path));
+});
+
 test('what is no checkpoint is named as what it is', (t) => {
   const folder = temporaryFolder(t);
-  const safetensors = Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]), Buffer.from('{}')]);
+  const index = '{"metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}';
+  const safetensors = Buffer.concat([Buffer.from([2, 0, 0, 0, 0, 0, 0, 1]), Buffer.from('{}')]);
+  // A header that would take far more memory than it has bytes, in a file of a few megabytes.
+  const many = Buffer.from(
+    `{${Array.from({ length: 60_000 }, (_, i) => `"${i}":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`)}}`,
+  );
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(many.length));
   const tar = Buffer.alloc(1024);
   tar.write('ustar', 257);
   const cases: [Uint8Array, RegExp][] = [
     [Buffer.alloc(0), /empty/],
     [Buffer.from('\n <!DOCTYPE html><html></html>'), /web page/],
     [Buffer.from('version https://git-lfs.github.com/spec/v1\n'), /git lfs pull/],
-    [safetensors, /safetensors/],
+    [Buffer.from(index), /index of weights in several files/],
+    [safetensors, /not a safetensors file/],
+    [Buffer.concat([length, many]), /far more memory/],
     [Buffer.from([0x1f, 0x8b, 8, 0]), /gunzip/],
     [tar, /tar file/],
     [Buffer.from('hello'), /not a checkpoint/],

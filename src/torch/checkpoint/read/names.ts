@@ -60,7 +60,7 @@ const LIBRARY_DATA = [
   /^torch\.(?:u?int\d+|float\w+|bfloat16|complex\w+|bool|double|half|long|short|bits\w+|q\w+)$/,
   /^torch\.serialization\._get_layout$/,
   /^torch\..*\._refresh_per_optimizer_state$/,
-  /^numpy\.(?:\w+\.)*(?:_reconstruct|scalar|_frombuffer|_ufunc_reconstruct|_mareconstruct|\w+_ctor|__\w+_ctor|_pickle\.\w+)$/,
+  /^numpy\.(?:\w+\.)*(?:_reconstruct|scalar|_frombuffer|_ufunc_reconstruct|_mareconstruct|\w+_ctor|__\w+_ctor|__pyx_unpickle_\w+|_pickle\.\w+)$/,
   /^numpy\.(?:\w+\.)*(?:ndarray|dtype|generic|number|matrix|recarray|record|memmap|chararray|void|object_|str_|bytes_|bool_?)$/,
   /^numpy\.(?:u?int\w*|float\w*|complex\w*|longdouble|clongdouble|datetime64|timedelta64|half|single|double|u?byte|u?short|u?long|u?longlong|c\w+)$/,
   /^numpy\.(?:core|_core)\._multiarray_umath\.\w+$/,
@@ -117,7 +117,7 @@ export function isData(module: string, name: string): boolean {
 function isOwn(name: string): boolean {
   const parts = name.split('.');
   if (parts.slice(0, -1).some((part) => GATEWAYS.has(part) || part.startsWith('__'))) return false;
-  return !EXECUTES.test(last(name)) && !/^__(?!newobj|\w+_ctor$)/.test(last(name));
+  return !EXECUTES.test(last(name)) && !/^__(?!newobj|\w+_ctor$|pyx_unpickle_\w+$)/.test(last(name));
 }
 
 /** Whether `name` may be a member of the class `of` (`Split.TRAIN`, `Outer.Inner`). */

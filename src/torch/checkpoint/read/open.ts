@@ -1,9 +1,11 @@
-// Opens a checkpoint of torch.save, zip or legacy, without running anything in it or reading its tensors.
+// Opens a checkpoint of torch.save, zip or legacy, or of safetensors, without running anything in it or reading its tensors.
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
+import { at } from '../../../errors.js';
 import { DTYPES } from '../../dtype.js';
 import { Budget, cannotOpen, FileSource, ForwardReader, withSource } from '../../file-source.js';
-import type { Checkpoint } from '../types.js';
+import { readEntries } from '../../safetensors.js';
+import type { Checkpoint, StorageRef, TensorRef } from '../types.js';
 import { BIG_ENDIAN, readLegacy } from './legacy.js';
 import { TensorRebuild } from './tensors.js';
 import { unpickle } from './unpickler.js';
@@ -20,9 +22,11 @@ const CHUNK = 4 * 1024 * 1024;
  * whatever the file holds.
  *
  * Checksums: the pickle's is always compared. Those of the storages are compared here in files of up to 64 MiB; beyond
- * that `verified` is false, and verifyStorages compares them (about 6 GB/s from the page cache). Legacy files have none, nor do files written with set_crc32_options(False).
+ * that `verified` is false, and verifyStorages compares them (about 6 GB/s from the page cache). Legacy files have none, nor
+ * do safetensors and files written with set_crc32_options(False).
  *
- * Throws a UserError that names the file for anything that torch.save does not write or this program does not support.
+ * Throws a UserError that names the file for anything that neither torch.save nor safetensors writes, or that this program
+ * does not support.
  */
 export function openCheckpoint(path: string): Checkpoint {
   return withSource(path, (source) => {
@@ -31,6 +35,8 @@ export function openCheckpoint(path: string): Checkpoint {
         return readZipCheckpoint(source);
       case 'pickle':
         return readLegacy(source);
+      case 'safetensors':
+        return readSafetensorsCheckpoint(source);
     }
   });
 }
@@ -66,7 +72,7 @@ export async function verifyStorages(checkpoint: Checkpoint): Promise<void> {
 }
 
 /** What the first bytes say; a file that is something else gets a sentence of its own. */
-function sniff(source: FileSource): 'zip' | 'pickle' {
+function sniff(source: FileSource): 'zip' | 'pickle' | 'safetensors' {
   if (source.size === 0) source.fail('it is empty', 'Get the checkpoint again.');
   const head = source.read(0, Math.min(source.size, 512));
   if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return 'zip';
@@ -77,15 +83,49 @@ function sniff(source: FileSource): 'zip' | 'pickle' {
   if (text.startsWith('version https://git-lfs')) {
     source.fail('it is a Git LFS pointer, not the checkpoint itself', 'Run git lfs pull.');
   }
-  if (head.length >= 9 && head[8] === 0x7b && head.readBigUInt64LE(0) <= BigInt(source.size - 8)) {
-    source.fail('it is a safetensors file', 'Name the .pth file that torch.save wrote.');
+  if (text.startsWith('{') && text.includes('"weight_map"')) {
+    const remedy = 'Take a repository with one file of weights, or join the parts with transformers.';
+    source.fail('it is the index of weights in several files, which are not joined here', remedy);
   }
+  if (head.length >= 9 && head[8] === 0x7b) return 'safetensors';
   if (head[0] === 0x1f && head[1] === 0x8b) source.fail('it is compressed by gzip', 'Unpack it first (gunzip).');
   if (head.length >= 265 && head.subarray(257, 262).toString('latin1') === 'ustar') {
     source.fail('it is a tar file: a packed checkpoint, or one of torch before 0.1.10', 'Unpack it or save it again.');
   }
   if (head[0] === 0x80 && head[1] !== undefined && head[1] >= 2 && head[1] <= 5) return 'pickle';
-  return source.fail('it is not a checkpoint: neither a zip file nor a pickle of torch.save', 'Name another file.');
+  return source.fail('it is not a checkpoint: neither a file of torch.save nor safetensors', 'Name another file.');
+}
+
+/** The root is the state dict, as in a file of torch.save(model.state_dict()); the format has no checksums. */
+function readSafetensorsCheckpoint(source: FileSource): Checkpoint {
+  const { entries } = readEntries(source);
+  const storages: StorageRef[] = [];
+  const root = new Map<string, TensorRef>();
+  for (const [name, { dtype, shape, start, bytes }] of entries) {
+    storages.push({ kind: 'storage', key: name, dtype, bytes, fileOffset: start });
+    root.set(name, {
+      kind: 'tensor',
+      dtype,
+      shape,
+      stride: contiguous(shape),
+      storageOffset: 0,
+      fileOffset: start,
+      storageBytes: bytes,
+      requiresGrad: false,
+    });
+  }
+  return { path: source.path, format: 'safetensors', root, storages, bytes: source.size, verified: true };
+}
+
+/** Strides of a row-major tensor, as PyTorch counts them: of sizes 0 and 1 alike. */
+function contiguous(shape: readonly number[]): number[] {
+  const stride = new Array<number>(shape.length);
+  let step = 1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    stride[d] = step;
+    step *= Math.max(1, at(shape, d));
+  }
+  return stride;
 }
 
 function readZipCheckpoint(source: FileSource): Checkpoint {

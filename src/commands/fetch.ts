@@ -1,0 +1,28 @@
+// `fetch SOURCE`: a checkpoint, brought onto this machine; and what other commands do with one that is named by a user.
+import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
+import type { TextOutput } from './inspect.js';
+
+export interface FetchOptions {
+  /** Download nothing: say where it is, or fail. */
+  offline?: boolean;
+  /** Hexadecimal SHA-256 that the file must have. */
+  sha256?: string;
+}
+
+/** Prints the path of the checkpoint `source` (a short name, URL, hf:OWNER/NAME, file or folder) once it is here. */
+export async function fetchCommand(
+  source: string,
+  options: FetchOptions = {},
+  out: TextOutput = process.stdout,
+): Promise<void> {
+  const { path } = await localCheckpoint(source, options);
+  out.write(`${path}\n`);
+}
+
+/** The local file of any source; what is to be said of a download goes to stderr. @throws UserError */
+export function localCheckpoint(
+  source: string,
+  { offline = false, sha256 }: FetchOptions = {},
+): Promise<PretrainedFile> {
+  return fetchPretrained(source, { offline, sha256, print: (line) => console.error(line) });
+}

@@ -1,0 +1,40 @@
+// `models`: the published checkpoints by their short names, and which of them are on this machine.
+
+import { cachedPretrained } from '../download/pretrained-file.js';
+import { PUBLISHED_MODELS } from '../download/published-models.js';
+import { table } from '../logging/text.js';
+import type { TextOutput } from './inspect.js';
+
+export interface ModelsOptions {
+  json?: boolean;
+}
+
+/**
+ * Prints name, sizes and content of each, at most 80 columns wide, then where those are that are here.
+ * JSON: a list of {"name", "source", "what", "vit", "image_size", "about_bytes", "cached"}, where cached is a path or null.
+ */
+export async function modelsCommand(options: ModelsOptions = {}, out: TextOutput = process.stdout): Promise<void> {
+  const cached = await Promise.all(PUBLISHED_MODELS.map(({ source }) => cachedPretrained(source)));
+  const models = PUBLISHED_MODELS.map((model, i) => ({ ...model, cached: cached[i] }));
+  if (options.json === true) {
+    const rows = models.map(({ name, source, what, vit, imageSize, aboutBytes, cached }) => ({
+      ...{ name, source, what, vit, image_size: imageSize, about_bytes: aboutBytes, cached: cached ?? null },
+    }));
+    out.write(`${JSON.stringify(rows, undefined, 2)}\n`);
+    return;
+  }
+  const rows = models.map(({ name, vit, imageSize, aboutBytes, what, cached }) => {
+    return [
+      name,
+      vit,
+      `${imageSize}`,
+      `${(aboutBytes / 1e9).toFixed(1)} GB`,
+      cached === undefined ? 'no' : 'yes',
+      what,
+    ];
+  });
+  const here = models.filter(({ cached }) => cached !== undefined).map(({ name, cached }) => `${name}: ${cached}\n`);
+  out.write(`${table([['name', 'vit', 'px', 'about', 'here', 'what'], ...rows])}\n\n`);
+  if (here.length > 0) out.write(`${here.join('')}\n`);
+  out.write('A name stands for a file, as in pretrained=coco-base. `fetch NAME` gets one.\n');
+}
