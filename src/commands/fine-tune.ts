@@ -1,10 +1,7 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Makes data, model and optimizer ready, decides where to start, trains.
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import type { TrainingConfig } from '../config/load.js';
 import { requireAllImages } from '../data/require-images.js';
 import { loadTrainingSet } from '../data/training-set.js';
-import { restartedSince } from '../distributed/rank.js';
 import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
@@ -21,6 +18,7 @@ import { initialState } from '../training/run-state.js';
 import { StopSignals } from '../training/stop-signals.js';
 import { identityOf, stepsDone, type Trainer, train } from '../training/train.js';
 import { type TrainingData, trainingData } from '../training/training-data.js';
+import { checkpointToResume, describeStart } from './resumed-checkpoint.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
 
 /**
@@ -34,7 +32,9 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   if (settings === undefined) throw new Error('The config was loaded without the settings of training.');
   const data = await openData(run, settings.batchSizeTrain);
 
-  const resumed = checkpointToResume(run);
+  const resumed = checkpointToResume(options);
+  const start = resumed === undefined ? describeStart(options) : undefined;
+  if (start !== undefined) print(start);
   const { model, optimizer, sync, state } = await prepare(run, settings, data, resumed);
   // A resume of a run that has saved nothing yet removes its lines of steps; lines of epochs belong to another run.
   const resumesLog = resumed !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir));
@@ -79,27 +79,6 @@ async function openData(run: Run, batchSize: number): Promise<TrainingData> {
   const train = { what: 'the train split', paths: set.files?.paths ?? set.images };
   if (isMain(run)) requireAllImages([train, ...splitImages(run)], run.options);
   return trainingData(run, set, batchSize);
-}
-
-/**
- * Where the weights come from. Four ways to start:
- *
- * 1. The launcher restarts a run that failed: from the checkpoint_last.pth that this very run has saved since.
- * 2. `resume` names a file: from it.
- * 3. `resume` is 'latest': from the output folder's checkpoint_last.pth, where there is one.
- * 4. Otherwise from the config's `pretrained`, or from random weights where that is empty: undefined.
- */
-function checkpointToResume({ options, print }: Run): string | undefined {
-  const latest = join(options.outputDir, 'checkpoint_last.pth');
-  const saved = statSync(latest, { throwIfNoEntry: false })?.mtimeMs;
-  const launched = restartedSince(process.env);
-  if (saved !== undefined && launched !== undefined && saved >= launched) return latest; // 1
-  if (options.training.resume !== undefined && options.training.resume !== 'latest') return options.training.resume; // 2
-  if (options.training.resume === 'latest' && saved !== undefined) return latest; // 3
-  if (options.training.resume === 'latest') print(`${latest} does not exist yet: starting from the beginning.`);
-  else if (saved !== undefined)
-    print(`Starting from scratch and overwriting ${latest} of an earlier run (use --resume latest to continue it).`);
-  return undefined; // 4
 }
 
 /** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */

@@ -25,6 +25,7 @@ import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
 import { chooseDevice } from './choose-device.js';
 import { asFlags, type RetrievalOptions } from './options.js';
+import { checkpointToResume } from './resumed-checkpoint.js';
 
 /**
  * Makes a run ready. `rank` is this process's among the ranks of the run, undefined for one process. `unlock` lets another
@@ -42,7 +43,7 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   const device = chooseDevice(options, rank, print);
   if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
   const unlock = main && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
-  const { architecture, pretrained, raw } = await readSizes(config, !options.evaluate, print);
+  const { architecture, pretrained, raw } = await readSizes(config, options, print);
   if (main) writeConfig(options.outputDir, raw);
   manualSeed(options.seed + (rank?.rank ?? 0));
   print('Creating retrieval dataset');
@@ -97,15 +98,19 @@ async function fetchFor(
 }
 
 /**
- * The model's sizes. Those that the config leaves out are the checkpoint's, which is then fetched now; `raw` is the config
- * with them. @throws UserError where neither has them
+ * The model's sizes. Those that the config leaves out are those of the checkpoint that is continued, so that the file
+ * where the run began is not needed again; else the pretrained one's, which is then fetched now. `raw` is the config with
+ * them. @throws UserError where none has them
  */
-async function readSizes(config: RetrievalConfig, training: boolean, print: (line: string) => void) {
+async function readSizes(config: RetrievalConfig, options: RetrievalOptions, print: (line: string) => void) {
+  const training = !options.evaluate;
   const { vit, imageSize, queueSize, raw } = config;
   const isComplete = vit !== undefined && imageSize !== undefined && (queueSize !== undefined || !training);
-  const pretrained = isComplete ? undefined : await fetchFor(config, print);
-  if (pretrained === undefined) return { architecture: architectureOf(config), pretrained, raw };
-  const found = sizesOf(openCheckpoint(pretrained.path));
+  const resumed = training ? checkpointToResume(options) : undefined;
+  const pretrained = isComplete || resumed !== undefined ? undefined : await fetchFor(config, print);
+  const path = isComplete ? undefined : (resumed ?? pretrained?.path);
+  if (path === undefined) return { architecture: architectureOf(config), pretrained, raw };
+  const found = sizesOf(openCheckpoint(path));
   const architecture = architectureOf(config, found);
   const added = {
     ...(vit === undefined && { vit: found.vit }),
@@ -114,7 +119,7 @@ async function readSizes(config: RetrievalConfig, training: boolean, print: (lin
   };
   const sizes = Object.entries(added).map(([key, value]) => `${key} ${value}`);
   const queues = 'queue_size' in added && found.queueSize === undefined ? '; it has no queues' : '';
-  print(`The config leaves out ${sizes.join(', ')}: as ${pretrained.path} needs it${queues}.`);
+  print(`The config leaves out ${sizes.join(', ')}: as ${path} needs it${queues}.`);
   return { architecture, pretrained, raw: { ...raw, ...added } };
 }
 
