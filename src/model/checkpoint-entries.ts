@@ -31,7 +31,7 @@ export function entriesOf(checkpoint: Checkpoint): CheckpointEntries {
   }
   const notes: string[] = [];
   const foreign = namesOf(fileNames.keys());
-  if (foreign !== undefined) notes.push(`${foreign} names: ${renamed} renamed`);
+  if (foreign !== undefined && renamed > 0) notes.push(`${foreign} names: ${renamed} renamed`);
   const place = keys.map((key) => `"${key}"`).join(' / ');
   if (keys.length > 0 && place !== '"model"') notes.push(`weights found under ${place}`);
   if (prefixes.length > 0)
