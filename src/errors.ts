@@ -57,10 +57,13 @@ export function kindOf(value: unknown): string {
   }
 }
 
-/** A text from outside, cut at `most` characters, without control characters that a terminal would obey. */
+/** Control characters, line separators, and marks that turn the direction of the text after them. */
+const OBEYED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/** A text from outside, cut at `most` characters, without characters that a terminal would obey. */
 export function printable(text: string, most = 60): string {
   const short = text.length > most ? `${text.slice(0, most - 1)}…` : text;
-  return short.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return short.replace(OBEYED, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 // ---- defects: an index that cannot be there is an error, never a made-up number

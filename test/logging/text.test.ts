@@ -6,6 +6,9 @@ import { escapeHtml, lastLine, table } from '#blip/logging/text.js';
 
 test('control characters are escaped, and long text is cut', () => {
   assert.equal(printable('a\x1b[2Jb\n\x9b'), 'a\\u001b[2Jb\\u000a\\u009b');
+  // Marks that turn the direction of the text after them, and other ends of lines.
+  assert.equal(printable('a\u202egpj.\u2066\u200f\u2028b'), 'a\\u202egpj.\\u2066\\u200f\\u2028b');
+  assert.equal(printable('é 日本 ‰ 👍🏽'), 'é 日本 ‰ 👍🏽');
   assert.equal(printable('x'.repeat(60), 60), 'x'.repeat(60));
   assert.equal(printable('x'.repeat(61), 60), `${'x'.repeat(59)}…`);
   assert.equal(printable('\0'.repeat(1e6)).length, 59 * '\\u0000'.length + 1);
