@@ -26,9 +26,9 @@ export interface TextOutput {
 
 /**
  * Prints the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
- * `file`. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}}, "values": {path: value}} and, of
- * objects that were not made, "opaque": {path: class}, where numbers that
- * JSON lacks are the texts "NaN", "Infinity", "-Infinity", and a sum that cannot be given is null.
+ * `file`; the metadata of a safetensors file are values, too. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}},
+ * "values": {path: value}} and, of objects that were not made, "opaque": {path: class}, where numbers that JSON lacks are
+ * the texts "NaN", "Infinity", "-Infinity", and a sum that cannot be given is null.
  */
 export async function inspectCommand(
   file: string,
@@ -37,6 +37,7 @@ export async function inspectCommand(
 ): Promise<void> {
   const checkpoint = openCheckpoint(file);
   const flat = flattenCheckpoint(checkpoint);
+  for (const [name, text] of checkpoint.metadata ?? []) flat.values.set(`__metadata__/${name}`, text);
   if (options.stats === true) await verifyStorages(checkpoint);
   const sums = options.stats === true ? tensorSums(checkpoint, flat.tensors) : undefined;
   if (options.json === true) printJson(checkpoint, flat, sums, out);

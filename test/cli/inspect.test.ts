@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type InspectOptions, inspectCommand } from '#blip/commands/inspect.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { writeSafetensors } from '#blip/torch/safetensors.js';
 import { writeFile } from '../helpers/checkpoint-files.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
@@ -110,6 +111,15 @@ test('the table lines up, and shows no control characters of the file', async (t
   ]);
   assert.equal(lines[7], 'note = "a\\u009b\\n"');
   assert.equal(lines[8], `long = "${'x'.repeat(200)}"…`);
+});
+
+test('the metadata of safetensors are values, without control characters', async (t) => {
+  const path = join(temporaryFolder(t), 'x.safetensors');
+  const tensor = { dtype: 'float32', shape: [1], data: new Uint8Array(4) } as const;
+  await writeSafetensors(path, new Map([['weight', tensor]]), { format: 'pt', 'a\x1b[2J': 'b\x07' });
+  const { values } = JSON.parse(await inspect(path, { json: true })) as Printed;
+  assert.deepEqual(values, { '__metadata__/format': 'pt', '__metadata__/a\x1b[2J': 'b\x07' });
+  assert.match(await inspect(path, {}), /\n\n__metadata__\/format = "pt"\n__metadata__\/a\\u001b\[2J = "b\\u0007"\n$/);
 });
 
 test('the program prints it, and ends with 1 and one sentence for a hostile file', async (t) => {

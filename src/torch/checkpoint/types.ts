@@ -55,6 +55,8 @@ export interface Checkpoint {
   /** How it is written: by torch.save, as a zip file or as it was before PyTorch 1.6, or as safetensors. */
   readonly format: 'zip' | 'legacy' | 'safetensors';
   readonly root: PickleValue;
+  /** The free-text fields of a safetensors file. */
+  readonly metadata?: ReadonlyMap<string, string>;
   /** Every storage that the pickle names, in order of first mention. */
   readonly storages: readonly StorageRef[];
   /** Size of the file in bytes when it was opened. */

@@ -98,7 +98,7 @@ function sniff(source: FileSource): 'zip' | 'pickle' | 'safetensors' {
 
 /** The root is the state dict, as in a file of torch.save(model.state_dict()); the format has no checksums. */
 function readSafetensorsCheckpoint(source: FileSource): Checkpoint {
-  const { entries } = readEntries(source);
+  const { entries, metadata } = readEntries(source);
   const storages: StorageRef[] = [];
   const root = new Map<string, TensorRef>();
   for (const [name, { dtype, shape, start, bytes }] of entries) {
@@ -114,7 +114,7 @@ function readSafetensorsCheckpoint(source: FileSource): Checkpoint {
       requiresGrad: false,
     });
   }
-  return { path: source.path, format: 'safetensors', root, storages, bytes: source.size, verified: true };
+  return { path: source.path, format: 'safetensors', root, metadata, storages, bytes: source.size, verified: true };
 }
 
 /** Strides of a row-major tensor, as PyTorch counts them: of sizes 0 and 1 alike. */
