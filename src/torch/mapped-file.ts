@@ -49,8 +49,9 @@ export class MappedFile {
 
 /** Maps a file privately: writing to its tensors changes no file. Throws a UserError when it cannot be opened or is empty. */
 export function mapFile(path: string): MappedFile {
+  const addon = native(); // its own sentence where there is no LibTorch
   try {
-    const { handle, size } = native().mapFile(path);
+    const { handle, size } = addon.mapFile(path);
     return new MappedFile(path, handle, size);
   } catch (error) {
     const reason = messageOf(error).replace(/^mapFile: (cannot)?/, (_, cannot) => (cannot ? 'Cannot' : ''));

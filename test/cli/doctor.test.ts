@@ -7,6 +7,8 @@ import { type NcclParts, ncclDefects, type Report } from '#blip/setup/examine.js
 import { fakeTorch } from '../helpers/fake-libtorch.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
+import { runCli } from '../helpers/run-cli.js';
+import { tinyCheckpoint } from '../helpers/tiny-run.js';
 
 function doctor(args: string[], env: NodeJS.ProcessEnv = {}) {
   const options = { env: { ...process.env, ...env }, encoding: 'utf8' } as const;
@@ -63,6 +65,17 @@ test('the table has the same parts, and ends with a verdict', () => {
     assert.ok(titles.includes(title), `no line ${title}`);
   }
   assert.match(stdout, /\n(Everything is in order\.|Usable, but:\n[\s\S]*)\n$/);
+});
+
+test('a command that needs LibTorch says where it was searched, and nothing of the file that it reads', async (t) => {
+  const folder = temporaryFolder(t);
+  const checkpoint = await tinyCheckpoint(folder);
+  const { code, stderr } = await runCli(['export', checkpoint, join(folder, 'out')], {
+    LIBTORCH: join(folder, 'none'),
+  });
+  assert.equal(code, 1);
+  assert.match(stderr, /^error: LibTorch was not found\./);
+  assert.doesNotMatch(stderr, /Name a readable file/);
 });
 
 test('a LibTorch that is not there, or lacks a library, makes it unusable: exit code 1, and what to do', (t) => {
