@@ -13,7 +13,7 @@ import { parseJson } from '../disk/json-file.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, messageOf, UserError } from '../errors.js';
 import { architectureOf } from '../model/architecture.js';
-import { entriesOf } from '../model/checkpoint-entries.js';
+import { compareCheckpoint, demandEvaluated } from '../model/pretrained.js';
 import { writeReferenceWeights } from '../model/write-weights.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
 import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
@@ -223,10 +223,11 @@ export async function checkpointOf(model: ModelSizes & Pick<ModelOptions, 'pretr
 async function asReferenceFile(source: string, model: ModelSizes, folder: string): Promise<string> {
   const { path } = await fetchPretrained(source, { print: say });
   using file = await openTensorFile(path);
-  const { refs, notes } = entriesOf(file.checkpoint);
-  if (notes.length === 0 && file.checkpoint.format !== 'safetensors') return path;
   const { vit, image_size, queue_size } = model;
   const architecture = architectureOf({ vit, imageSize: image_size, queueSize: queue_size, medConfig: {} });
+  const { refs, report } = compareCheckpoint(file.checkpoint, architecture);
+  demandEvaluated(report, 'Check --vit, or name another checkpoint.');
+  if (report.notes.length === 0 && file.checkpoint.format !== 'safetensors') return path;
   const written = join(folder, 'pretrained.pth');
   await writeReferenceWeights({ file, refs, architecture }, written, { half: false });
   return written;

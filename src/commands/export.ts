@@ -1,19 +1,22 @@
 // `export CHECKPOINT DESTINATION`: weights of any form as a folder for transformers, or as the reference's .pth file.
-import { writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { type MedConfig, medConfigOf } from '../config/load.js';
 import { bertVocabulary, readVocabulary } from '../data/vocabulary.js';
-import { intoFolder, makeFolder } from '../disk/folder.js';
+import { writeFileAtomically } from '../disk/atomic-file.js';
+import { makeFolder } from '../disk/folder.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
-import { UserError } from '../errors.js';
+import { shownUrl } from '../download/url.js';
+import { printable, UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { type Architecture, architectureOf, loadConfig } from '../model/architecture.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
+import { describeConfigJson } from '../model/hugging-face-config.js';
 import { configJson, preprocessorJson, tokenizerFiles } from '../model/hugging-face-files.js';
 import { compareCheckpoint, demandEvaluated } from '../model/pretrained.js';
 import { type StoredWeights, writeHuggingFaceWeights, writeReferenceWeights } from '../model/write-weights.js';
 import { type Checkpoint, openTensorFile, type PickleValue } from '../torch/checkpoint/index.js';
-import { loggedTest } from '../training/run-logs.js';
+import { loggedBest } from '../training/run-logs.js';
 
 export interface ExportOptions {
   /** 'hf', a folder for transformers, or 'pth', a file of the reference's form. */
@@ -30,12 +33,12 @@ export interface ExportOptions {
  */
 export async function exportCommand(source: string, destination: string, options: ExportOptions): Promise<void> {
   const print = (line: string) => console.log(line);
-  const { path } = await fetchPretrained(source, { print });
-  using file = await openTensorFile(path);
+  const found = await fetchPretrained(source, { print });
+  using file = await openTensorFile(found.path);
   const architecture = architectureOf(settingsOf(file.checkpoint, options), sizesOf(file.checkpoint));
   const { refs, report } = compareCheckpoint(file.checkpoint, architecture);
-  demandEvaluated(report);
-  for (const note of report.notes) print(note);
+  demandEvaluated(report, 'Name a checkpoint that has them, or with --config the config that it was trained with.');
+  for (const note of [...report.notes, ...describeConfigJson(found, architecture)]) print(note);
   const write = options.format === 'pth' ? writePth : writeFolder;
   const lines = await write({ weights: { file, refs, architecture }, options, destination, source });
   for (const line of lines) print(line);
@@ -76,13 +79,27 @@ async function writeFolder({ weights, options, destination, source }: Job): Prom
     'config.json': configJson(architecture, dtype),
     'preprocessor_config.json': preprocessorJson(architecture),
     ...tokenizerFiles(vocab === undefined ? bertVocabulary() : readVocabulary(vocab)),
-    'README.md': card(architecture, source, loggedTest(dirname(file.checkpoint.path))),
   }))
-    intoFolder(destination, name, (to) => writeFileSync(to, content));
+    await writeText(join(destination, name), content);
+  const readme = join(destination, 'README.md');
+  const keepsReadme = existsSync(readme) && !readFileSync(readme, 'utf8').includes(EXPORTED);
+  if (!keepsReadme) await writeText(readme, card(architecture, source, recallsOf(file.checkpoint)));
   return [
-    `${written.size} tensors written to ${path}, with config, tokenizer and README.md.`,
+    `${written.size} tensors written to ${path}, with ${keepsReadme ? 'config and tokenizer' : 'config, tokenizer and README.md'}.`,
+    ...(keepsReadme ? [`${readme} is somebody's own, and stays as it is.`] : []),
     `Load it with transformers: BlipForImageTextRetrieval.from_pretrained(${JSON.stringify(destination)})`,
   ];
+}
+
+function writeText(path: string, content: string): Promise<void> {
+  return writeFileAtomically(path, (to) => to.write(Buffer.from(content)));
+}
+
+/** The recalls on test that the log.txt beside a checkpoint has for the epoch after which that was the best. */
+function recallsOf({ path, root }: Checkpoint): RetrievalMetrics | undefined {
+  if (!(root instanceof Map) || root.has('resume')) return undefined; // checkpoint_last.pth may be anywhere in an epoch
+  const epoch = root.get('epoch');
+  return typeof epoch === 'number' ? loggedBest(dirname(path), epoch)?.bestTest : undefined;
 }
 
 /** A file of the reference's form. */
@@ -92,6 +109,16 @@ async function writePth({ weights, options, destination }: Job): Promise<string[
   makeFolder(dirname(destination));
   const count = await writeReferenceWeights(weights, destination, options);
   return [`${count} tensors written to ${destination}.`];
+}
+
+/** How the card begins: a README.md without it is not overwritten. */
+const EXPORTED = 'Exported by blip-retrieval from';
+
+/** A source as strangers may read it: of a file its name alone, of a URL no login. */
+function publicName(source: string): string {
+  if (/^hf:/i.test(source)) return source;
+  const name = /^https?:/i.test(source) ? shownUrl(source) : basename(resolve(source));
+  return printable(name.replaceAll('`', "'"), 200);
 }
 
 const PERCENT = (value: number) => value.toFixed(1);
@@ -106,7 +133,7 @@ function card({ vision }: Architecture, source: string, recalls: RetrievalMetric
     '',
     '# BLIP for image-text retrieval',
     '',
-    `Exported by blip-retrieval from \`${source.replaceAll('`', "'")}\`: vision transformer of width ${vision.width} with ${vision.depth} blocks, images of ${vision.imageSize} pixels.`,
+    `${EXPORTED} \`${publicName(source)}\`: vision transformer of width ${vision.width} with ${vision.depth} blocks, images of ${vision.imageSize} pixels.`,
     '',
   ];
   if (recalls !== undefined)

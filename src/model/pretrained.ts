@@ -101,25 +101,43 @@ function some(names: readonly string[], most = 6): string {
 const shapesOf = ({ mismatched }: LoadReport) =>
   mismatched.map(({ name, found, expected }) => `${name} [${found}] instead of [${expected}]`);
 
-/** @throws UserError where the file lacks weights that evaluation uses, or has them in another shape */
-export function demandEvaluated(report: LoadReport): void {
-  refuseRandom(report, report.missing.filter(isEvaluated));
+/** @throws UserError, ending in `remedy`, where the file lacks weights that evaluation uses, or has them in another shape */
+export function demandEvaluated(report: LoadReport, remedy: string): void {
+  const random = report.missing.filter(isEvaluated);
+  if (random.length === 0) return;
+  refuseOtherTask(report, random);
+  const shapes = shapesAmong(report, random);
+  throw new UserError(
+    `${report.path} is no whole model of retrieval: ${countOf(random)} missing or of another shape (${some(random, 3)}).${shapes} ${remedy}`,
+  );
+}
+
+/** "1 weight is", "4 weights are" */
+const countOf = (names: readonly string[]) => (names.length === 1 ? '1 weight is' : `${names.length} weights are`);
+
+/** A sentence on those of `names` that have another shape, after a space; empty where none has. */
+function shapesAmong(report: LoadReport, names: readonly string[]): string {
+  const mismatched = report.mismatched.filter(({ name }) => names.includes(name));
+  return mismatched.length > 0 ? ` Of another shape: ${some(shapesOf({ ...report, mismatched }), 3)}.` : '';
 }
 
 function refuseRandom(report: LoadReport, random: readonly string[]): void {
   if (random.length === 0) return;
-  const mismatched = report.mismatched.filter(({ name }) => random.includes(name));
-  const shapes = mismatched.length > 0 ? ` Of another shape: ${some(shapesOf({ ...report, mismatched }), 3)}.` : '';
-  const other = otherTask(report.unexpected);
-  if (other !== undefined)
-    throw new UserError(
-      `${report.path} is ${other}: ${random.length} of the weights of retrieval are not in it (${some(random, 3)}). ` +
-        'Take a checkpoint of retrieval, such as hf:Salesforce/blip-itm-base-coco.',
-    );
+  refuseOtherTask(report, random);
+  const shapes = shapesAmong(report, random);
   const vision = random.some((name) => name.startsWith('visual_encoder.')) ? ', the vision encoder among them' : '';
   throw new UserError(
-    `${report.path} does not fit the config: ${random.length} weights are missing or have another shape (${some(random, 3)}) and ` +
+    `${report.path} does not fit the config: ${countOf(random)} missing or of another shape (${some(random, 3)}) and ` +
       `would stay random${vision}.${shapes} Check vit and med_config, or set \`allowPartial\`.`,
+  );
+}
+
+function refuseOtherTask(report: LoadReport, random: readonly string[]): void {
+  const other = otherTask(report.unexpected);
+  if (other === undefined) return;
+  throw new UserError(
+    `${report.path} is ${other}: ${random.length} of the weights of retrieval are not in it (${some(random, 3)}). ` +
+      'Take a checkpoint of retrieval, such as hf:Salesforce/blip-itm-base-coco.',
   );
 }
 

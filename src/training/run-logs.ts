@@ -59,15 +59,6 @@ export function loggedBest(folder: string, epoch: number): { best: number; bestT
   return undefined;
 }
 
-/** The metrics on test of the best epoch that log.txt in `folder` has; undefined where it has none. */
-export function loggedTest(folder: string): RetrievalMetrics | undefined {
-  for (const line of linesOf(join(folder, 'log.txt')).reverse()) {
-    const best = parseJson(line, z.object({ best_epoch: integer }))?.best_epoch;
-    if (best !== undefined) return loggedBest(folder, best)?.bestTest;
-  }
-  return undefined;
-}
-
 /**
  * Removes the lines that a run from `epoch` and `step` on will write again, and an incomplete last line that a killed run
  * left. @throws UserError where a file cannot be written
