@@ -18,8 +18,15 @@ export { recallTable, type SplitReport } from './evaluation/report.js';
 export type { SplitScores } from './evaluation/rerank.js';
 export { denseScores, type ScoreRows } from './evaluation/scores.js';
 export type { LoopLog } from './logging/metric-logger.js';
-export { type Architecture, type ArchitectureConfig, architectureOf, loadConfig } from './model/architecture.js';
+export {
+  type Architecture,
+  type ArchitectureConfig,
+  architectureOf,
+  type CheckpointSizes,
+  loadConfig,
+} from './model/architecture.js';
 export { BlipRetrieval, type ModelOptions } from './model/blip-retrieval.js';
+export { sizesOf } from './model/checkpoint-entries.js';
 export { normalizeImages } from './model/normalize-images.js';
 export { type PackedTexts, packTexts } from './model/packed-texts.js';
 export {

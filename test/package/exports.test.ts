@@ -9,10 +9,10 @@ const VALUES = `
   AdamW architectureOf autocast BlipRetrieval cudaState denseScores describeLoad evaluateRetrieval evaluateSplit
   fetchPretrained flattenCheckpoint ImageLoader imageSource initialState itmEval keep liveHandles loadConfig
   loadPretrained loadRetrievalSplit loadTrainingSet loadTrainingState manualSeed noGrad normalizeImages noSync
-  oneRank openCheckpoint openTensorFile ops packTexts preCaption readSafetensors recallTable scope stateDictEntries
+  oneRank openCheckpoint openTensorFile ops packTexts preCaption readSafetensors recallTable scope sizesOf stateDictEntries
   stateDictOf Tensor Tokenizer train trainingData TrainingModel UserError writeSafetensors`;
 const TYPES = `
-  AdamWOptions Architecture ArchitectureConfig ChanceLevel Checkpoint CudaState Device DType EvaluationInput
+  AdamWOptions Architecture ArchitectureConfig ChanceLevel Checkpoint CheckpointSizes CudaState Device DType EvaluationInput
   EvaluationOptions GradientSync ImageBatch ImageLoaderOptions ImagePass ImageSource ImageSourceOptions
   LoadConfigOptions LoadedBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts Precision PretrainedFile
   PretrainedOptions Ranks
