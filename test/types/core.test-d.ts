@@ -1,6 +1,6 @@
 // What a TypeScript user of the package sees; checked by tsd in scripts/check-package.mjs.
 import { expectAssignable, expectNotAssignable, expectType } from 'tsd';
-import { itmEval, preCaption, type RetrievalMetrics, UserError } from '../../dist/index.js';
+import { itmEval, preCaption, type RetrievalMetrics, UserError } from '../../dist/core.js';
 
 const error = new UserError('what, where, what to do', { exitCode: 2 });
 expectAssignable<Error>(error);

@@ -1,0 +1,70 @@
+// Work in bounded numbers: permits for what takes memory or connections, and lists that are worked off a window at a time.
+
+/** At most `count` holders at a time; others wait in the order they came. */
+export class Permits {
+  #free: number;
+  readonly #line: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  /** Waits for a permit. @returns what gives it back; a second call of that does nothing. @throws the reason of `signal` */
+  async take(signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted();
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#wait(signal);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      const next = this.#line.shift();
+      if (next === undefined) this.#free += 1;
+      else next(); // the permit passes on
+    };
+  }
+
+  #wait(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const next = () => {
+        signal?.removeEventListener('abort', leave);
+        resolve();
+      };
+      const leave = () => {
+        this.#line.splice(this.#line.indexOf(next), 1);
+        reject(signal?.reason);
+      };
+      signal?.addEventListener('abort', leave, { once: true });
+      this.#line.push(next);
+    });
+  }
+}
+
+/**
+ * `map` of every item, in their order, with at most `window` under way at a time. The first failure is thrown, and aborts
+ * the signal that the others have; `signal` aborts it, too.
+ */
+export async function mapWindow<T, R>(
+  items: readonly T[],
+  window: number,
+  map: (item: T, index: number, signal: AbortSignal) => Promise<R>,
+  signal?: AbortSignal,
+): Promise<R[]> {
+  const failed = new AbortController();
+  const either = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+  const results: R[] = new Array(items.length);
+  const rest = items.entries(); // shared: each runner takes the next
+  const runner = async () => {
+    for (const [index, item] of rest) {
+      either.throwIfAborted();
+      results[index] = await map(item, index, either);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(window, items.length) }, runner));
+  } catch (error) {
+    failed.abort(error);
+    throw error;
+  }
+  return results;
+}
