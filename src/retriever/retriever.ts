@@ -18,7 +18,7 @@ import {
   type RetrieverOptions,
 } from './options.js';
 import type { ImageData, Job, ModelFacts } from './protocol.js';
-import { mapWindow, Permits } from './windowed.js';
+import { anySignal, mapWindow, Permits } from './windowed.js';
 
 /** How well an image and a text fit. */
 export interface Match {
@@ -239,7 +239,7 @@ export class Retriever {
     const { signal: closing } = this.#closing;
     this.#pending += 1;
     try {
-      return await work(origin, signal === undefined ? closing : AbortSignal.any([signal, closing]));
+      return await work(origin, anySignal(closing, signal));
     } finally {
       this.#pending -= 1;
     }

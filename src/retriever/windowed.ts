@@ -1,4 +1,5 @@
 // Work in bounded numbers: permits for what takes memory or connections, and lists that are worked off a window at a time.
+import { setMaxListeners } from 'node:events';
 
 /** At most `count` holders at a time; others wait in the order they came. */
 export class Permits {
@@ -40,6 +41,13 @@ export class Permits {
   }
 }
 
+/** Aborted when one of them is; any number of jobs may listen. */
+export function anySignal(own: AbortSignal, other: AbortSignal | undefined): AbortSignal {
+  const either = other === undefined ? own : AbortSignal.any([other, own]);
+  setMaxListeners(0, either); // Node warns of the eleventh
+  return either;
+}
+
 /**
  * `map` of every item, in their order, with at most `window` under way at a time. The first failure is thrown, and aborts
  * the signal that the others have; `signal` aborts it, too.
@@ -51,7 +59,7 @@ export async function mapWindow<T, R>(
   signal?: AbortSignal,
 ): Promise<R[]> {
   const failed = new AbortController();
-  const either = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+  const either = anySignal(failed.signal, signal);
   const results: R[] = new Array(items.length);
   const rest = items.entries(); // shared: each runner takes the next
   const runner = async () => {

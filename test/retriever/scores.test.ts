@@ -5,13 +5,20 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { preCaption } from '#blip/data/caption.js';
+import { decodeRgb } from '#blip/data/images/decode.js';
+import { evaluationTransform } from '#blip/data/images/evaluation-transform.js';
+import { Tokenizer } from '#blip/data/tokenizer.js';
 import { at } from '#blip/errors.js';
 import { Retriever } from '#blip/index.js';
+import { normalizeImages } from '#blip/model/normalize-images.js';
+import { packTexts } from '#blip/model/packed-texts.js';
+import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { deviceOfRank, testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { runCli } from '../helpers/run-cli.js';
-import { readJson } from '../helpers/tensors.js';
+import { readJson, ruleTinyModel } from '../helpers/tensors.js';
 import { evaluationValues, tinyCheckpoint, tinyData, writeConfigFile } from '../helpers/tiny-run.js';
 
 const folder = temporaryFolder();
@@ -72,9 +79,24 @@ test('a match of one text is that of several; similarity is the dot product of t
   assert.ok(text !== undefined);
   const dot = feature.reduce((sum, value, i) => sum + value * at(text, i), 0);
   assert.ok(Math.abs(dot - second.similarity) < 1e-6);
-  // Softmax over two logits, from the score alone: logit of a match = score - similarity; the other follows.
-  assert.ok(second.probability > 0 && second.probability < 1);
   assert.deepEqual(await blip.match(image, []), []);
+});
+
+test('probability is the softmax of the logits that the model gives', async () => {
+  const [image, text] = [at(images, 2), at(captions, 5)];
+  const pixels = new Uint8Array(96 * 96 * 3);
+  evaluationTransform(await decodeRgb(readFileSync(image)), 96, pixels);
+  const model = ruleTinyModel();
+  const tokenizer = Tokenizer.load();
+  const packed = packTexts([tokenizer.encode(preCaption(text)).ids], 'cpu', { firstToken: tokenizer.encTokenId });
+  const { embeds } = model.encodeImages(normalizeImages(ops.fromBytes(pixels, 'uint8', [1, 96, 96, 3]), 'cpu'));
+  const keysValues = model.imageKeysValues(ops.select(embeds, 0, 0));
+  const [no, yes] = model.matchLogits(model.stem(packed), packed.packing, keysValues).float32();
+  model.dispose();
+  assert.ok(no !== undefined && yes !== undefined);
+  const { probability, score, similarity } = await blip.match(image, text);
+  assert.ok(Math.abs(probability - Math.exp(yes) / (Math.exp(no) + Math.exp(yes))) < 1e-6);
+  assert.ok(Math.abs(score - similarity - yes) < 1e-6);
 });
 
 test('features have unit length and are in the order given, however the texts are cut', async () => {
