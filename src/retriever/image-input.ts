@@ -19,7 +19,7 @@ export interface InputLimits {
 }
 
 /** Copies of bytes are made in parts, between which the event loop turns. */
-const COPY_BYTES = 8 * 2 ** 20;
+const COPY_BYTES = 4 * 2 ** 20;
 
 /** Checks what can be seen at once. @throws UserError; `what` names the argument in the sentence */
 export function checkImage(what: string, image: unknown): asserts image is ImageInput {

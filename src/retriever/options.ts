@@ -128,9 +128,10 @@ function check<T extends object>(call: string, rules: Record<keyof T & string, R
   return { ...options } as T;
 }
 
-/** @throws UserError unless `text` is a text; `what` names it in the sentence */
-export function checkText(what: string, text: unknown): asserts text is string {
-  if (typeof text !== 'string') throw new UserError(`${what} is ${kindOf(text)}. Give a text.`, { exitCode: 2 });
+/** @throws UserError unless `text` is a text; `list` and `index` name it in the sentence */
+export function checkText(list: string, index: number, text: unknown): asserts text is string {
+  if (typeof text !== 'string')
+    throw new UserError(`\`${list}[${index}]\` is ${kindOf(text)}. Give a text.`, { exitCode: 2 });
 }
 
 /** @throws UserError unless `list` is an array; `what` names it in the sentence, `of` what belongs into it */

@@ -18,7 +18,7 @@ import {
   type RetrieverOptions,
 } from './options.js';
 import type { ImageData, Job, ModelFacts } from './protocol.js';
-import { anySignal, mapWindow, Permits } from './windowed.js';
+import { anySignal, mapWindow, Permits, visitAll } from './windowed.js';
 
 /** How well an image and a text fit. */
 export interface Match {
@@ -140,8 +140,8 @@ export class Retriever {
     const { signal, onProgress } = checkListOptions('embedImages', options);
     checkList('`images`', images, 'images');
     const given = [...images]; // the caller may change the list
-    for (const [i, image] of given.entries()) checkImage(`\`images[${i}]\``, image);
-    return this.#call(this.embedImages, signal, (origin, either) => {
+    return this.#call(this.embedImages, signal, async (origin, either) => {
+      await visitAll(given, (image, i) => checkImage(`\`images[${i}]\``, image));
       let done = 0;
       const embed = async (image: ImageInput, i: number, own: AbortSignal) => {
         const feature = await this.#withImage(image, `\`images[${i}]\``, own, (data, left) =>
@@ -164,8 +164,9 @@ export class Retriever {
     const { signal, onProgress } = checkListOptions('embedTexts', options);
     checkList('`texts`', texts, 'texts');
     const given = [...texts]; // the caller may change the list
-    for (const [i, text] of given.entries()) checkText(`\`texts[${i}]\``, text);
     return this.#call(this.embedTexts, signal, async (origin, either) => {
+      await visitAll(given, (text, i) => checkText('texts', i, text));
+      const features = new Array<Float32Array>(given.length);
       const starts = Array.from({ length: Math.ceil(given.length / TEXTS_OF_JOB) }, (_, job) => job * TEXTS_OF_JOB);
       let done = 0;
       const embed = async (start: number, _: number, own: AbortSignal) => {
@@ -173,9 +174,11 @@ export class Retriever {
         const values = await this.#features({ kind: 'texts', texts: part }, origin, own);
         done += part.length;
         onProgress?.(done, given.length);
-        return part.map((_text, i) => values.slice(i * this.embedDim, (i + 1) * this.embedDim));
+        for (let i = 0; i < part.length; i++)
+          features[start + i] = values.slice(i * this.embedDim, (i + 1) * this.embedDim);
       };
-      return (await mapWindow(starts, TEXT_JOBS, embed, either)).flat();
+      await mapWindow(starts, TEXT_JOBS, embed, either);
+      return features;
     });
   }
 
@@ -195,7 +198,7 @@ export class Retriever {
     const isOne = typeof text === 'string';
     const texts: unknown = isOne ? [text] : text;
     checkList('`text`', texts, 'texts, or a text');
-    for (const [i, each] of texts.entries()) checkText(`\`text[${i}]\``, each);
+    for (const [i, each] of texts.entries()) checkText('text', i, each);
     const given = isOne ? [text] : [...text];
     return this.#call(this.match, signal, async (origin, either) => {
       const values = await this.#withImage(image, 'given as bytes', either, (data, left) =>

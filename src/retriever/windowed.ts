@@ -48,6 +48,17 @@ export function anySignal(own: AbortSignal, other: AbortSignal | undefined): Abo
   return either;
 }
 
+/** Elements after which a long loop lets the event loop turn: a few milliseconds. */
+const ELEMENTS_AT_ONCE = 10_000;
+
+/** Calls `visit` with every element; the event loop turns now and then. @throws what `visit` throws */
+export async function visitAll<T>(items: readonly T[], visit: (item: T, index: number) => void): Promise<void> {
+  for (const [index, item] of items.entries()) {
+    if (index > 0 && index % ELEMENTS_AT_ONCE === 0) await new Promise(setImmediate);
+    visit(item, index);
+  }
+}
+
 /**
  * `map` of every item, in their order, with at most `window` under way at a time. The first failure is thrown, and aborts
  * the signal that the others have; `signal` aborts it, too.

@@ -1,6 +1,19 @@
 // What a TypeScript user of the package sees; checked by tsd in scripts/check-package.mjs.
 import { expectAssignable, expectNotAssignable, expectType } from 'tsd';
-import { itmEval, preCaption, type RetrievalMetrics, UserError } from '../../dist/core.js';
+import {
+  BlipRetrieval,
+  decodeRgb,
+  IMAGE_MEAN,
+  ImageLoader,
+  itmEval,
+  preCaption,
+  type RetrievalMetrics,
+  type RgbImage,
+  readSafetensorsMetadata,
+  Tensor,
+  TrainingModel,
+  UserError,
+} from '../../dist/core.js';
 
 const error = new UserError('what, where, what to do', { exitCode: 2 });
 expectAssignable<Error>(error);
@@ -19,3 +32,12 @@ expectType<RetrievalMetrics>(metrics);
 expectType<number>(metrics.r_mean);
 expectAssignable<Parameters<typeof itmEval>[0]>(scores);
 expectNotAssignable<Parameters<typeof itmEval>[0]>([[0.5]]);
+
+expectType<Promise<RgbImage>>(decodeRgb(Buffer.alloc(1)));
+expectType<readonly [0.48145466, 0.4578275, 0.40821073]>(IMAGE_MEAN);
+expectType<Map<string, string>>(readSafetensorsMetadata('a.safetensors'));
+// What has memory of its own can stand in `using`.
+expectAssignable<Disposable>(BlipRetrieval.prototype);
+expectAssignable<Disposable>(TrainingModel.prototype);
+expectAssignable<Disposable>(ImageLoader.prototype);
+expectAssignable<Disposable>(Tensor.prototype);
