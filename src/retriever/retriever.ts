@@ -18,7 +18,7 @@ import {
   type RetrieverOptions,
 } from './options.js';
 import type { ImageData, Job, ModelFacts } from './protocol.js';
-import { anySignal, mapWindow, Permits, visitAll } from './windowed.js';
+import { mapWindow, Permits, visitAll, withSignals } from './windowed.js';
 
 /** How well an image and a text fit. */
 export interface Match {
@@ -242,7 +242,7 @@ export class Retriever {
     const { signal: closing } = this.#closing;
     this.#pending += 1;
     try {
-      return await work(origin, anySignal(closing, signal));
+      return await withSignals([signal, closing], (either) => work(origin, either.signal));
     } finally {
       this.#pending -= 1;
     }

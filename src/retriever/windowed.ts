@@ -41,11 +41,29 @@ export class Permits {
   }
 }
 
-/** Aborted when one of them is; any number of jobs may listen. */
-export function anySignal(own: AbortSignal, other: AbortSignal | undefined): AbortSignal {
-  const either = other === undefined ? own : AbortSignal.any([other, own]);
-  setMaxListeners(0, either); // Node warns of the eleventh
-  return either;
+/**
+ * Runs `body` with a controller whose signal is aborted when one of `signals` is; any number of jobs may listen to it. In
+ * place of AbortSignal.any: that of Node 20 remembers whatever was made of a signal as long as the signal lives.
+ */
+export async function withSignals<T>(
+  signals: readonly (AbortSignal | undefined)[],
+  body: (either: AbortController) => Promise<T>,
+): Promise<T> {
+  const either = new AbortController();
+  setMaxListeners(0, either.signal); // Node warns of the eleventh
+  const stops = signals.map((signal) => {
+    if (signal === undefined) return () => {};
+    const stop = () => either.abort(signal.reason);
+    if (signal.aborted) stop();
+    setMaxListeners(0, signal);
+    signal.addEventListener('abort', stop, { once: true });
+    return () => signal.removeEventListener('abort', stop);
+  });
+  try {
+    return await body(either);
+  } finally {
+    for (const forget of stops) forget();
+  }
 }
 
 /** Elements after which a long loop lets the event loop turn: a few milliseconds. */
@@ -69,21 +87,21 @@ export async function mapWindow<T, R>(
   map: (item: T, index: number, signal: AbortSignal) => Promise<R>,
   signal?: AbortSignal,
 ): Promise<R[]> {
-  const failed = new AbortController();
-  const either = anySignal(failed.signal, signal);
   const results: R[] = new Array(items.length);
   const rest = items.entries(); // shared: each runner takes the next
-  const runner = async () => {
-    for (const [index, item] of rest) {
-      either.throwIfAborted();
-      results[index] = await map(item, index, either);
+  await withSignals([signal], async (either) => {
+    const runner = async () => {
+      for (const [index, item] of rest) {
+        either.signal.throwIfAborted();
+        results[index] = await map(item, index, either.signal);
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: Math.min(window, items.length) }, runner));
+    } catch (error) {
+      either.abort(error);
+      throw error;
     }
-  };
-  try {
-    await Promise.all(Array.from({ length: Math.min(window, items.length) }, runner));
-  } catch (error) {
-    failed.abort(error);
-    throw error;
-  }
+  });
   return results;
 }
