@@ -7,9 +7,11 @@ import { chooseBudgets } from '../evaluation/budgets.js';
 import { architectureOf } from '../model/architecture.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
+import { otherTask } from '../model/foreign-names.js';
 import { imagesFromBytes } from '../model/normalize-images.js';
 import { packTexts, sortByLength, tokenChunks } from '../model/packed-texts.js';
-import { loadPretrained } from '../model/pretrained.js';
+import { type LoadReport, loadPretrained } from '../model/pretrained.js';
+import { isEvaluated } from '../model/state-dict.js';
 import type { KeysValues } from '../model/text-encoder.js';
 import { openCheckpoint } from '../torch/checkpoint/index.js';
 import { cudaState, gpuIndex, resolveDevice } from '../torch/cuda.js';
@@ -35,6 +37,17 @@ function openDevice(choice: Device | undefined, precision: Precision, threads: n
   return device;
 }
 
+/** @throws UserError where weights are random, because the file has none for them: it is of another task, or not whole */
+function demandAll({ path, missing, unexpected }: LoadReport): void {
+  const random = missing.filter(isEvaluated);
+  if (random.length === 0) return;
+  const what = otherTask(unexpected);
+  const names = `${random.slice(0, 3).join(', ')}${random.length > 3 ? ' …' : ''}`;
+  throw new UserError(
+    `${path}${what === undefined ? '' : ` is ${what}: it`} lacks ${random.length} of the weights of retrieval (${names}). Take a checkpoint of retrieval, such as hf:Salesforce/blip-itm-base-coco.`,
+  );
+}
+
 export class Engine {
   readonly facts: ModelFacts;
   readonly #model: BlipRetrieval;
@@ -52,7 +65,8 @@ export class Engine {
     const device = openDevice(choice, precision, threads);
     const sizes = sizesOf(openCheckpoint(path));
     const architecture = architectureOf({ medConfig: {} }, sizes);
-    const { state } = await loadPretrained(path, architecture);
+    const { state, report } = await loadPretrained(path, architecture, { allowPartial: true });
+    demandAll(report);
     const model = new BlipRetrieval(state, architecture, { device, precision });
     const { embedDim, vision } = architecture;
     return new Engine(model, { device, vit: sizes.vit, imageSize: vision.imageSize, embedDim });

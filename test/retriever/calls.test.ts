@@ -1,20 +1,20 @@
 // Calls of a Retriever that go wrong, are stopped or are too many: each gets its own answer, and the others theirs.
 // Covers retriever, options, image-input, model-thread, windowed.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { at } from '#blip/errors.js';
 import { Retriever, type RetrieverOptions, UserError } from '#blip/index.js';
+import { openCheckpoint, openTensorFile, stateDictOf, writeCheckpoint } from '#blip/torch/checkpoint/index.js';
 import { deviceOfRank } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { tinyCheckpoint, tinyData } from '../helpers/tiny-run.js';
 
 const folder = temporaryFolder();
 const device = deviceOfRank(0);
-const photo = join(tinyData, 'images/000000000000.jpg');
 const bad = join(folder, 'bad.jpg');
-let image = photo;
+let image: string;
 let checkpoint: string;
 let blip: Retriever;
 
@@ -23,7 +23,6 @@ before(async () => {
     readFileSync(join(tinyData, 'annotation/coco_karpathy_test.json'), 'utf8'),
   );
   image = join(tinyData, 'images', at(rows, 0).image);
-  assert.ok(existsSync(image));
   writeFileSync(bad, readFileSync(image).subarray(0, 300));
   checkpoint = await tinyCheckpoint(folder);
   blip = await Retriever.open(checkpoint, { device });
@@ -132,6 +131,19 @@ test('open says what is wrong with its source', async () => {
   await assert.rejects(open(bad), says(/bad\.jpg/));
   await assert.rejects(open(folder), says(/is a folder without model\.safetensors/));
   await assert.rejects(Retriever.open(checkpoint, { device, sha256: '0123456789' }), says(/has the SHA-256/));
+});
+
+test('a checkpoint that lacks weights of retrieval is refused by their names', async () => {
+  const whole = openCheckpoint(checkpoint);
+  const headless = join(folder, 'headless.pth');
+  using file = await openTensorFile(checkpoint);
+  const tensors = [...stateDictOf(whole)].filter(([name]) => !name.startsWith('itm_head.'));
+  const data = new Map(
+    tensors.map(([name, ref]) => [name, { dtype: ref.dtype, shape: ref.shape, data: file.tensor(ref).bytes() }]),
+  );
+  await writeCheckpoint(headless, { model: data });
+  const sentence = /headless\.pth lacks 2 of the weights of retrieval \(itm_head\.weight, itm_head\.bias\)\. Take /;
+  await assert.rejects(Retriever.open(headless, { device }), says(sentence));
 });
 
 test('open stops at its signal', async () => {
