@@ -1,6 +1,6 @@
 // Encodes images and captions into one space, and prints the nearest caption of each of the first images of the test split.
 // Usage: node examples/embed.mjs CONFIG [key=value]…        for example, after `npm run demo`: configs/demo.yaml
-import * as blip from 'blip-retrieval';
+import * as blip from 'blip-retrieval/core';
 
 const [path, ...overrides] = process.argv.slice(2);
 const config = blip.loadConfig(path, overrides);

@@ -9,7 +9,7 @@ import {
   loadPretrained,
   loadRetrievalSplit,
   Tokenizer,
-} from 'blip-retrieval';
+} from 'blip-retrieval/core';
 
 const [path, ...overrides] = process.argv.slice(2);
 const config = loadConfig(path, overrides);

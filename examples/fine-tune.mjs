@@ -1,7 +1,7 @@
 // Fine-tunes in one process: log.txt, metrics.jsonl and both checkpoints, as the command without --evaluate writes them.
 // Usage: node examples/fine-tune.mjs CONFIG OUTPUT_DIR [key=value]…        for example: configs/demo.yaml output/mine max_epoch=2
 import { mkdirSync } from 'node:fs';
-import * as blip from 'blip-retrieval';
+import * as blip from 'blip-retrieval/core';
 
 const [path, outputDir, ...overrides] = process.argv.slice(2);
 const config = blip.loadConfig(path, overrides, { training: true });

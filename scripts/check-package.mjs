@@ -49,7 +49,11 @@ try {
   demand(report.addon.path.startsWith(folder), `The installed package uses the addon ${report.addon.path}.`);
   const nccl = existsSync(join(root, 'build/Release/libblip_nccl.so'));
   demand(report.addon.nccl || !nccl, `The installed package has no part for NCCL: ${report.addon.ncclDefect}`);
-  run(process.execPath, ['--input-type=module', '-e', "await import('blip-retrieval')"], folder);
+  run(
+    process.execPath,
+    ['--input-type=module', '-e', "await import('blip-retrieval'); await import('blip-retrieval/core')"],
+    folder,
+  );
   console.log(`The installed package works (${version}, LibTorch ${report.libtorch.version}).`);
 } catch (error) {
   console.error(error.message);

@@ -47,7 +47,7 @@ function byteDifference(mine, other) {
 
 /** The same for checkpoints: tensors bit by bit, and numbers; paths in the config may differ. */
 async function checkpointDifference(mine, other) {
-  const { flattenCheckpoint, openCheckpoint } = await import('../dist/index.js');
+  const { flattenCheckpoint, openCheckpoint } = await import('../dist/core.js');
   const read = async (path) => ({ bytes: readFileSync(path), ...flattenCheckpoint(await openCheckpoint(path)) });
   const [a, b] = [await read(mine), await read(other)];
   const differing = [];

@@ -270,4 +270,8 @@ export class TrainingModel {
   dispose(): void {
     for (const tensor of this.state.values()) tensor.dispose();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }

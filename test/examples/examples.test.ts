@@ -1,5 +1,5 @@
 // The programs of examples/ on the demo's data: they give what the command gives, and stay under 40 lines.
-// Covers index.ts.
+// Covers index.ts and core.ts.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -54,6 +54,17 @@ test('evaluate.mjs prints the recalls that the command writes', () => {
     Object.fromEntries(recalls),
     Object.fromEntries(recalls.map(([name]) => [name, written[String(name)]])),
   );
+});
+
+test('retriever.mjs prints the texts, best first, with both scores', () => {
+  const rows: { image: string }[] = JSON.parse(folderText('demo', 'data/annotation/coco_karpathy_test.json'));
+  const image = join(demo, 'data/images', rows[0]?.image ?? '?');
+  const texts = ['a red circle', 'two blue squares', 'a green triangle'];
+  const lines = run('retriever.mjs', join(demo, 'tiny.pth'), image, ...texts)
+    .trimEnd()
+    .split('\n');
+  const printed = lines.map((line) => /^([\d.]+) % {2}(-?[\d.]+) {2}(.+)$/.exec(line));
+  assert.deepEqual(printed.map((match) => match?.[3]).sort(), [...texts].sort());
 });
 
 test('embed.mjs prints a caption of the test split for each of five images', () => {

@@ -12,7 +12,7 @@ import {
   stateDictEntries,
   stateDictOf,
   writeSafetensors,
-} from '#blip/index.js';
+} from '#blip/core.js';
 import { isEvaluated } from '#blip/model/state-dict.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { tinyArchitecture } from '../helpers/tiny-run.js';

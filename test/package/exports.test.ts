@@ -1,30 +1,47 @@
-// The names that the package exports, frozen: who renames or drops one breaks somebody's program (CHANGELOG.md).
+// The names that the package's two entries export, frozen: who renames or drops one breaks somebody's program (CHANGELOG.md).
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { projectRoot } from '../helpers/fixtures.js';
 
-const VALUES = `
-  AdamW architectureOf autocast BlipRetrieval cudaState denseScores describeLoad evaluateRetrieval evaluateSplit
-  fetchPretrained flattenCheckpoint ImageLoader imageSource initialState itmEval keep liveHandles loadConfig
-  loadPretrained loadRetrievalSplit loadTrainingSet loadTrainingState manualSeed noGrad normalizeImages noSync
-  oneRank openCheckpoint openTensorFile ops packTexts preCaption readSafetensors recallTable scope sizesOf stateDictEntries
-  stateDictOf Tensor Tokenizer train trainingData TrainingModel UserError writeSafetensors`;
-const TYPES = `
-  AdamWOptions Architecture ArchitectureConfig ChanceLevel Checkpoint CheckpointSizes CudaState Device DType EvaluationInput
-  EvaluationOptions GradientSync ImageBatch ImageLoaderOptions ImagePass ImageSource ImageSourceOptions
-  LoadConfigOptions LoadedBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts Precision PretrainedFile
-  PretrainedOptions Ranks
-  RetrievalConfig RetrievalEvaluationOptions RetrievalMetrics RetrievalSplit RetrievalSplitOptions Run RunOptions
-  RunState ScoreRows SplitReport SplitScores StateDictEntry StepLosses TensorFile TensorRef Trainer TrainingBatch
-  TrainingConfig TrainingData TrainingModelOptions TrainingSet TrainingSetOptions`;
+const words = (text: string) =>
+  text
+    .split(/\s+/)
+    .filter((word) => word !== '')
+    .sort();
 
-const words = (text: string) => text.trim().split(/\s+/).sort();
+/** Each entry: its file in dist, its values and its types. */
+const ENTRIES = {
+  'blip-retrieval': {
+    file: 'index',
+    values: 'Retriever UserError',
+    types: 'CallOptions Device ImageInput ListOptions Match Precision RetrieverOptions',
+  },
+  'blip-retrieval/core': {
+    file: 'core',
+    values: `
+      AdamW architectureOf autocast BlipRetrieval cudaState decodeRgb denseScores describeLoad evaluateRetrieval evaluateSplit
+      evaluationTransform fetchPretrained flattenCheckpoint IMAGE_MEAN IMAGE_STD ImageLoader imageSource initialState itmEval
+      keep liveHandles loadConfig loadPretrained loadRetrievalSplit loadTrainingSet loadTrainingState manualSeed noGrad
+      normalizeImages noSync oneRank openCheckpoint openTensorFile ops packTexts preCaption readSafetensors
+      readSafetensorsMetadata recallTable scope sizesOf stateDictEntries stateDictOf Tensor Tokenizer train trainingData TrainingModel
+      UserError writeSafetensors`,
+    types: `
+      AdamWOptions Architecture ArchitectureConfig BadImage ChanceLevel Checkpoint CheckpointSizes CudaState DecodeOptions Device DType
+      EvaluationInput EvaluationOptions GradientSync ImageBatch ImageLoaderOptions ImagePass ImageSource ImageSourceOptions
+      ImageTransform LoadConfigOptions LoadedBatch LoaderBatch LoadOptions LoadReport LoopLog ModelOptions Outcome PackedTexts
+      Precision PretrainedFile PretrainedOptions Ranks RetrievalConfig RetrievalEvaluationOptions RetrievalMetrics
+      RetrievalSplit RetrievalSplitOptions RgbImage Run RunOptions RunState SafeTensor ScoreRows SplitReport SplitScores
+      StateDictEntry StepLosses TensorFile TensorRef TokenizedBatch Trainer TrainingBatch TrainingConfig TrainingData
+      TrainingModelOptions TrainingSet TrainingSetOptions UnreadImage`,
+  },
+};
 
-/** The names in `export { … }` and `export type { … }` of the declarations. */
-function declared(): { values: string[]; types: string[] } {
-  const text = readFileSync(join(projectRoot, 'dist/index.d.ts'), 'utf8');
+/** The names in `export { … }` and `export type { … }` of an entry's declarations. */
+function declared(file: string): { values: string[]; types: string[] } {
+  const text = readFileSync(join(projectRoot, `dist/${file}.d.ts`), 'utf8');
   const found = { values: [] as string[], types: [] as string[] };
   for (const [, type, list = ''] of text.matchAll(/export (type )?\{([^}]*)\}/g))
     for (const entry of list.split(',').map((part) => part.trim()))
@@ -34,11 +51,23 @@ function declared(): { values: string[]; types: string[] } {
   return { values: found.values.sort(), types: found.types.sort() };
 }
 
-test('the package exports these values, and no others', async () => {
-  assert.deepEqual(declared().values, words(VALUES));
-  assert.deepEqual(Object.keys(await import('#blip/index.js')).sort(), words(VALUES));
-});
+for (const [name, { file, values, types }] of Object.entries(ENTRIES)) {
+  test(`${name} exports these values, and no others`, async () => {
+    assert.deepEqual(declared(file).values, words(values));
+    assert.deepEqual(Object.keys(await import(name)).sort(), words(values));
+  });
 
-test('the package exports these types, and no others', () => {
-  assert.deepEqual(declared().types, words(TYPES));
+  test(`${name} exports these types, and no others`, () => {
+    assert.deepEqual(declared(file).types, words(types));
+  });
+}
+
+test('blip-retrieval loads neither LibTorch nor sharp until a retriever is opened', () => {
+  const code = `
+    import { readFileSync } from 'node:fs';
+    await import('blip-retrieval');
+    console.log(readFileSync('/proc/self/maps', 'utf8'));`;
+  const args = ['--input-type=module', '-e', code];
+  const maps = execFileSync(process.execPath, args, { cwd: projectRoot, encoding: 'utf8' });
+  assert.doesNotMatch(maps, /libtorch|libvips|sharp|image\.node/);
 });

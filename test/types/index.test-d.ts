@@ -1,21 +1,18 @@
-// What a TypeScript user of the package sees; checked by tsd in scripts/check-package.mjs.
+// What a TypeScript user of the Retriever sees; checked by tsd in scripts/check-package.mjs.
 import { expectAssignable, expectNotAssignable, expectType } from 'tsd';
-import { itmEval, preCaption, type RetrievalMetrics, UserError } from '../../dist/index.js';
+import { type ImageInput, type Match, Retriever, type RetrieverOptions, UserError } from '../../dist/index.js';
 
-const error = new UserError('what, where, what to do', { exitCode: 2 });
-expectAssignable<Error>(error);
-expectType<1 | 2>(error.exitCode);
-type ErrorOptions = ConstructorParameters<typeof UserError>[1];
-expectAssignable<ErrorOptions>({ exitCode: 1 as const });
-expectNotAssignable<ErrorOptions>({ exitCode: 3 as const });
-expectNotAssignable<ConstructorParameters<typeof UserError>[0]>(undefined);
+expectAssignable<Error>(new UserError('what, where, what to do'));
+expectAssignable<RetrieverOptions>({ device: 'cuda:1', precision: 'bf16', threads: 2, signal: AbortSignal.timeout(1) });
+expectNotAssignable<RetrieverOptions>({ device: 'gpu' });
+expectNotAssignable<RetrieverOptions>({ batch_size: 8 });
+expectAssignable<ImageInput>(Buffer.alloc(1));
+expectAssignable<ImageInput>(new URL('file:///cat.jpg'));
+expectNotAssignable<ImageInput>(5);
 
-expectType<string>(preCaption('A cat.', 30));
-expectNotAssignable<Parameters<typeof preCaption>[0]>(5);
-
-const scores = new Float32Array(4);
-const metrics = itmEval(scores, scores, Int32Array.of(0, 1), [[0], [1]]);
-expectType<RetrievalMetrics>(metrics);
-expectType<number>(metrics.r_mean);
-expectAssignable<Parameters<typeof itmEval>[0]>(scores);
-expectNotAssignable<Parameters<typeof itmEval>[0]>([[0.5]]);
+const blip = await Retriever.open('coco-base');
+expectAssignable<AsyncDisposable>(blip);
+expectType<Float32Array>(await blip.embedImage('cat.jpg'));
+expectType<Float32Array[]>(await blip.embedTexts(['a cat']));
+expectType<Match>(await blip.match('cat.jpg', 'a cat'));
+expectType<Match[]>(await blip.match('cat.jpg', ['a cat']));

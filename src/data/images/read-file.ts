@@ -2,10 +2,9 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { codeOf, messageOf, UserError } from '../../errors.js';
 
-/** @throws UserError, with the path, where there is no file that can be read */
-export function readImageFile(path: string): Buffer {
-  const say = (what: string, cause?: unknown) =>
-    new UserError(`The image ${path} ${what}. Correct image_root or the annotation.`, { cause });
+/** @throws UserError, with the path and `remedy`, where there is no file that can be read */
+export function readImageFile(path: string, remedy = 'Correct image_root or the annotation.'): Buffer {
+  const say = (what: string, cause?: unknown) => new UserError(`The image ${path} ${what}. ${remedy}`, { cause });
   try {
     // A pipe without a writer would hold up an open that waits.
     const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);

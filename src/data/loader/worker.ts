@@ -3,6 +3,7 @@
 import { readlinkSync } from 'node:fs';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { messageOf } from '../../errors.js';
+import { loadSharp } from '../images/load-sharp.js';
 import { MEAN_PIXEL } from '../images/normalization.js';
 import { Cell, type LoaderDefect, LoaderMemory, type LoaderPlan, WorkerState } from './memory.js';
 
@@ -40,18 +41,10 @@ function fillWithMean(pixels: Uint8Array): void {
   for (let i = 0; i < pixels.length; i += 3) pixels.set(MEAN_PIXEL, i);
 }
 
-/** sharp says on many lines why it does not load; the first is the reason. */
-function explainSharp(error: unknown): never {
-  const [line = ''] = messageOf(error).split('\n');
-  throw new Error(
-    `The package sharp, which decodes images, does not load (${line.replace(/\.$/, '')}). Install it again with "npm ci".`,
-  );
-}
-
 async function work(): Promise<void> {
   // Loaded here and not above, so that a failure to load sharp or image.node is reported like any other.
-  const [{ default: sharp }, { decodeRgb }, { transformOf }] = await Promise.all([
-    import('sharp').catch(explainSharp),
+  const [sharp, { decodeRgb }, { transformOf }] = await Promise.all([
+    loadSharp(),
     import('../images/decode.js'),
     import('../images/transform.js'),
   ]);
