@@ -1,4 +1,5 @@
 // Opening a run: config, device, data and ranks are made ready, so that mistakes are found before anything takes time.
+import { join } from 'node:path';
 import type { RetrievalConfig } from '../config/load.js';
 import { writeConfig } from '../config/write.js';
 import { loadRetrievalSplit } from '../data/annotations.js';
@@ -11,6 +12,8 @@ import { oneRank } from '../distributed/ranks.js';
 import { download } from '../download/download.js';
 import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
 import { evaluateRetrieval, saveScores } from '../evaluation/evaluate-retrieval.js';
+import { writeRetrieved } from '../evaluation/examples.js';
+import { insightOf, writeInsight } from '../evaluation/insight.js';
 import type { SplitReport } from '../evaluation/report.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict } from '../logging/python-format.js';
@@ -139,7 +142,7 @@ export async function runSplits(
 ): Promise<RetrievalResult> {
   const { options, config, splits, tokenizer, ranks, logger, print } = run;
   const evaluateSplitOf = async (name: SplitName): Promise<SplitReport> => {
-    const { report, scores } = evaluateRetrieval(model, tokenizer, name, splits[name], {
+    const evaluation = evaluateRetrieval(model, tokenizer, name, splits[name], {
       ranks,
       kTest: config.kTest,
       batchSize: config.batchSizeTest,
@@ -149,7 +152,19 @@ export async function runSplits(
       print,
     });
     // Training would write the scores of every epoch over each other.
-    if (options.saveScores && options.evaluate && isMain(run)) await saveScores(options.outputDir, name, scores);
+    const { report, scores } = evaluation;
+    const savesScores = options.saveScores && options.evaluate;
+    if (isMain(run)) {
+      const { outputDir, seed } = options;
+      const { imageRoot } = config;
+      const input = { ...evaluation, split: splits[name], architecture: run.architecture, imageRoot, seed };
+      const { insight, retrieved } = insightOf(input);
+      await writeInsight(outputDir, insight);
+      if (savesScores) {
+        await saveScores(outputDir, name, scores);
+        await writeRetrieved(join(outputDir, `retrieved_${name}.jsonl`), retrieved);
+      }
+    }
     print(pythonDict({ ...report.metrics }));
     await onSplit(report);
     return report;

@@ -8,7 +8,7 @@ import { at } from '../errors.js';
 import { pythonDuration } from '../logging/python-format.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { writeSafetensors } from '../torch/safetensors.js';
-import { type EvaluationOptions, evaluateSplit } from './evaluate.js';
+import { type EvaluationOptions, evaluateSplit, type PhaseTimes } from './evaluate.js';
 import { imageSource } from './image-source.js';
 import { chanceLevel, itmEval } from './recall.js';
 import type { SplitReport } from './report.js';
@@ -25,6 +25,14 @@ export interface RetrievalEvaluationOptions extends EvaluationOptions {
 // On a CPU small batches keep activations in the caches; a GPU takes the config's.
 export const CPU_BATCH = 8;
 
+export interface SplitEvaluation {
+  report: SplitReport;
+  scores: SplitScores;
+  seconds: PhaseTimes;
+  /** Tokens of each text. */
+  lengths: Int32Array;
+}
+
 /**
  * Scores and recalls of one split, called `name` ('val', 'test'). Synchronous: it blocks the thread.
  * @throws UserError where the split is empty, or an image cannot be read and `skipBadImages` is off, or too many cannot
@@ -35,7 +43,7 @@ export function evaluateRetrieval(
   name: string,
   split: RetrievalSplit,
   options: RetrievalEvaluationOptions,
-): { report: SplitReport; scores: SplitScores } {
+): SplitEvaluation {
   const { ranks = oneRank, print = () => {}, batchSize = 32, skipBadImages = false } = options;
   const unread = new Float32Array(split.images.length);
   const what = `the ${name} split`;
@@ -52,7 +60,7 @@ export function evaluateRetrieval(
     },
   });
   const texts = split.texts.map((text) => tokenizer.encode(text).ids);
-  const input = { images, texts, encToken: tokenizer.encTokenId };
+  const input = { images, texts, encToken: tokenizer.encTokenId, truth: split };
   const { scores, seconds } = evaluateSplit(model, input, options);
   // Each rank knows of the images that it decoded, and some are decoded on two.
   const unreadAnywhere = ranks.sum(unread);
@@ -72,7 +80,7 @@ export function evaluateRetrieval(
     metrics: itmEval(scores.imageToText, scores.textToImage, split.txt2img, split.img2txt),
     chance: chanceLevel(split.img2txt, split.texts.length),
   };
-  return { report, scores };
+  return { report, scores, seconds, lengths: Int32Array.from(texts, (text) => text.length) };
 }
 
 /** Writes scores_<name>.safetensors into `outputDir`. */

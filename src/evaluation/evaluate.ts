@@ -9,6 +9,7 @@ import { chooseBudgets } from './budgets.js';
 import { type Candidates, pairsByImage, selectCandidates } from './candidates.js';
 import { type ImageSource, ImageStore } from './image-store.js';
 import { rerank, type SplitScores } from './rerank.js';
+import { similarityRanks, type Truth } from './similarity-ranks.js';
 import { TextStore } from './text-store.js';
 import { uniqueTexts } from './unique-texts.js';
 import { rerankWork, splitByWork, stepCosts } from './work-split.js';
@@ -20,6 +21,8 @@ export interface EvaluationInput {
   texts: readonly Int32Array[];
   /** Id of [ENC]. */
   encToken: number;
+  /** Which texts belong to which image, for the ranks by similarity; without it they are not computed. */
+  truth?: Truth;
 }
 
 export interface EvaluationOptions {
@@ -62,7 +65,7 @@ function shareCandidates(ranks: Ranks, { imageToText, textToImage }: Candidates)
  */
 export function evaluateSplit(
   model: BlipRetrieval,
-  { images, texts, encToken }: EvaluationInput,
+  { images, texts, encToken, truth }: EvaluationInput,
   options: EvaluationOptions,
 ): { scores: SplitScores; seconds: PhaseTimes } {
   const { kTest, ranks = oneRank, startLoop = () => SILENT, print = () => {} } = options;
@@ -96,9 +99,13 @@ export function evaluateSplit(
       );
 
     // ---- candidates
-    const candidates = scope(() =>
-      selectCandidates(ranks.gatherRows(features), textStore.features, unique.rowOf, kTest),
-    );
+    const { candidates, similar } = scope(() => {
+      const [ofImages, ofTexts] = [ranks.gatherRows(features), textStore.features];
+      return {
+        candidates: selectCandidates(ofImages, ofTexts, unique.rowOf, kTest),
+        similar: truth && rank === 0 ? similarityRanks(ofImages, ofTexts, unique.rowOf, truth) : undefined,
+      };
+    });
     if (worldSize > 1) shareCandidates(ranks, candidates);
 
     // ---- re-ranking: every rank arrives at the same split of the work, from the same candidates
@@ -111,7 +118,7 @@ export function evaluateSplit(
     const log = startLoop('Evaluation:', ownImages.length);
     const scores = rerank(model, imageStore, textStore, { candidates, pairs, ownImages, tokenBudget, log, ranks });
     const seconds = { features: (ranked - started) / 1000, rerank: (performance.now() - ranked) / 1000 };
-    return { scores, seconds };
+    return { scores: { ...scores, similarityRanks: similar }, seconds };
   } finally {
     imageStore?.dispose();
     textStore.dispose();

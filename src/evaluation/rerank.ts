@@ -10,12 +10,18 @@ import { Reading } from '../torch/transfer.js';
 import type { Candidates, ImagePairs } from './candidates.js';
 import type { ImageStore } from './image-store.js';
 import { type ScoreRows, scoreRows } from './scores.js';
+import type { DirectionRanks } from './similarity-ranks.js';
 import type { TextStore } from './text-store.js';
 
 /** Scores of both directions: ITM logit plus similarity for candidates, -100 elsewhere. */
 export interface SplitScores {
   imageToText: ScoreRows; // N rows of M
   textToImage: ScoreRows; // M rows of N
+  /** What was re-ranked, and the score of each slot of its lists. */
+  candidates: Candidates;
+  slots: { imageToText: Float32Array; textToImage: Float32Array };
+  /** Where similarity alone puts the right answers; absent where nobody said which they are. */
+  similarityRanks?: DirectionRanks | undefined;
   /** Pairs that went through the multimodal encoder, and pairs that the reference would have computed. */
   pairs: { computed: number; reference: number };
 }
@@ -121,9 +127,12 @@ export function rerank(
     throw error;
   }
   log.end();
+  const slots = { imageToText: ranks.sum(scores.imageToText), textToImage: ranks.sum(scores.textToImage) };
   return {
-    imageToText: scoreRows(imageToText, ranks.sum(scores.imageToText), rowOf.length),
-    textToImage: scoreRows(textToImage, ranks.sum(scores.textToImage), candidates.images, rowOf),
+    imageToText: scoreRows(imageToText, slots.imageToText, rowOf.length),
+    textToImage: scoreRows(textToImage, slots.textToImage, candidates.images, rowOf),
+    candidates,
+    slots,
     pairs: { computed: pairs.total, reference: candidates.images * imageToText.k + rowOf.length * textToImage.k },
   };
 }

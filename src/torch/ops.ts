@@ -172,6 +172,13 @@ export const clampInPlace = operatorInPlace('aten::clamp_');
 export const logSoftmax = operator('aten::log_softmax.int');
 /** a == b, element by element, with broadcasting. */
 export const equal = operator('aten::eq.Tensor');
+/** a > b, element by element, with broadcasting. */
+export const greater = operator('aten::gt.Tensor');
+/** Along dimension `dim`, the elements that `index` (int64) names. */
+export const gather = operator('aten::gather');
+const amaxOp = operator('aten::amax');
+/** The greatest element along dimension `dim`, which stays with size 1. */
+export const amax = (x: Tensor, dim: number) => amaxOp(x, [dim], true);
 export const maskedFill = operator('aten::masked_fill.Scalar');
 const sumDimOp = operator('aten::sum.dim_IntList');
 export const sumDim = (x: Tensor, dim: number, keepdim = false) => sumDimOp(x, [dim], keepdim);
