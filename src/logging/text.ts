@@ -6,6 +6,11 @@ export function escapeHtml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
+/** For an attribute of an HTML or SVG element, in double quotes. */
+export function quoteHtml(text: string): string {
+  return escapeHtml(text).replaceAll('"', '&quot;');
+}
+
 /** The last line of what a program printed. */
 export function lastLine(text: string): string {
   const trimmed = text.trimEnd();
