@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { addonFilesIn, buildFolder, readBuildRecord } from '#blip/libtorch/addon-files.js';
+import { addonFilesIn, buildFolder, buildStamp, findAddon, readBuildRecord } from '#blip/libtorch/addon-files.js';
 import { onPath } from '#blip/libtorch/python.js';
 import { inspectLibtorch, type Libtorch } from '#blip/libtorch/search.js';
-import { buildAddon, buildDefect, buildStamp } from '#blip/setup/build.js';
+import { buildAddon, buildDefect } from '#blip/setup/build.js';
 import { buildToolDefect } from '#blip/setup/packages.js';
 import { fakeTorch, put } from '../helpers/fake-libtorch.js';
 import { temporaryFolder } from '../helpers/files.js';
@@ -26,6 +26,7 @@ function fakePackage(folder: string, commands: string): string {
   const root = join(folder, 'package');
   put(join(root, 'package.json'), '{ "name": "fake", "version": "1.0.0", "binary": { "napi_versions": [8] } }\n');
   put(join(root, 'native/addon.cc'), 'int one;\n');
+  put(join(root, 'src/cli.ts'), ''); // a checkout
   put(join(root, 'CMakeLists.txt'), `cmake_minimum_required(VERSION 3.18)\nproject(fake NONE)\n${commands}\n`);
   // cmake-js looks for Node-API's headers from the package it builds.
   symlinkSync(join(process.cwd(), 'node_modules'), join(root, 'node_modules'));
@@ -48,7 +49,7 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     put(join(root, 'native/a.cc'), 'a');
     put(join(root, 'CMakeLists.txt'), 'x');
-    const libtorch = { root: '/l', build: '2.11.0' };
+    const libtorch = { build: '2.11.0' };
     const stamp = buildStamp(libtorch, root);
     put(join(root, 'native/notes.md'), 'notes');
     assert.equal(buildStamp(libtorch, root), stamp);
@@ -57,8 +58,7 @@ describe('when a build is due', () => {
       assert.equal(seen.has(next), false);
       seen.add(next);
     };
-    expectNew(buildStamp({ ...libtorch, build: '2.11.0+cu130' }, root));
-    expectNew(buildStamp({ ...libtorch, root: '/m' }, root));
+    expectNew(buildStamp({ build: '2.11.0+cu130' }, root));
     put(join(root, 'native/deep/b.h'), 'b');
     expectNew(buildStamp(libtorch, root));
     put(join(root, 'native/a.cc'), 'b');
@@ -72,6 +72,7 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
+    put(join(root, 'src/cli.ts'), '');
     const { image, boot, torch, record: recordFile } = paths(root);
     for (const path of [boot, torch, image]) {
       assert.equal(buildDefect(root, {}), 'the addon has not been built');
