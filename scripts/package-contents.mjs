@@ -49,10 +49,10 @@ export function contentDefects(paths, root) {
   ].sort();
 }
 
-// Run directly: prints the tarball's size and its defects as JSON, for test/package/contents.test.ts.
+// Run directly: prints the tarball's size and its defects as JSON, for test/package. With a folder, packs into it.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = dirname(dirname(process.argv[1]));
-  const { size, files } = pack(root);
+  const { filename, size, files } = pack(root, process.argv[2]);
   const paths = files.map((file) => file.path);
-  console.log(JSON.stringify({ size, defects: contentDefects(paths, root) }));
+  console.log(JSON.stringify({ filename, size, defects: contentDefects(paths, root) }));
 }

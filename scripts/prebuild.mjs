@@ -24,6 +24,7 @@ export async function prebuild() {
   if (!sameMinor(version, targetVersion))
     throw new Error(`The addon is built for LibTorch ${version}. Run setup with LibTorch ${targetVersion}, then pack.`);
   const to = addonFilesIn(join(root, 'prebuilds', `${process.platform}-${process.arch}`));
+  if (readBuildRecord(to)?.stamp === stamp) return to.folder;
   rmSync(join(root, 'prebuilds'), { recursive: true, force: true });
   mkdirSync(to.folder, { recursive: true });
   const paths = [...requiredFiles(built), built.nccl];
