@@ -41,7 +41,11 @@ try {
   const folder = join(scratch, 'empty');
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts', join(scratch, packed.filename)], folder);
+  run(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts', join(scratch, packed.filename)],
+    folder,
+  );
   run('npx', ['--no-install', 'blip-retrieval', 'setup'], folder);
   const version = run('npx', ['--no-install', 'blip-retrieval', '--version'], folder).trim();
   demand(version === packed.version, `The installed command reports version ${version} instead of ${packed.version}.`);
