@@ -112,10 +112,15 @@ export async function ensureStrictCuda() {
       '-ltorch_cpu',
       `-Wl,-rpath,${libtorch.lib}`,
     ]);
+  // A driver is seen where its library is. Nothing is in it: the stand-in asks no driver.
+  const driver = join(folder, 'driver');
+  const driverLibrary = join(driver, 'libcuda.so.1');
+  mkdirSync(driver, { recursive: true });
+  if (!existsSync(driverLibrary)) await run(compiler, ['-shared', '-x', 'c++', '/dev/null', '-o', driverLibrary]);
   return {
     env: {
       LIBTORCH: join(folder, 'torch'),
-      NODE_OPTIONS: `--require ${join(sources, 'driver.cjs')}`,
+      LD_LIBRARY_PATH: [driver, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':'),
       STRICT_CUDA_DEVICES: '3',
       STRICT_CUDA_MEMORY: '20000000000',
     },

@@ -42,6 +42,7 @@ function withMemoryAdvice(error: unknown, evaluating: boolean): UserError {
   const settings = evaluating
     ? 'Lower batch_size_test or feature_memory'
     : 'Lower batch_size_train or queue_size, or raise vit_ckpt_layer with vit_grad_ckpt: True (in the evaluation: batch_size_test, feature_memory)';
-  const what = error instanceof UserError ? error.message.replace(/\.$/, '') : `Memory is short: ${messageOf(error)}`;
+  const said = messageOf(error).replace(/\.$/, '');
+  const what = error instanceof UserError ? said : `Memory is short: ${said}`;
   return new UserError(`${what}. ${settings}, or use a machine with more memory.`, { cause: error });
 }

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { connectionFailure } from '#blip/download/http.js';
+import { connectionFailure } from '#blip/download/failures.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { httpProxy, listen, type ProxyHere, socksProxy } from '../helpers/proxies.js';
 import { runCli } from '../helpers/run-cli.js';

@@ -9,6 +9,7 @@ import { VisionTransformer } from '#blip/model/vision-transformer.js';
 import { manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { autocast, noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
+import { upload } from '#blip/torch/transfer.js';
 import type { LawOptions } from './law.js';
 import { linearArchitecture, linearState, pathPlaces, RATES, UNIT } from './linear-model.js';
 
@@ -49,7 +50,7 @@ export function sumAndEulersSum(where: Where): { sum: number; euler: number } {
     );
     const imageOfText = lengths.map((_, i) => i % IMAGES);
     const imageOfToken = lengths.flatMap((length, i) => Array<number>(length).fill(i % IMAGES));
-    const rows = (images: number[]) => rowsByImage(Int32Array.from(images), IMAGES, device);
+    const rows = (images: number[]) => upload(device, rowsByImage(Int32Array.from(images), IMAGES));
     const embeds = ops.zeros([IMAGES, 5, vision.width], { device });
     const hidden = encode(where, () =>
       encoder.forwardPairs(encoder.stem(texts), texts.packing, {

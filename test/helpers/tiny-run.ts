@@ -88,8 +88,8 @@ export class TinyRuns {
   readonly folder = temporaryFolder();
   readonly config = join(this.folder, 'train.yaml');
 
-  /** @param options.changes to the training config; `options.flags` are given to every run */
-  constructor(readonly options: { changes?: ConfigValues; flags?: readonly string[] } = {}) {}
+  /** @param options.changes to the training config; `flags` are given to every run; `device` instead of the tests' */
+  constructor(readonly options: { changes?: ConfigValues; flags?: readonly string[]; device?: string } = {}) {}
 
   async write(): Promise<void> {
     await tinyRun(this.folder, this.options.changes);
@@ -97,8 +97,8 @@ export class TinyRuns {
 
   /** Arguments of a run into the folder `output`. */
   args(output: string, ...more: string[]): string[] {
-    const { flags = [] } = this.options;
-    return [...flags, '--config', this.config, '--output_dir', this.path(output), '--device', testDevice, ...more];
+    const { flags = [], device = testDevice } = this.options;
+    return [...flags, '--config', this.config, '--output_dir', this.path(output), '--device', device, ...more];
   }
 
   /** Runs the command line to its end. */

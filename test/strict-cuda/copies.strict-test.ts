@@ -81,18 +81,3 @@ test('a download without a wait holds nothing of use until the host has waited',
     assert.deepEqual([...here.float32()], [1, 2, 3]);
   });
 });
-
-const attend = (rows: number) => {
-  const x = ops.zeros([1, 2, rows, 8], { device, dtype: 'bfloat16' });
-  ops.attention(x, x, x);
-};
-
-test('shapes of 16-bit attention are counted where cuDNN would take them', { skip }, async () => {
-  const deprioritized = process.env.TORCH_CUDNN_SDPA_DEPRIORITIZED === '1';
-  const { attentionShapes } = await inScope(() => {
-    for (const rows of [101, 102, 103, 101]) attend(rows);
-    const x = ops.zeros([1, 2, 104, 8], { device });
-    ops.attention(x, x, x);
-  });
-  assert.equal(attentionShapes, deprioritized ? 0 : 3);
-});

@@ -1,7 +1,6 @@
 // The devices: STRICT_CUDA_DEVICES of them, the guard by which LibTorch chooses one, the hooks by which it asks for
 // CUDA. There is one stream a device. Nothing that was queued is done before the host has waited for it; an event that
-// is asked a second time is, as a GPU comes to an end too. With no device, STRICT_CUDA_WHY is what
-// LibTorch says of it.
+// is asked a second time is, as a GPU comes to an end too. With no device, STRICT_CUDA_WHY is what LibTorch says of it.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <execinfo.h>
@@ -132,11 +131,11 @@ const bool handled = [] {
 }();
 
 // strict::touch reads a tensor's memory from the host, as no program may: for the tests of the sentence above.
-int64_t Touch(const at::Tensor& tensor) { return *static_cast<const volatile uint8_t*>(tensor.const_data_ptr()); }
+void Touch(const at::Tensor& tensor) { (void)*static_cast<const volatile uint8_t*>(tensor.const_data_ptr()); }
 
 }  // namespace
 
-TORCH_LIBRARY(strict, m) { m.def("touch(Tensor tensor) -> int", &Touch); }
+TORCH_LIBRARY(strict, m) { m.def("touch(Tensor tensor) -> ()", &Touch); }
 
 int64_t Setting(const char* name, int64_t otherwise) {
   const char* text = std::getenv(name);

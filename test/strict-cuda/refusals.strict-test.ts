@@ -100,11 +100,10 @@ for (const [what, work, message] of refusals)
 
 test('a host that touches device memory is stopped, with a sentence', { skip }, async () => {
   const { signal, stderr } = await runNode(`
-    import { operator } from '#blip/torch/operator.js';
-    const x = ops.zeros([4], { device: 'cuda:0' });
-    const { id } = load().resolve('strict::touch', '');
-    load().invoke(id, ops.zeros([4]).handle);
-    load().invoke(id, x.handle);`);
+    import { operatorInPlace } from '#blip/torch/operator.js';
+    const touch = operatorInPlace('strict::touch');
+    touch(ops.zeros([4]));
+    touch(ops.zeros([4], { device: 'cuda:0' }));`);
   assert.equal(signal, 'SIGSEGV');
   assert.match(stderr, /^strict: the host touched device memory, in:$/m);
 });

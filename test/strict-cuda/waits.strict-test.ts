@@ -159,7 +159,8 @@ async function train(steps: number, precision: Precision, logEvery: number): Pro
   };
   const training = { accumulate: 1, logEvery, saveEvery: undefined, maxSteps: undefined };
   const run = { ranks: oneRank, options: { outputDir: folder, training }, logger: { quiet: true }, print: () => {} };
-  const data = { stepsPerEpoch: steps, open: () => ({ next, close: () => {} }) };
+  const bad = { countBadImages: () => {}, hasTooManyBadImages: false };
+  const data = { stepsPerEpoch: steps, open: () => ({ next, close: () => {} }), ...bad };
   const trainer = { model, optimizer, settings: { alpha: 0.4 }, sync: noSync, signals: { caught: undefined }, data };
   await trainEpoch(run, trainer, { ...initialState(), epoch: 1 }, 1e-4, async () => {});
   model.dispose();
