@@ -1,7 +1,7 @@
 // This package as `npm install` would leave it in an empty project, without a registry: the tarball's files, and links to
 // the packages that it depends on.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { findAddon, readBuildRecord, recordedLibtorch } from '#blip/libtorch/addon-files.js';
@@ -52,6 +52,7 @@ export function installed(t: TestContext, tarball: string): Project {
   spawnSync('tar', ['xzf', tarball, '-C', root, '--strip-components=1']);
   for (const name of readdirSync(join(projectRoot, 'node_modules')))
     if (!name.startsWith('.')) symlinkSync(join(projectRoot, 'node_modules', name), join(modules, name));
+  chmodSync(join(root, 'dist/cli.js'), 0o755); // as npm does for programs
   symlinkSync('../blip-retrieval/dist/cli.js', join(modules, '.bin/blip-retrieval'));
   return {
     folder,
