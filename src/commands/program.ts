@@ -72,6 +72,10 @@ put there is taken, and a branch that is there stays at its commit. HF_TOKEN
 opens gated and private models, HF_ENDPOINT is another hub, HF_HUB_OFFLINE=1
 asks none.`;
 
+const CACHE_HELP = `
+BLIP_CACHE is the folder for LibTorch and built addons, by default
+~/.cache/blip-retrieval; setup --help says more.`;
+
 const SETUP_HELP = `
 An installed package needs no setup where a LibTorch is found: the addon came
 with it, or is built at first use. LibTorch is looked for in LIBTORCH, in the
@@ -91,6 +95,7 @@ export function program(): Command {
     .helpCommand('help [command]', 'print the options of a command')
     .allowExcessArguments();
   addRetrievalOptions(root.addOption(debugOption()));
+  root.addHelpText('after', CACHE_HELP);
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
     if (unknown !== undefined) throw unknownCommand(unknown, command);
