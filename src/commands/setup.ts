@@ -2,11 +2,12 @@
 import { bytesBelow, formatBytes } from '../disk/space.js';
 import { at, UserError } from '../errors.js';
 import {
-  addonFilesIn,
-  buildFolder,
   findAddon,
   packageRoot,
+  placeFor,
   readBuildRecord,
+  recordedLibtorch,
+  recordLibtorch,
   requiredFiles,
 } from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
@@ -71,7 +72,7 @@ function downloadBan(options: SetupOptions): string | undefined {
 
 async function obtain(options: SetupOptions, say: (line: string) => void): Promise<Libtorch> {
   // The LibTorch of the last build stays in use, until --force searches again.
-  const recorded = options.force ? undefined : readBuildRecord(findAddon())?.root;
+  const recorded = options.force ? undefined : recordedLibtorch();
   const search = searchLibtorch({ libtorch: options.libtorch, needCuda: options.cuda === true, recorded });
   if (search.libtorch) return search.libtorch;
   if (options.libtorch !== undefined || process.env.LIBTORCH) {
@@ -119,12 +120,17 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   } else if (libtorch.missingForCuda.length > 0) {
     say(`Its CUDA libraries cannot be opened: ${areMissing(libtorch.missingForCuda)}.`);
   }
+  // A later search would not find these by itself, or not first.
+  if (options.cuda || options.libtorch !== undefined) recordLibtorch(libtorch);
+  else if (options.force) recordLibtorch(undefined);
   const built = await buildAddon(libtorch, { say, force: options.force === true });
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
   if (!probe.ok) throw new UserError(`The addon was built but does not load: ${probe.error}`);
-  const paths = addonFilesIn(buildFolder());
+  const found = findAddon({ version: libtorch.build });
+  const paths = found ?? placeFor(libtorch);
   const size = formatBytes([...requiredFiles(paths), paths.nccl].reduce((sum, path) => sum + bytesBelow(path), 0));
-  say(`The addon ${built ? 'was built' : 'was up to date'} and loads: ${paths.folder} (${size})`);
+  const state = built ? 'was built' : found?.origin === 'package' ? 'came with the package' : 'was up to date';
+  say(`The addon ${state} and loads: ${paths.folder} (${size})`);
   const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {
     say(`It was built without NCCL, so several GPUs cannot work together: ${ncclDefect}.`);
