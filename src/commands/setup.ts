@@ -11,6 +11,7 @@ import {
   requiredFiles,
 } from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
+import { demandPlatform } from '../libtorch/platform.js';
 import {
   areMissing,
   describeSearch,
@@ -18,9 +19,11 @@ import {
   isYes,
   type Libtorch,
   searchLibtorch,
+  targetVersion,
 } from '../libtorch/search.js';
 import { buildAddon } from '../setup/build.js';
 import { fetchLibtorch } from '../setup/fetch-libtorch.js';
+import { demandBuildTools } from '../setup/packages.js';
 import { probeAddon } from '../setup/probe.js';
 
 /** The command's options, named as on the command line. */
@@ -70,6 +73,11 @@ function downloadBan(options: SetupOptions): string | undefined {
   return name === undefined ? undefined : `${name}=${process.env[name]}`;
 }
 
+/** What stops the build that LibTorch `version` takes here is the first line that a user sees. */
+function demandTools(version: string): void {
+  if (findAddon({ version }) === undefined) demandBuildTools();
+}
+
 async function obtain(options: SetupOptions, say: (line: string) => void): Promise<Libtorch> {
   // The LibTorch of the last build stays in use, until --force searches again.
   const recorded = options.force ? undefined : recordedLibtorch();
@@ -89,6 +97,7 @@ async function obtain(options: SetupOptions, say: (line: string) => void): Promi
       `No usable LibTorch was found, and ${ban} forbids a download. Install PyTorch 2.11 for your Python, set LIBTORCH to a LibTorch folder, or run setup once with a network.\n${describeSearch(search)}`,
     );
   }
+  demandTools(targetVersion); // not after a download of gigabytes
   say(describeSearch(search));
   say(`Fetching LibTorch for ${variant === 'cpu' ? 'CPU' : `CUDA (${variant})`}: ${why}`);
   const root = await fetchLibtorch({ variant, sha256: options.sha256, say });
@@ -112,7 +121,9 @@ const sources = {
 export async function setupCommand(options: SetupOptions = {}, out: Output = process.stdout): Promise<void> {
   checkOptions(options);
   const say = (line: string) => void out.write(`${line}\n`);
+  demandPlatform();
   const libtorch = await obtain(options, say);
+  demandTools(libtorch.build);
   const cuda = libtorch.hasCuda ? 'CPU and CUDA' : 'CPU only';
   say(`LibTorch ${libtorch.build} (${cuda}; ${sources[libtorch.source]}): ${libtorch.root}`);
   if (!libtorch.hasCuda && !options.cpu && nvidiaDriver()) {

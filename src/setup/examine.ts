@@ -16,7 +16,7 @@ import {
 } from '../libtorch/addon-files.js';
 import { cacheFolder } from '../libtorch/cache.js';
 import { nvidiaDriver } from '../libtorch/driver.js';
-import { glibcVersion } from '../libtorch/platform.js';
+import { glibcVersion, platformDefect } from '../libtorch/platform.js';
 import { onPath } from '../libtorch/python.js';
 import { areMissing, type Libtorch, type Looked, sameMinor, searchLibtorch } from '../libtorch/search.js';
 import { buildDefect } from './build.js';
@@ -124,11 +124,15 @@ function gpuDefects({ gpus, libtorch, addon }: Findings): Defect[] {
 }
 
 function collectDefects(findings: Findings, env: NodeJS.ProcessEnv): Defect[] {
-  const { node, platform, libtorch, addon, sharp, threads } = findings;
+  const { node, libtorch, addon, sharp, threads } = findings;
   const defects: Defect[] = [];
   const add = (what: string, todo: string, fatal: boolean) => void defects.push({ what, todo, fatal });
   if (!node.ok) add(`Node ${node.version} is too old`, `install Node ${required} or newer`, true);
-  if (platform.glibc === null) add('this system has no glibc', 'use a glibc system (Debian, Ubuntu, Fedora)', true);
+  const elsewhere = platformDefect();
+  if (elsewhere !== undefined) {
+    add('this package does not run on this system', elsewhere, true);
+    return defects;
+  }
   if (!libtorch.found) add('no LibTorch was found', `run "${setup}", which fetches it`, true);
   if (!addon.built) {
     const missing = buildToolDefect(env);
