@@ -9,6 +9,11 @@ import { describeSearch, isYes, type Libtorch, searchLibtorch } from './search.j
 export function demandLibtorch(): Libtorch {
   const search = searchLibtorch({ recorded: recordedLibtorch() });
   if (search.libtorch !== undefined) return search.libtorch;
+  const [first] = search.looked;
+  if (process.env.LIBTORCH && first !== undefined)
+    throw new UserError(
+      `LIBTORCH is ${first.place}: ${first.outcome}. Name a LibTorch folder (with lib/ and include/), or unset it to have one found.`,
+    );
   throw new UserError(`LibTorch was not found. ${ADDON_REMEDY}\n${describeSearch(search)}`);
 }
 
