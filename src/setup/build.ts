@@ -189,7 +189,7 @@ export async function buildAddon(libtorch: Libtorch, options: BuildOptions): Pro
   demandBuildTools(env);
   const cache = madeCacheFolder(env);
   const installed = isInstalled(root);
-  if (installed) makeFolder(dirname(target.folder));
+  if (installed) madeCacheFolder(env, basename(dirname(target.folder)));
   else demandWritable(target.folder, root);
   // Packages with the same sources share one build; a checkout has its own.
   const id = installed ? stamp : createHash('sha256').update(root).digest('hex').slice(0, 12);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { convertAnnotations } from '#blip/commands/convert-annotations.js';
 import { requireFolder } from '#blip/data/annotations.js';
 import { lookAt } from '#blip/disk/folder.js';
 import { barredFrom } from '../helpers/barred.js';
@@ -21,4 +22,15 @@ test('what lies behind a folder that may not be entered cannot be reached, and t
   assert.throws(() => barredFrom(barred, () => requireFolder(join(barred, 'deep'))), /this user may not enter/);
   assert.equal(lookAt(join(folder, 'absent')), undefined);
   assert.equal(lookAt(join(barred, 'deep/file/below')), undefined);
+});
+
+test('annotations to convert that lie behind it are not told as a wrong form', async (t) => {
+  const folder = temporaryFolder(t);
+  chmodSync(folder, 0o755);
+  const barred = join(folder, 'barred');
+  mkdirSync(barred);
+  writeFileSync(join(barred, 'a.json'), '[]');
+  const options = { dataset: undefined, split: undefined };
+  const converting = barredFrom(barred, () => convertAnnotations(join(barred, 'a.json'), join(folder, 'out'), options));
+  await assert.rejects(converting, { name: 'UserError', message: /this user may not enter/ });
 });
