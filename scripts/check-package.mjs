@@ -1,11 +1,12 @@
 // Checks what would be published: publint, the tarball's size and contents, its types, and that it works when installed
 // into an empty folder. Usage: node scripts/check-package.mjs
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bootstrap, root } from './build-steps.mjs';
+import { root } from './build-steps.mjs';
 import { contentDefects, pack } from './package-contents.mjs';
+import { prebuild } from './prebuild.mjs';
 
 const limit = 1_000_000;
 
@@ -21,7 +22,7 @@ function demand(condition, message) {
   if (!condition) throw new Error(message);
 }
 
-await bootstrap();
+await prebuild();
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const scratch = mkdtempSync(join(tmpdir(), 'blip-package-'));
 try {
@@ -40,7 +41,11 @@ try {
   const folder = join(scratch, 'empty');
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
-  run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', join(scratch, packed.filename)], folder);
+  run(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--prefer-offline', '--ignore-scripts', join(scratch, packed.filename)],
+    folder,
+  );
   run('npx', ['--no-install', 'blip-retrieval', 'setup'], folder);
   const version = run('npx', ['--no-install', 'blip-retrieval', '--version'], folder).trim();
   demand(version === packed.version, `The installed command reports version ${version} instead of ${packed.version}.`);

@@ -15,6 +15,8 @@ export function pack(root, destination) {
   return JSON.parse(text)[0];
 }
 
+const PREBUILT = ['image.node', 'boot.node', 'torch.node', 'libblip_nccl.so', 'libtorch.json'];
+
 function filesBelow(root, folder) {
   const entries = readdirSync(join(root, folder), { withFileTypes: true, recursive: true });
   return entries
@@ -29,15 +31,16 @@ export function contentDefects(paths, root) {
     const stem = path.replace(/^src/, 'dist').replace(/\.ts$/, '');
     return [`${stem}.js`, `${stem}.d.ts`];
   });
-  const single = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'CMakeLists.txt', 'binding.gyp'];
+  const single = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'CMakeLists.txt'];
   const wanted = new Set([
     ...single,
-    'scripts/install.mjs',
     ...compiled,
     ...filesBelow(root, 'native'),
     ...filesBelow(root, 'configs'),
     ...filesBelow(root, 'bench'),
     ...filesBelow(root, 'examples'),
+    ...filesBelow(root, 'docs'),
+    ...PREBUILT.map((name) => `prebuilds/${process.platform}-${process.arch}/${name}`),
   ]);
   const present = new Set(paths);
   return [
@@ -46,10 +49,10 @@ export function contentDefects(paths, root) {
   ].sort();
 }
 
-// Run directly: prints the tarball's size and its defects as JSON, for test/package/contents.test.ts.
+// Run directly: prints the tarball's size and its defects as JSON, for test/package. With a folder, packs into it.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = dirname(dirname(process.argv[1]));
-  const { size, files } = pack(root);
+  const { filename, size, files } = pack(root, process.argv[2]);
   const paths = files.map((file) => file.path);
-  console.log(JSON.stringify({ size, defects: contentDefects(paths, root) }));
+  console.log(JSON.stringify({ filename, size, defects: contentDefects(paths, root) }));
 }

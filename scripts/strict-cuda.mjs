@@ -81,8 +81,8 @@ function link(target, path) {
 export async function ensureStrictCuda() {
   const product = (path) => import(pathToFileURL(join(root, 'dist', path)).href);
   const { searchLibtorch } = await product('libtorch/search.js');
-  const { findAddon, readBuildRecord } = await product('libtorch/addon-files.js');
-  const recorded = readBuildRecord(findAddon())?.root;
+  const { recordedLibtorch } = await product('libtorch/addon-files.js');
+  const recorded = recordedLibtorch();
   const { libtorch } = searchLibtorch({ recorded });
   if (libtorch === undefined) return { skip: 'LibTorch was not found' };
   if (!libtorch.version.startsWith(`${version}.`))

@@ -1,6 +1,5 @@
 // `check-data`: every defect of the annotations and images that a config names, one line each with file and row. Needs no
 // LibTorch.
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RetrievalConfig } from '../config/load.js';
 import { annotationFileName, requireFolder, type Split, validateAnnotations } from '../data/annotations.js';
@@ -8,6 +7,7 @@ import { ImageNames } from '../data/image-names.js';
 import { ImageLoader } from '../data/loader/loader.js';
 import { ownAnnotations } from '../data/published.js';
 import { TrainRows } from '../data/train-rows.js';
+import { lookAt } from '../disk/folder.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 import { loadConfig } from '../model/architecture.js';
@@ -65,7 +65,7 @@ export function checkData(
   const counts = { files: 0, rows: 0, captions: 0 };
   for (const split of ['train', 'val', 'test'] satisfies Split[]) {
     const file = join(annRoot, annotationFileName(dataset, split));
-    if (!existsSync(file)) {
+    if (lookAt(file) === undefined) {
       const fetched = ownAnnotations(annRoot, dataset) === undefined;
       const remedy = fetched ? 'Put it there, or let --evaluate download the published one.' : 'Put your own there.';
       if (split === 'train') out.write(`Note: ${file} does not exist. Only training needs it.\n`);

@@ -8,7 +8,7 @@ import { requireSound } from '../data/annotations.js';
 import { ImageNames } from '../data/image-names.js';
 import { annotationFileName, type Dataset } from '../data/published.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
-import { makeFolder } from '../disk/folder.js';
+import { lookAt, makeFolder } from '../disk/folder.js';
 import { get, isRecord, UserError } from '../errors.js';
 
 const SPLITS = ['train', 'val', 'test'] as const satisfies Split[];
@@ -69,6 +69,7 @@ function readImages(input: string, asked: Split | undefined): Map<Split, Map<str
       images.set(found.image, { image: found.image, captions: found.captions, id: id as ImageRows['id'] });
     else defect('expected a string or a whole number for field image_id.');
   };
+  lookAt(input); // a folder that may not be entered says so, and nothing of forms
   try {
     readForm(input, {
       row({ where, split = named, value }) {

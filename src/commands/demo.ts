@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { writeDemoReport } from '../demo/report.js';
+import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { loadConfig } from '../model/architecture.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
@@ -28,6 +29,7 @@ const CONFIG = fileURLToPath(new URL('../../configs/demo.yaml', import.meta.url)
 /** Runs the demo. @throws UserError when a file cannot be written, or training or evaluation fails */
 export async function demoCommand(demo: DemoOptions): Promise<void> {
   const { outputDir, trainImages, images, seed, resume } = demo;
+  demandAddon(demandLibtorch()); // before anything is drawn: what is missing is the first line
   const started = performance.now();
   const data = join(outputDir, 'data');
   const [imageRoot, annRoot] = [join(data, 'images'), join(data, 'annotation')];

@@ -6,6 +6,13 @@ interface Output {
   write(text: string): unknown;
 }
 
+const origins = {
+  here: 'built in this checkout',
+  cache: 'built once for this machine',
+  package: 'came with the package',
+  named: 'named by BLIP_RETRIEVAL_PREBUILD',
+} as const;
+
 function rows(report: Report): [title: string, text: string][] {
   const { node, platform, addon, libtorch, gpus, threads, sharp } = report;
   const cuda = libtorch.cuda ? `CUDA${libtorch.nccl ? ', NCCL' : ', no NCCL'}` : 'CPU only';
@@ -19,7 +26,10 @@ function rows(report: Report): [title: string, text: string][] {
   return [
     ['Node', `${node.version} (${node.required} or newer)`],
     ['System', `${platform.system}, ${platform.glibc === null ? 'no glibc' : `glibc ${platform.glibc}`}`],
-    ['Addon', addon.built ? `${addon.path}: ${loading}` : `not built yet (${addon.path})`],
+    [
+      'Addon',
+      addon.origin === null ? `not built yet (${addon.path})` : `${addon.path} (${origins[addon.origin]}): ${loading}`,
+    ],
     ['NCCL', `${ncclText} (for several GPUs)`],
     ['LibTorch', libtorch.found ? `${libtorch.version} (${cuda}): ${libtorch.root}` : 'not found'],
     ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `searched ${place}: ${outcome}`]),
@@ -33,6 +43,7 @@ function rows(report: Report): [title: string, text: string][] {
       'Cache',
       `${path}: ${bytes === 0 ? 'empty' : formatBytes(bytes)} (${name})`,
     ]),
+    ['', `BLIP_CACHE ${process.env.BLIP_CACHE ? 'is set: it' : 'is not set; it'} moves the first of these folders`],
     ['torchrun', report.torchrun ?? 'not on PATH (needed only to start ranks together with Python)'],
   ];
 }

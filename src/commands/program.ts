@@ -72,6 +72,17 @@ put there is taken, and a branch that is there stays at its commit. HF_TOKEN
 opens gated and private models, HF_ENDPOINT is another hub, HF_HUB_OFFLINE=1
 asks none.`;
 
+const CACHE_HELP = `
+BLIP_CACHE is the folder for LibTorch and built addons, by default
+~/.cache/blip-retrieval; setup --help says more.`;
+
+const SETUP_HELP = `
+An installed package needs no setup where a LibTorch is found: the addon came
+with it, or is built at first use. LibTorch is looked for in LIBTORCH, in the
+torch of the Python in use, then in the cache, ~/.cache/blip-retrieval.
+BLIP_CACHE is another folder for the cache (LibTorch and downloads, up to 3 GB,
+and addons), BLIP_NO_BUILD=1 forbids building at first use.`;
+
 /** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
 export function program(): Command {
   const root = new Command(NAME)
@@ -84,6 +95,7 @@ export function program(): Command {
     .helpCommand('help [command]', 'print the options of a command')
     .allowExcessArguments();
   addRetrievalOptions(root.addOption(debugOption()));
+  root.addHelpText('after', CACHE_HELP);
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
     if (unknown !== undefined) throw unknownCommand(unknown, command);
@@ -109,6 +121,7 @@ export function program(): Command {
     .option('--offline', 'download nothing')
     .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
     .option('--force', 'build even if nothing has changed')
+    .addHelpText('after', SETUP_HELP)
     .action(async (flags: SetupOptions) => (await import('./setup.js')).setupCommand(flags));
   add('doctor', 'report what is installed, what is missing, and what to do about it')
     .option('--json', 'print JSON')

@@ -2,14 +2,16 @@
 import { bytesBelow, formatBytes } from '../disk/space.js';
 import { at, UserError } from '../errors.js';
 import {
-  addonFilesIn,
-  buildFolder,
   findAddon,
   packageRoot,
+  placeFor,
   readBuildRecord,
+  recordedLibtorch,
+  recordLibtorch,
   requiredFiles,
 } from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
+import { demandPlatform } from '../libtorch/platform.js';
 import {
   areMissing,
   describeSearch,
@@ -17,9 +19,11 @@ import {
   isYes,
   type Libtorch,
   searchLibtorch,
+  targetVersion,
 } from '../libtorch/search.js';
 import { buildAddon } from '../setup/build.js';
 import { fetchLibtorch } from '../setup/fetch-libtorch.js';
+import { demandBuildTools } from '../setup/packages.js';
 import { probeAddon } from '../setup/probe.js';
 
 /** The command's options, named as on the command line. */
@@ -69,9 +73,14 @@ function downloadBan(options: SetupOptions): string | undefined {
   return name === undefined ? undefined : `${name}=${process.env[name]}`;
 }
 
+/** What stops the build that LibTorch `version` takes here is the first line that a user sees. */
+function demandTools(version: string): void {
+  if (findAddon({ version }) === undefined) demandBuildTools();
+}
+
 async function obtain(options: SetupOptions, say: (line: string) => void): Promise<Libtorch> {
   // The LibTorch of the last build stays in use, until --force searches again.
-  const recorded = options.force ? undefined : readBuildRecord(findAddon())?.root;
+  const recorded = options.force ? undefined : recordedLibtorch();
   const search = searchLibtorch({ libtorch: options.libtorch, needCuda: options.cuda === true, recorded });
   if (search.libtorch) return search.libtorch;
   if (options.libtorch !== undefined || process.env.LIBTORCH) {
@@ -88,6 +97,7 @@ async function obtain(options: SetupOptions, say: (line: string) => void): Promi
       `No usable LibTorch was found, and ${ban} forbids a download. Install PyTorch 2.11 for your Python, set LIBTORCH to a LibTorch folder, or run setup once with a network.\n${describeSearch(search)}`,
     );
   }
+  demandTools(targetVersion); // not after a download of gigabytes
   say(describeSearch(search));
   say(`Fetching LibTorch for ${variant === 'cpu' ? 'CPU' : `CUDA (${variant})`}: ${why}`);
   const root = await fetchLibtorch({ variant, sha256: options.sha256, say });
@@ -111,7 +121,9 @@ const sources = {
 export async function setupCommand(options: SetupOptions = {}, out: Output = process.stdout): Promise<void> {
   checkOptions(options);
   const say = (line: string) => void out.write(`${line}\n`);
+  demandPlatform();
   const libtorch = await obtain(options, say);
+  demandTools(libtorch.build);
   const cuda = libtorch.hasCuda ? 'CPU and CUDA' : 'CPU only';
   say(`LibTorch ${libtorch.build} (${cuda}; ${sources[libtorch.source]}): ${libtorch.root}`);
   if (!libtorch.hasCuda && !options.cpu && nvidiaDriver()) {
@@ -119,12 +131,17 @@ export async function setupCommand(options: SetupOptions = {}, out: Output = pro
   } else if (libtorch.missingForCuda.length > 0) {
     say(`Its CUDA libraries cannot be opened: ${areMissing(libtorch.missingForCuda)}.`);
   }
+  // A later search would not find these by itself, or not first.
+  if (options.cuda || options.libtorch !== undefined) recordLibtorch(libtorch);
+  else if (options.force) recordLibtorch(undefined);
   const built = await buildAddon(libtorch, { say, force: options.force === true });
   const probe = await probeAddon({ ...process.env, LIBTORCH: libtorch.root });
   if (!probe.ok) throw new UserError(`The addon was built but does not load: ${probe.error}`);
-  const paths = addonFilesIn(buildFolder());
+  const found = findAddon({ version: libtorch.build });
+  const paths = found ?? placeFor(libtorch);
   const size = formatBytes([...requiredFiles(paths), paths.nccl].reduce((sum, path) => sum + bytesBelow(path), 0));
-  say(`The addon ${built ? 'was built' : 'was up to date'} and loads: ${paths.folder} (${size})`);
+  const state = built ? 'was built' : found?.origin === 'package' ? 'came with the package' : 'was up to date';
+  say(`The addon ${state} and loads: ${paths.folder} (${size})`);
   const ncclDefect = readBuildRecord(paths)?.ncclDefect;
   if (libtorch.hasCuda && ncclDefect !== undefined) {
     say(`It was built without NCCL, so several GPUs cannot work together: ${ncclDefect}.`);

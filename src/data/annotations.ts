@@ -1,7 +1,6 @@
 // Reads and checks annotation files in the reference's layout: images, captions, which belong together, and all defects.
-import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder } from '../disk/folder.js';
+import { lookAt, makeFolder } from '../disk/folder.js';
 import { messageOf, UserError } from '../errors.js';
 import { FileDefect, type FoundRow, noRows, readForm, rowsOf, type Split } from './annotation-forms.js';
 import { checkRow } from './annotation-row.js';
@@ -108,7 +107,7 @@ export async function annotationFile(
   const { annRoot, dataset, download, baseUrl = ANNOTATION_URL } = options;
   const name = annotationFileName(dataset, split);
   const file = join(annRoot, name);
-  if (existsSync(file)) return file;
+  if (lookAt(file) !== undefined) return file;
   if (download === undefined)
     throw new UserError(`The annotation file ${file} does not exist. Put it there, or correct ann_root.`);
   const own = ownAnnotations(annRoot, dataset);
@@ -131,7 +130,7 @@ export async function annotationFile(
 
 /** @throws UserError when image_root is not a folder */
 export function requireFolder(imageRoot: string): void {
-  const found = statSync(imageRoot, { throwIfNoEntry: false });
+  const found = lookAt(imageRoot);
   if (found?.isDirectory()) return;
   const what = found === undefined ? 'does not exist' : 'is not a folder';
   throw new UserError(`The folder image_root ${imageRoot} ${what}. Correct image_root in the config.`);

@@ -1,6 +1,6 @@
 // Makes folders, and writes into one that may not be there yet.
-import { existsSync, mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, type Stats, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { codeOf, UserError } from '../errors.js';
 import { cannotWrite } from './atomic-file.js';
 
@@ -24,6 +24,34 @@ export function makeFolder(path: string): void {
       default:
         throw cannotWrite(path, error);
     }
+  }
+}
+
+/**
+ * What is at `path`, or undefined where nothing is.
+ * @throws UserError where a folder above it may not be entered, which hides whether anything is there
+ */
+export function lookAt(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (codeOf(error) === 'ENOTDIR') return undefined;
+    if (codeOf(error) !== 'EACCES') throw error;
+    const remedy = 'Change its permissions, or run as a user who may';
+    throw new UserError(`${path} cannot be reached: this user may not enter ${barredFolder(path)}. ${remedy}.`, {
+      cause: error,
+    });
+  }
+}
+
+/** The first folder on the way to `path` that may not be entered. */
+function barredFolder(path: string): string {
+  const above = dirname(resolve(path));
+  try {
+    statSync(above);
+    return above;
+  } catch {
+    return barredFolder(above);
   }
 }
 

@@ -1,13 +1,14 @@
 // NCCL's part of the addon, which only a group on GPUs opens.
 import { existsSync } from 'node:fs';
 import { UserError } from '../errors.js';
-import { addonFilesIn, buildFolder, findAddon } from '../libtorch/addon-files.js';
+import type { AddonFiles } from '../libtorch/addon-files.js';
+import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { native } from '../torch/native.js';
 
 let atExit = false;
 
 /** Its path, beside the addon itself. @throws UserError when it was not compiled */
-export function ncclLibrary({ nccl: path } = findAddon() ?? addonFilesIn(buildFolder())): string {
+export function ncclLibrary({ nccl: path }: Pick<AddonFiles, 'nccl'> = demandAddon(demandLibtorch())): string {
   if (existsSync(path)) return path;
   throw new UserError(
     `Several processes on GPUs need NCCL's part of the addon, and ${path} does not exist. Run "npx blip-retrieval setup --cuda --force", which builds it or says why it cannot, or use one process, or set \`device\` to cpu.`,

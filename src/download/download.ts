@@ -3,7 +3,7 @@ import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cannotWrite, syncFolder, writeAll } from '../disk/atomic-file.js';
-import { makeFolder } from '../disk/folder.js';
+import { lookAt, makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';
 import { demandSpace } from '../disk/space.js';
@@ -93,7 +93,7 @@ export async function isDownloaded(path: string, sha256: string | undefined): Pr
     const shown = JSON.stringify(sha256);
     throw new UserError(`sha256 is ${shown}. Give 64 hexadecimal digits, or the first 8 or more.`, { exitCode: 2 });
   }
-  const found = await stat(path).catch(() => undefined);
+  const found = lookAt(path);
   if (found?.isDirectory() === true) throw new UserError(`${path} is a folder. Name a file.`);
   if (found === undefined || sha256 === undefined) return found !== undefined;
   const digest = await sha256OfFile(path);

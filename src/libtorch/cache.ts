@@ -12,9 +12,9 @@ export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(base ?? join(homeFolder(env), '.cache'), 'blip-retrieval');
 }
 
-/** The cache folder, made where it is absent. @throws UserError where that cannot be done */
-export function madeCacheFolder(env: NodeJS.ProcessEnv): string {
-  const folder = cacheFolder(env);
+/** The cache folder, or the folder `name` in it, made where it is absent. @throws UserError where that cannot be done */
+export function madeCacheFolder(env: NodeJS.ProcessEnv, name = ''): string {
+  const folder = join(cacheFolder(env), name);
   try {
     makeFolder(folder);
   } catch (error) {

@@ -1,6 +1,7 @@
 // Finds LibTorch as tch-rs does, in $LIBTORCH, the torch of the Python in use or the user cache, and says where it looked.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { codeOf } from '../errors.js';
 import { cacheFolder } from './cache.js';
 import { ownMachine, readDynamic, unresolvedLibraries } from './elf.js';
 import { askPythons } from './python.js';
@@ -103,11 +104,26 @@ export function areMissing(libraries: string[]): string {
   return `${libraries.join(', ')} ${libraries.length === 1 ? 'is' : 'are'} missing`;
 }
 
+/** Why a folder cannot be looked into, as a clause; undefined where it can be, or `mayBeAbsent` and is not there. */
+function folderDefect(folder: string, mayBeAbsent = false): string | undefined {
+  try {
+    readdirSync(folder);
+    return undefined;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EACCES' || code === 'EPERM')
+      return `this user may not look into ${folder}. Change the permissions of it and of the folders above it`;
+    if (mayBeAbsent) return undefined;
+    return code === 'ENOTDIR' ? 'it is not a folder' : 'there is no such folder';
+  }
+}
+
 /** The folder as a LibTorch, or a clause that says what is wrong with it, each missing file by name. */
 export function inspectLibtorch(folder: string, source: LibtorchSource, env = process.env): Libtorch | string {
   const root = resolve(folder);
   const lib = join(root, 'lib');
-  if (!existsSync(root)) return 'there is no such folder';
+  const barred = folderDefect(root) ?? folderDefect(lib, true);
+  if (barred !== undefined) return barred;
   const absent = ['libc10.so', 'libtorch_cpu.so'].filter((name) => !existsSync(join(lib, name)));
   if (absent.length > 0) return `it has no lib/${absent.join(' and no lib/')}`;
   for (const name of ['libc10.so', 'libtorch_cpu.so']) {

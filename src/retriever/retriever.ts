@@ -1,6 +1,7 @@
 // The library's front: a checkpoint that is open, images and texts to unit features (ITC), and whether they match (ITM).
 import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
 import { at, kindOf, UserError } from '../errors.js';
+import { demandPlatform } from '../libtorch/platform.js';
 import type { VisionName } from '../model/architecture.js';
 import type { Precision } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
@@ -19,6 +20,9 @@ import {
 } from './options.js';
 import type { ImageData, Job, ModelFacts } from './protocol.js';
 import { mapWindow, Permits, visitAll, withSignals } from './windowed.js';
+
+// At import, on its main thread: what comes later would fail in the model's thread, with the linker's words or sharp's.
+demandPlatform();
 
 /** How well an image and a text fit. */
 export interface Match {

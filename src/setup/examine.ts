@@ -4,13 +4,23 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { bytesBelow } from '../disk/space.js';
 import { hubFolder } from '../download/pretrained-file.js';
-import { addonFilesIn, buildFolder, findAddon, packageRoot, readBuildRecord } from '../libtorch/addon-files.js';
+import {
+  addonFilesIn,
+  buildFolder,
+  findAddon,
+  type Origin,
+  packageRoot,
+  placeFor,
+  readBuildRecord,
+  recordedLibtorch,
+} from '../libtorch/addon-files.js';
 import { cacheFolder } from '../libtorch/cache.js';
 import { nvidiaDriver } from '../libtorch/driver.js';
+import { glibcVersion, platformDefect } from '../libtorch/platform.js';
 import { onPath } from '../libtorch/python.js';
 import { areMissing, type Libtorch, type Looked, sameMinor, searchLibtorch } from '../libtorch/search.js';
 import { buildDefect } from './build.js';
-import { buildToolDefect, glibcVersion } from './packages.js';
+import { buildToolDefect } from './packages.js';
 import { probeAddon, probeSharp } from './probe.js';
 
 /** One thing that is wrong, and the remedy, as clauses. `fatal`: nothing can be computed until it is fixed. */
@@ -32,6 +42,8 @@ export interface Report {
   platform: { system: string; glibc: string | null };
   addon: {
     path: string;
+    /** Where it is from: built here, in the cache, or shipped with the package; null where there is none. */
+    origin: Origin | null;
     built: boolean;
     outdated: string | null;
     loads: boolean;
@@ -112,11 +124,15 @@ function gpuDefects({ gpus, libtorch, addon }: Findings): Defect[] {
 }
 
 function collectDefects(findings: Findings, env: NodeJS.ProcessEnv): Defect[] {
-  const { node, platform, libtorch, addon, sharp, threads } = findings;
+  const { node, libtorch, addon, sharp, threads } = findings;
   const defects: Defect[] = [];
   const add = (what: string, todo: string, fatal: boolean) => void defects.push({ what, todo, fatal });
   if (!node.ok) add(`Node ${node.version} is too old`, `install Node ${required} or newer`, true);
-  if (platform.glibc === null) add('this system has no glibc', 'use a glibc system (Debian, Ubuntu, Fedora)', true);
+  const elsewhere = platformDefect();
+  if (elsewhere !== undefined) {
+    add('this package does not run on this system', elsewhere, true);
+    return defects;
+  }
   if (!libtorch.found) add('no LibTorch was found', `run "${setup}", which fetches it`, true);
   if (!addon.built) {
     const missing = buildToolDefect(env);
@@ -142,10 +158,10 @@ function collectDefects(findings: Findings, env: NodeJS.ProcessEnv): Defect[] {
 
 /** Looks at everything; takes a second or two. Loads the addon and sharp in separate processes. */
 export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Report> {
-  const found = findAddon();
-  const paths = found ?? addonFilesIn(buildFolder());
+  const { libtorch, looked } = searchLibtorch({ env, recorded: recordedLibtorch() });
+  const found = findAddon({ env, version: libtorch?.build });
+  const paths = found ?? (libtorch ? placeFor(libtorch, packageRoot, env) : addonFilesIn(buildFolder()));
   const record = readBuildRecord(found);
-  const { libtorch, looked } = searchLibtorch({ env, recorded: record?.root });
   const [addon, sharp] = await Promise.all([
     found
       ? probeAddon(env)
@@ -165,6 +181,7 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Rep
     platform: { system: `${process.platform}-${process.arch}`, glibc: glibcVersion() ?? null },
     addon: {
       path: paths.torch,
+      origin: found?.origin ?? null,
       built: found !== undefined,
       outdated: found ? (buildDefect(packageRoot, env) ?? mismatch) : null,
       loads: addon.ok,

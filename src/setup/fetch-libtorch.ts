@@ -19,7 +19,7 @@ import { madeCacheFolder } from '../libtorch/cache.js';
 import type { Variant } from '../libtorch/driver.js';
 import { inspectLibtorch, targetVersion } from '../libtorch/search.js';
 import { unpack, unpackedSize } from './unpack.js';
-import { cpuWheels, cudaWheels, fetchWheel, findPip, finishedWheel, type Wheel } from './wheels.js';
+import { fetchWheel, findPip, finishedWheel, pinnedWheels, type Wheel } from './wheels.js';
 
 export interface FetchOptions {
   variant: Variant;
@@ -140,7 +140,8 @@ async function fetchParts(downloads: string, options: FetchOptions): Promise<Par
       `LibTorch cannot be downloaded: ${why}, and pip has it for CUDA 13 only, which needs NVIDIA driver 580 or newer. Update the driver, take the CPU build with --cpu, or ${elsewise}.`,
     );
   }
-  if (!x64 && options.wheels === undefined) {
+  const wheels = options.wheels ?? pinnedWheels(variant);
+  if (wheels === undefined) {
     throw new UserError(`There is no known LibTorch for ${process.arch}. You can ${elsewise}.`);
   }
   if (options.sha256 !== undefined) {
@@ -155,7 +156,7 @@ async function fetchParts(downloads: string, options: FetchOptions): Promise<Par
       `LibTorch cannot be downloaded: ${why}, and no pip was found on PATH. Install pip (python3-pip), or ${elsewise}.`,
     );
   }
-  return pipParts(python, options.wheels ?? (variant === 'cpu' ? cpuWheels : cudaWheels), downloads, options);
+  return pipParts(python, wheels, downloads, options);
 }
 
 async function install(target: string, cache: string, options: FetchOptions): Promise<string> {

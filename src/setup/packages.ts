@@ -1,8 +1,8 @@
 // Which programs the build needs, which are missing, and how this distribution names the packages that have them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { z } from 'zod';
 import { UserError } from '../errors.js';
+import { platformDefect } from '../libtorch/platform.js';
 import { onPath } from '../libtorch/python.js';
 
 export type Tool = 'cmake' | 'compiler' | 'make';
@@ -26,19 +26,10 @@ function installCommand(tools: Tool[]): string {
   return [command, ...tools.map((tool) => (tool === 'compiler' ? compiler : tool))].join(' ');
 }
 
-const Report = z.object({ header: z.object({ glibcVersionRuntime: z.string() }) });
-
-/** glibc's version (`2.36`), or undefined on a system with another C library, where LibTorch does not run. */
-export function glibcVersion(): string | undefined {
-  return Report.safeParse(process.report.getReport()).data?.header.glibcVersionRuntime;
-}
-
 /** The first defect that would stop a build, with its remedy; undefined when cmake, a C++17 compiler and make are there. */
 export function buildToolDefect(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  if (process.platform !== 'linux') return `The addon cannot be built on ${process.platform}. Use Linux.`;
-  if (glibcVersion() === undefined) {
-    return 'LibTorch needs glibc, and this system has another C library (Alpine?). Use a Debian, Ubuntu or Fedora image.';
-  }
+  const elsewhere = platformDefect();
+  if (elsewhere !== undefined) return elsewhere;
   const compiler = env.CXX || ['c++', 'g++', 'clang++'].find((name) => onPath(name, env));
   const missing: Tool[] = [];
   if (!onPath('cmake', env)) missing.push('cmake');

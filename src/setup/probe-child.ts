@@ -2,11 +2,11 @@
 // Usage: node probe-child.js addon | sharp. Prints one line of JSON: { ok: true, … } or { ok: false, error }.
 import { createRequire } from 'node:module';
 import { messageOf } from '../errors.js';
-import { demandAddon } from '../libtorch/addon-files.js';
+import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { loadNative } from '../torch/load.js';
 
 function probeAddon() {
-  createRequire(import.meta.url)(demandAddon().image);
+  createRequire(import.meta.url)(demandAddon(demandLibtorch()).image);
   const native = loadNative();
   const version = native.version();
   const devices = version.cuda

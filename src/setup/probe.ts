@@ -27,7 +27,7 @@ async function probe<T>(
   schema: z.ZodType<T>,
   env: NodeJS.ProcessEnv,
 ): Promise<T | z.infer<typeof failure>> {
-  const options = { env, timeout: TIMEOUT_MS };
+  const options = { env: { ...env, BLIP_NO_BUILD: '1' }, timeout: TIMEOUT_MS };
   const outcome = await runProgram(process.execPath, [script, what], options).catch(messageOf);
   if (typeof outcome === 'string') return { ok: false, error: outcome };
   const { code, signal, stdout, stderr } = outcome;

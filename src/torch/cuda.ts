@@ -1,6 +1,6 @@
 // Which device a run uses: whether LibTorch has a GPU here, why not, and the choice.
 import { UserError } from '../errors.js';
-import { findAddon, readBuildRecord } from '../libtorch/addon-files.js';
+import { recordedLibtorch } from '../libtorch/addon-files.js';
 import { type Driver, nvidiaDriver } from '../libtorch/driver.js';
 import { searchLibtorch } from '../libtorch/search.js';
 import { native } from './native.js';
@@ -27,7 +27,7 @@ export function cudaState(): CudaState {
   const said = native().whyNoGpu();
   const driver = nvidiaDriver();
   if (driver === undefined && said === null) return { count, problem: 'this machine has no NVIDIA driver' };
-  const { libtorch } = searchLibtorch({ recorded: readBuildRecord(findAddon())?.root });
+  const { libtorch } = searchLibtorch({ recorded: recordedLibtorch() });
   if (libtorch && !libtorch.hasCuda)
     return {
       count,
@@ -59,7 +59,7 @@ function oldGpus(count: number): Map<number, string> {
   for (let index = 0; index < count; index++) {
     const capability = native().deviceCapability(index);
     if (capability === null || !isTooOld(capability)) continue;
-    const { libtorch } = searchLibtorch({ recorded: readBuildRecord(findAddon())?.root });
+    const { libtorch } = searchLibtorch({ recorded: recordedLibtorch() });
     if (!/\+cu1[3-9]/.test(libtorch?.build ?? '')) return old;
     const { major, minor } = LEAST_CAPABILITY;
     const name = native().deviceName(index) ?? 'its GPU';

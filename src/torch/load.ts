@@ -2,9 +2,10 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
-import { ADDON_REMEDY, demandAddon, readBuildRecord } from '../libtorch/addon-files.js';
+import { ADDON_REMEDY, readBuildRecord } from '../libtorch/addon-files.js';
 import { DRIVER_LIBRARY, nvidiaDriver } from '../libtorch/driver.js';
-import { describeSearch, type Libtorch, sameMinor, searchLibtorch } from '../libtorch/search.js';
+import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
+import { type Libtorch, sameMinor } from '../libtorch/search.js';
 import type { Native } from './native-exports.js';
 
 const require = createRequire(import.meta.url);
@@ -52,11 +53,9 @@ function growSegments(env: NodeJS.ProcessEnv): void {
  * @throws UserError that says what was looked for, where, and what to do
  */
 export function loadNative(options: { cuda?: boolean } = {}): Native {
-  const addon = demandAddon();
+  const libtorch = demandLibtorch();
+  const addon = demandAddon(libtorch);
   const recorded = readBuildRecord(addon);
-  const search = searchLibtorch({ recorded: recorded?.root });
-  const { libtorch } = search;
-  if (libtorch === undefined) throw new UserError(`LibTorch was not found. ${ADDON_REMEDY}\n${describeSearch(search)}`);
   if (recorded && !sameMinor(recorded.version, libtorch.version) && !process.env.LIBTORCH_BYPASS_VERSION_CHECK)
     throw new UserError(
       `The addon was built against LibTorch ${recorded.version}, but ${libtorch.root} is ${libtorch.version}. ${ADDON_REMEDY}`,

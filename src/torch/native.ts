@@ -1,7 +1,11 @@
 // The one place where the addon is loaded: on first use.
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
+import { demandPlatform } from '../libtorch/platform.js';
 import { loadNative } from './load.js';
 import type { Native } from './native-exports.js';
+
+// At import: what comes later would fail with the linker's words, or sharp's.
+demandPlatform();
 
 let loaded: Native | undefined;
 

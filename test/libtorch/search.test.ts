@@ -1,9 +1,10 @@
 // Where LibTorch is looked for, in which order, and what is said of each place that does not serve.
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, truncateSync, utimesSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, truncateSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { describeSearch, inspectLibtorch, readVersion, sameMinor, searchLibtorch } from '#blip/libtorch/search.js';
+import { barredFrom } from '../helpers/barred.js';
 import { fakePython, fakeTorch, library, put } from '../helpers/fake-libtorch.js';
 import { temporaryFolder } from '../helpers/files.js';
 
@@ -132,6 +133,17 @@ describe('one folder', () => {
     assert.equal(typeof result, 'string', 'the folder was accepted');
     return String(result);
   };
+
+  test('one that may not be entered is not absent', (t) => {
+    const folder = temporaryFolder(t);
+    chmodSync(folder, 0o755);
+    const root = fakeTorch(join(folder, 'others'));
+    const said = barredFrom(join(folder, 'others'), () => defect(root));
+    const remedy = 'Change the permissions of it and of the folders above it';
+    assert.equal(said, `this user may not look into ${root}. ${remedy}`);
+    put(join(folder, 'file'), '');
+    assert.equal(defect(join(folder, 'file')), 'it is not a folder');
+  });
 
   test('a whole one', (t) => {
     const root = fakeTorch(temporaryFolder(t), { cuda: true });

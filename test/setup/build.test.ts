@@ -1,12 +1,13 @@
 // Building the addon: when it is due, what it says without tools, headers or sense, and that two do not collide.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { addonFilesIn, buildFolder, readBuildRecord } from '#blip/libtorch/addon-files.js';
+import { addonFilesIn, buildFolder, buildStamp, findAddon, readBuildRecord } from '#blip/libtorch/addon-files.js';
+import { platformDefect } from '#blip/libtorch/platform.js';
 import { onPath } from '#blip/libtorch/python.js';
 import { inspectLibtorch, type Libtorch } from '#blip/libtorch/search.js';
-import { buildAddon, buildDefect, buildStamp } from '#blip/setup/build.js';
+import { buildAddon, buildDefect } from '#blip/setup/build.js';
 import { buildToolDefect } from '#blip/setup/packages.js';
 import { fakeTorch, put } from '../helpers/fake-libtorch.js';
 import { temporaryFolder } from '../helpers/files.js';
@@ -26,6 +27,7 @@ function fakePackage(folder: string, commands: string): string {
   const root = join(folder, 'package');
   put(join(root, 'package.json'), '{ "name": "fake", "version": "1.0.0", "binary": { "napi_versions": [8] } }\n');
   put(join(root, 'native/addon.cc'), 'int one;\n');
+  put(join(root, 'src/cli.ts'), ''); // a checkout
   put(join(root, 'CMakeLists.txt'), `cmake_minimum_required(VERSION 3.18)\nproject(fake NONE)\n${commands}\n`);
   // cmake-js looks for Node-API's headers from the package it builds.
   symlinkSync(join(process.cwd(), 'node_modules'), join(root, 'node_modules'));
@@ -48,7 +50,7 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     put(join(root, 'native/a.cc'), 'a');
     put(join(root, 'CMakeLists.txt'), 'x');
-    const libtorch = { root: '/l', build: '2.11.0' };
+    const libtorch = { build: '2.11.0' };
     const stamp = buildStamp(libtorch, root);
     put(join(root, 'native/notes.md'), 'notes');
     assert.equal(buildStamp(libtorch, root), stamp);
@@ -57,8 +59,7 @@ describe('when a build is due', () => {
       assert.equal(seen.has(next), false);
       seen.add(next);
     };
-    expectNew(buildStamp({ ...libtorch, build: '2.11.0+cu130' }, root));
-    expectNew(buildStamp({ ...libtorch, root: '/m' }, root));
+    expectNew(buildStamp({ build: '2.11.0+cu130' }, root));
     put(join(root, 'native/deep/b.h'), 'b');
     expectNew(buildStamp(libtorch, root));
     put(join(root, 'native/a.cc'), 'b');
@@ -72,6 +73,7 @@ describe('when a build is due', () => {
     const root = join(folder, 'package');
     const libtorch = libtorchIn(folder);
     put(join(root, 'native/a.cc'), 'a');
+    put(join(root, 'src/cli.ts'), '');
     const { image, boot, torch, record: recordFile } = paths(root);
     for (const path of [boot, torch, image]) {
       assert.equal(buildDefect(root, {}), 'the addon has not been built');
@@ -230,4 +232,78 @@ test('programs are found on PATH only where they can be run', (t) => {
   assert.equal(onPath('plain', { PATH: folder }), undefined);
   assert.equal(onPath('folder', { PATH: folder }), undefined);
   assert.equal(onPath('true', { PATH: `${folder}:/bin` }), '/bin/true');
+});
+
+describe('an installed package', () => {
+  /** Two packages with the same sources, in the projects of somebody who has one cache. */
+  function twoProjects(folder: string, commands = writing) {
+    return ['one', 'two'].map((name) => {
+      const root = fakePackage(join(folder, name), commands);
+      rmSync(join(root, 'src'), { recursive: true });
+      return root;
+    }) as [string, string];
+  }
+
+  test('is built in the cache, once for all projects, and nothing is written to it', async (t) => {
+    const folder = temporaryFolder(t);
+    const [one, two] = twoProjects(folder);
+    const env = environment(folder);
+    const libtorch = libtorchIn(folder);
+    chmodSync(one, 0o555);
+    assert.equal(await buildAddon(libtorch, { root: one, env, say: silent }), true);
+    assert.deepEqual(readdirSync(one).includes('build'), false);
+    const stamp = buildStamp(libtorch, one);
+    const cached = addonFilesIn(join(folder, 'cache/addons', stamp));
+    assert.deepEqual(readdirSync(join(folder, 'cache/addons')), [stamp]);
+    assert.equal(await buildAddon(libtorch, { root: two, env, say: silent }), false);
+    const query = { root: two, env };
+    assert.deepEqual(findAddon({ ...query, version: '2.11.3' }), { ...cached, origin: 'cache' });
+    assert.deepEqual(findAddon(query), { ...cached, origin: 'cache' });
+    assert.equal(findAddon({ ...query, version: '2.12.0' }), undefined);
+    put(join(two, 'native/addon.cc'), 'int two;\n');
+    assert.equal(findAddon(query), undefined, 'of other sources');
+  });
+
+  test('two at once build once', async (t) => {
+    const folder = temporaryFolder(t);
+    const env = environment(folder);
+    const libtorch = libtorchIn(folder);
+    const builds = twoProjects(folder).map((root) => buildAddon(libtorch, { root, env, say: silent }));
+    assert.deepEqual((await Promise.all(builds)).sort(), [false, true]);
+  });
+
+  test('a build that fails leaves nothing in the cache', async (t) => {
+    const folder = temporaryFolder(t);
+    const [root] = twoProjects(folder, 'message(FATAL_ERROR "no")');
+    const building = buildAddon(libtorchIn(folder), { root, env: environment(folder), say: silent });
+    await assert.rejects(building, { name: 'UserError', message: /could not be compiled/ });
+    assert.deepEqual(readdirSync(join(folder, 'cache/addons')), []);
+  });
+
+  test('the addon that came with it is used for its LibTorch and a glibc that is new enough', (t) => {
+    const folder = temporaryFolder(t);
+    const [root] = twoProjects(folder);
+    const shipped = addonFilesIn(join(root, 'prebuilds', `linux-${process.arch}`));
+    for (const path of [shipped.image, shipped.boot, shipped.torch]) put(path, '');
+    const find = (version?: string) => findAddon({ root, env: environment(folder), version })?.origin;
+    const record = { version: '2.11.0+cu130', stamp: buildStamp({ build: '2.11.0+cu130' }, root), glibc: '2.17' };
+    put(shipped.record, JSON.stringify(record));
+    assert.deepEqual([find(), find('2.11.0+cpu'), find('2.12.0')], ['package', 'package', undefined]);
+    assert.equal(buildDefect(root, environment(folder)), undefined);
+    put(shipped.record, JSON.stringify({ ...record, glibc: '9.1' }));
+    assert.equal(find('2.11.0'), undefined);
+    put(join(folder, 'cache/addons', record.stamp, 'image.node'), '');
+    for (const name of ['boot.node', 'torch.node']) put(join(folder, 'cache/addons', record.stamp, name), '');
+    assert.equal(find('2.11.0'), 'cache');
+  });
+});
+
+test('each system that it does not run on has its sentence', () => {
+  const linux = { system: 'linux', arch: 'x64', glibc: '2.28' };
+  assert.equal(platformDefect(linux), undefined);
+  assert.equal(platformDefect({ ...linux, arch: 'arm64' }), undefined);
+  assert.match(platformDefect({ ...linux, system: 'darwin' }) ?? '', /this is darwin\. Use a Linux machine/);
+  assert.match(platformDefect({ ...linux, system: 'win32' }) ?? '', /this is win32\. On Windows, use WSL 2\.$/);
+  assert.match(platformDefect({ ...linux, arch: 'riscv64' }) ?? '', /this Node is for riscv64\./);
+  assert.match(platformDefect({ ...linux, glibc: undefined }) ?? '', /another C library \(Alpine\?\)\. Use a Debian/);
 });

@@ -1,7 +1,8 @@
 // The one place where image.node is loaded, on first use: arithmetic on pixels, without LibTorch.
 import { createRequire } from 'node:module';
 import { messageOf, UserError } from '../../errors.js';
-import { ADDON_REMEDY, demandAddon } from '../../libtorch/addon-files.js';
+import { ADDON_REMEDY } from '../../libtorch/addon-files.js';
+import { demandAddon } from '../../libtorch/first-use.js';
 
 /** Its exports as TypeScript sees them, in the order of native/exports.h. All pixels are 8-bit RGB. */
 export interface ImageAddon {
