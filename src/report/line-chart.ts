@@ -1,7 +1,7 @@
 // A line chart as SVG, drawn in the colours of the page's style sheet (classes s0, s1, … and l0, l1, …): ticks that are
 // round numbers, and each line's name at its end. Sizes are in the units of the viewBox; the page scales it.
 import { at } from '../errors.js';
-import { escapeHtml, quoteHtml } from "../logging/text.js";
+import { escapeHtml, quoteHtml } from '../logging/text.js';
 
 export interface Series {
   name: string;

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { readFolderState } from '../disk/folder.js';
+import { lookAt } from '../disk/folder.js';
 import { parseJson, readJson } from '../disk/json-file.js';
 import { messageOf, UserError } from '../errors.js';
 import { insightFile, parseInsight, type SplitInsight } from '../evaluation/insight.js';
@@ -61,8 +61,8 @@ export interface RunFiles {
 
 /** @throws UserError for a folder without the result of an evaluation */
 export function readRun(folder: string): RunFiles {
-  if (readFolderState(folder) !== 'folder')
-    throw new UserError(`${folder} is no folder that can be read. Name the output folder of a run.`);
+  if (lookAt(folder)?.isDirectory() !== true)
+    throw new UserError(`${folder} is no folder. Name the output folder of a run.`);
   const insight = (name: string) => {
     const path = join(folder, name);
     return existsSync(path) ? parseInsight(path, textOf(path)) : undefined;
