@@ -7,6 +7,7 @@ import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
+import { openEvents, recallScalars } from '../training/run-events.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
 
 /**
@@ -33,6 +34,9 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
     throw error;
   });
   if (isMain(run)) appendEvaluation(options.outputDir, result.val.metrics, result.test.metrics);
+  const events = openEvents(run, 0);
+  events?.scalars(0, { ...recallScalars('val', result.val.metrics), ...recallScalars('test', result.test.metrics) });
+  events?.close();
   return result;
 }
 

@@ -13,6 +13,7 @@ import { manualSeed } from '../torch/generator.js';
 import { checkpointBytes, roomWarning } from '../training/disk-space.js';
 import { resumeRun } from '../training/resume.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
+import { openEvents } from '../training/run-events.js';
 import { forgetLater, hasEpochs } from '../training/run-logs.js';
 import { initialState } from '../training/run-state.js';
 import { StopSignals } from '../training/stop-signals.js';
@@ -40,6 +41,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const resumesLog = resumed !== undefined || (options.training.resume !== undefined && !hasEpochs(options.outputDir));
   const trains = state.epoch < settings.maxEpoch; // else its lines stay
   if (isMain(run) && resumesLog && trains) await forgetLater(options.outputDir, state, data.stepsPerEpoch);
+  const events = openEvents(run, stepsDone(state, data));
   const warning = isMain(run) ? roomWarning(options.outputDir, checkpointBytes(model)) : undefined;
   if (warning !== undefined) print(warning);
 
@@ -56,7 +58,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   print('Start training');
   try {
     signals.watch();
-    if ((await train(run, trainer, state)) === 'stopped') {
+    if ((await train({ ...run, events }, trainer, state)) === 'stopped') {
       const by = signals.caught === undefined ? '' : ` by ${signals.caught}`;
       print(
         `Stopped${by} after ${stepsDone(state, data)} steps; checkpoint_last.pth is saved. Continue with --resume latest.`,
@@ -65,6 +67,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
     }
   } finally {
     signals.release();
+    events?.close();
     sync.dispose();
     model.dispose();
   }

@@ -46,3 +46,8 @@ export function contrastiveLoss(input: ContrastiveInput): Tensor {
 export function matchingLoss(logits: Tensor, labels: Tensor): Tensor {
   return ops.crossEntropy(logits, labels);
 }
+
+/** The share of the rows of match logits (n, 2) whose larger one is that of the label: float32 []. */
+export function matchAccuracy(logits: Tensor, labels: Tensor): Tensor {
+  return scope(() => ops.mean(ops.to(ops.equal(ops.argmax(logits, 1), labels), { dtype: 'float32' })));
+}

@@ -10,7 +10,7 @@ import { upload } from '../torch/transfer.js';
 import type { Architecture } from './architecture.js';
 import { BlipRetrieval } from './blip-retrieval.js';
 import { itmPairs } from './itm-pairs.js';
-import { contrastiveLoss, matchingLoss } from './losses.js';
+import { contrastiveLoss, matchAccuracy, matchingLoss } from './losses.js';
 import { drawNegatives, type NegativeInput, type Negatives } from './negatives.js';
 import { range } from './offsets.js';
 import { attentionFor } from './packed-attention.js';
@@ -57,6 +57,15 @@ export interface StepLosses {
   withoutNegative: number;
   /** Runs the backward pass of (ita + itm) · scale, recomputed blocks included. */
   backward(scale?: number): void;
+  /** What a log shows beside the losses, computed by this call. Call it before the update, in the scope of `forward`. */
+  measures(): StepMeasures;
+}
+
+/** Two float32 numbers of a step, [] each. */
+export interface StepMeasures {
+  temperature: Tensor;
+  /** Share of the pairs whose match the ITM head tells rightly. */
+  itmAccuracy: Tensor;
 }
 
 /** What the host knows of a batch, on the device. */
@@ -244,7 +253,8 @@ export class TrainingModel {
         firstRows: pairs.firstRows,
       }),
     );
-    const itm = matchingLoss(this.#itmHead.forward(ops.to(hidden, { dtype: 'float32' })), pairs.labels);
+    const logits = this.#itmHead.forward(ops.to(hidden, { dtype: 'float32' })); // (n, 2)
+    const itm = matchingLoss(logits, pairs.labels);
 
     return {
       ita,
@@ -257,6 +267,8 @@ export class TrainingModel {
         });
         this.#encode(() => encoded.backward());
       },
+      measures: () =>
+        noGrad(() => ({ temperature: ops.clone(temperature), itmAccuracy: matchAccuracy(logits, pairs.labels) })),
     };
   }
 

@@ -73,6 +73,17 @@ export class AdamW {
     );
   }
 
+  /** The 2-norm of the gradients of all parameters, float32 []. Reads each gradient once. */
+  gradientNorm(): Tensor {
+    return noGrad(() =>
+      scope(() => {
+        const gradients = this.parameters.map(({ grad }) => grad).filter((grad) => grad !== null);
+        if (gradients.length > 0) return ops.normOfAll(gradients);
+        return ops.zeros([], { device: this.parameters[0]?.device ?? 'cpu' });
+      }),
+    );
+  }
+
   zeroGrad(): void {
     for (const parameter of this.parameters) parameter.clearGrad();
   }

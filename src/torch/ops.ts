@@ -186,6 +186,8 @@ export const mean = operator('aten::mean');
 export const neg = operator('aten::neg');
 const exponentialInPlace = operatorInPlace('aten::exponential_');
 const argmaxOp = operator('aten::argmax');
+/** The place of the largest along `dim`, int64. */
+export const argmax = (x: Tensor, dim: number) => argmaxOp(x, dim, false);
 /**
  * For each row of non-negative weights (n, m), not all of them 0, one column drawn in proportion: int64 (n, 1). Draws what
  * aten::multinomial draws, which on a GPU waits twice to check the weights.
@@ -206,6 +208,9 @@ export function movingAverageInPlace(averages: readonly Tensor[], values: readon
   foreachMulInPlace(averages, momentum);
   foreachAddInPlace(averages, values, 1 - momentum);
 }
+const foreachNormOp = operatorOfMany('aten::_foreach_norm.Scalar');
+/** The 2-norm of all elements of float32 tensors, []: one call for the norms of them all, one for theirs. */
+export const normOfAll = (tensors: readonly Tensor[]) => normOp(stackOp(foreachNormOp(tensors, 2), 0), 2, null, false);
 const backwardOp = operatorInPlace('aten::_backward');
 /** Accumulates into the leaves the gradient of x weighted by `gradient`, which has x's shape. Blocks the thread. */
 export const backward = (x: Tensor, gradient: Tensor) => backwardOp(x, [], gradient);

@@ -2,24 +2,31 @@
 import type { UnreadImage } from '../data/bad-images.js';
 import { at, UserError } from '../errors.js';
 import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
+import { Pace } from '../logging/pace.js';
 import type { StepLosses } from '../model/training-model.js';
 import type { Reading } from '../torch/transfer.js';
 import type { RunOptions, TrainingOptions } from './options.js';
 import type { Run } from './run.js';
+import { trainingScalars } from './run-events.js';
 import { addLine } from './run-logs.js';
 import { METERS, type MeterName, type RunState } from './run-state.js';
 
-/** The losses of a step, on their way from the device: ITM and ITA, each one float32. */
+/**
+ * The losses of a step, on their way from the device: ITM and ITA, each one float32; of a logged step also its temperature,
+ * the ITM head's accuracy and the norm of the gradients.
+ */
 export type PendingLosses = Pick<StepLosses, 'withoutNegative'> & { losses: Reading; step: number; rows: number[] };
 
 /** What the log needs of a run. */
 export type LoggedRun = Pick<Run, 'ranks' | 'logger' | 'print'> & {
+  events?: Run['events'];
   options: Pick<RunOptions, 'outputDir'> & { training: Pick<TrainingOptions, 'logEvery'> };
 };
 
 export class EpochLog {
   readonly #logger: MetricLogger;
   readonly loop: LoopLog;
+  readonly #pace: Pace;
   #pending: PendingLosses[] = [];
   readonly #odd = { withoutNegative: 0, unread: [] as string[] };
 
@@ -32,6 +39,7 @@ export class EpochLog {
     this.#logger = new MetricLogger(run.logger);
     for (const name of METERS)
       this.#logger.addMeter(name, new SmoothedValue({ windowSize: 1, format: lastValue(name === 'lr' ? 6 : 4) }));
+    this.#pace = new Pace(run.logger.now);
     const { epoch, step } = state;
     this.loop = this.#logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, run.options.training.logEvery, step);
   }
@@ -39,6 +47,22 @@ export class EpochLog {
   /** Whether `step` has a printed line and one in metrics.jsonl. */
   isLogged(step: number): boolean {
     return step % this.run.options.training.logEvery === 0 || step === this.stepsPerEpoch - 1;
+  }
+
+  /** A step begins: it waits for its batch. */
+  beginStep(): void {
+    this.#pace.begin();
+  }
+
+  /** Its batch is there, with this rank's `rows`. */
+  dataReady(rows: number): void {
+    this.#pace.dataReady(rows * this.run.ranks.worldSize);
+    this.loop.dataReady();
+  }
+
+  endStep(): void {
+    this.#pace.end();
+    this.loop.step();
   }
 
   /** Counts rows with a grey image, and says so at once of the first that this rank meets in the epoch. */
@@ -80,8 +104,22 @@ export class EpochLog {
       state.meters[name].count += 1;
     }
     this.#logger.update(values);
-    if (run.ranks.rank === 0 && this.isLogged(step))
-      addLine(run.options.outputDir, 'metrics.jsonl', JSON.stringify({ epoch: state.epoch, step, ...values }));
+    if (!this.isLogged(step)) return;
+    const measured = { ...values, temperature: loss(2), itm_accuracy: loss(3), grad_norm: loss(4), ...this.#speed() };
+    if (run.ranks.rank !== 0) return;
+    addLine(run.options.outputDir, 'metrics.jsonl', JSON.stringify({ epoch: state.epoch, step, ...measured }));
+    run.events?.scalars(state.epoch * this.stepsPerEpoch + step, trainingScalars(measured));
+  }
+
+  /** What differs from run to run, since the last logged step; the most memory since the start. */
+  #speed() {
+    const { dataWait, imagesPerSecond } = this.#pace.take();
+    const bytes = this.run.logger.maxMemory?.() ?? process.resourceUsage().maxRSS * 1024;
+    return {
+      data_wait: Number(dataWait.toFixed(6)),
+      images_per_second: Number(imagesPerSecond.toPrecision(5)),
+      memory_mib: Math.round(bytes / 2 ** 20),
+    };
   }
 
   /** Ends the log of a complete epoch, and says which rows of all ranks were not as they should be. */

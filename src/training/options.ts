@@ -18,6 +18,8 @@ export const runFlags = {
   set: flag<string[]>('<key=value>', 'override one key of the config; may be repeated', []),
   strict_config: flag('', 'make an unknown key of the config an error', false),
   precision: flag('<name>', 'arithmetic of matrix products', 'fp32', precisions),
+  tensorboard: flag('', 'write events for TensorBoard into tensorboard/ of the output folder', false),
+  reference_output: flag('', "print the reference's lines on a terminal too", false),
   save_scores: flag('', 'write scores_val.safetensors and scores_test.safetensors', false),
   skip_bad_images: flag('', 'skip and count images that cannot be read', false),
   allow_outside_images: flag('', 'accept image paths that are absolute or leave image_root', false),

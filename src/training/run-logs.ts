@@ -24,7 +24,13 @@ function linesOf(path: string): string[] {
   return text.split('\n').filter((line) => line !== '');
 }
 
-const LoggedStep = z.object({ epoch: z.int(), step: z.int(), loss_itm: z.number(), loss_ita: z.number() });
+/** A line of metrics.jsonl, as docs/metrics.md describes it; older runs wrote the losses alone. */
+const LoggedStep = z.object({
+  ...{ epoch: z.int(), step: z.int(), lr: z.number().optional(), loss_itm: z.number(), loss_ita: z.number() },
+  ...{ temperature: z.number().optional(), itm_accuracy: z.number().optional() },
+  grad_norm: z.number().nullish(), // null where it overflowed
+  ...{ data_wait: z.number().optional(), images_per_second: z.number().optional(), memory_mib: z.number().optional() },
+});
 export type LoggedStep = z.infer<typeof LoggedStep>;
 
 /** The lines of metrics.jsonl. */

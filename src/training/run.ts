@@ -6,6 +6,7 @@ import type { Ranks } from '../distributed/ranks.js';
 import type { PretrainedFile } from '../download/pretrained-file.js';
 import type { SplitReport } from '../evaluation/report.js';
 import type { MetricLoggerOptions } from '../logging/metric-logger.js';
+import type { EventLog } from '../logging/tensorboard.js';
 import type { Architecture } from '../model/architecture.js';
 import type { Device } from '../torch/tensor.js';
 import type { RunOptions } from './options.js';
@@ -27,6 +28,8 @@ export interface Run {
   tokenizer: Tokenizer;
   ranks: Ranks;
   logger: MetricLoggerOptions;
+  /** TensorBoard's file, where one is asked for, of rank 0. */
+  events?: EventLog | undefined;
   /** Takes one line for the user; silent on all ranks but 0. */
   print(line: string): void;
 }

@@ -1,9 +1,9 @@
 // The training loop, from the first step to the last epoch's evaluation: reads top to bottom.
 // Source: train and main of BLIP's train_retrieval.py. One step: losses, backward, AdamW; see TrainingModel.forward.
 //
-// The host waits for the device at three places: in forward, for the drawn negatives; at a logged step, for its losses
-// (those of other steps set out for the host at once, and are there when the next step has its negatives); in save, for
-// weights and averages.
+// The host waits for the device at three places: in forward, for the drawn negatives; at a logged step, for its losses and
+// the norm of its gradients (losses of other steps set out for the host at once, and are there when the next step has its
+// negatives); in save, for weights and averages.
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { TrainingConfig } from '../config/load.js';
@@ -13,6 +13,7 @@ import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { pythonFixed, pythonFloat } from '../logging/python-format.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
+import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
 import { Reading } from '../torch/transfer.js';
 import { firstNotFinite } from './check-finite.js';
@@ -20,6 +21,7 @@ import { gatherRankStates, writeBestCheckpoint, writeLastCheckpoint } from './ch
 import { EpochLog, type LoggedRun } from './epoch-log.js';
 import type { TrainingOptions } from './options.js';
 import { isMain, type RetrievalResult, type Run } from './run.js';
+import { recallScalars } from './run-events.js';
 import { addLine } from './run-logs.js';
 import { emptyMeters, METERS, type MeterName, type MeterState, type RunIdentity, type RunState } from './run-state.js';
 import { learningRate, softTargetShare } from './schedule.js';
@@ -99,6 +101,8 @@ export async function train(run: Run, trainer: Trainer, state: RunState): Promis
       const fields = [...stats, ...metrics('val', val.metrics), ...metrics('test', state.bestTest ?? test.metrics)];
       fields.push(`"epoch": ${epoch}`, `"best_epoch": ${state.bestEpoch}`);
       addLine(options.outputDir, 'log.txt', `{${fields.join(', ')}}`);
+      const recalls = { ...recallScalars('val', val.metrics), ...recallScalars('test', test.metrics) };
+      run.events?.scalars((epoch + 1) * data.stepsPerEpoch, recalls);
     }
 
     if (epoch + 1 === maxEpoch) return 'finished';
@@ -136,25 +140,35 @@ export async function trainEpoch(
       const microBatches = Math.min(accumulate, stepsPerEpoch - step + (step % accumulate)); // fewer at an epoch's end
 
       // # data: waits for the loader's workers
+      log.beginStep();
       const batch = batches.next();
       if (batch === null)
         throw new UserError(`The image loader ended after ${step} of ${stepsPerEpoch} steps of epoch ${epoch}.`);
-      log.loop.dataReady();
+      log.dataReady(batch.rows.length);
       log.addUnread(batch.unread);
 
       const pending = scope(() => {
         // # forward: waits for the device once, for the negatives
         if (isUpdateStep) sync.beforeForward();
-        const { ita, itm, withoutNegative, backward } = model.forward(
+        const { ita, itm, withoutNegative, backward, measures } = model.forward(
           batch,
           softTargetShare(settings.alpha, epoch, step, stepsPerEpoch),
         );
         log.readLosses(); // of the step before: they have arrived
-        const losses = new Reading([itm, ita]); // before the backward pass is queued, so that they need not wait for it
+        // Before the backward pass is queued, so that they need not wait for it.
+        const early = log.isLogged(step) ? undefined : new Reading([itm, ita]);
 
         // # backward: in an update's last batch gradients are averaged over the ranks meanwhile
         if (step % accumulate === 0) optimizer.zeroGrad();
         sync.backward(() => backward(1 / microBatches), isUpdateStep);
+
+        // # measure: only a logged step; gradients of part of an update are weighed as if it ended here
+        const measure = () => {
+          const { temperature, itmAccuracy } = measures();
+          const norm = ops.mul(optimizer.gradientNorm(), microBatches / ((step % accumulate) + 1));
+          return new Reading([itm, ita, temperature, itmAccuracy, norm]);
+        };
+        const losses = early ?? measure();
 
         // # update
         if (isUpdateStep) optimizer.step(lr);
@@ -168,7 +182,7 @@ export async function trainEpoch(
         log.readLosses();
         data.countBadImages();
       }
-      log.loop.step();
+      log.endStep();
       state.step = step + 1;
 
       // # save, stop: signals are seen when the event loop turns; all ranks agree on a stop,

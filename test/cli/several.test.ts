@@ -9,6 +9,7 @@ import { testDevice } from '../helpers/device.js';
 import { fixture } from '../helpers/fixtures.js';
 import { freePort, rankVariables } from '../helpers/ranks.js';
 import { runCli } from '../helpers/run-cli.js';
+import { assertSameResult, RESULTS } from '../helpers/same-results.js';
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
 
@@ -44,10 +45,7 @@ test('a rank that is killed is started again, and the run goes on from its last 
   assert.equal(code, 0, said);
   assert.match(said, /Starting the ranks again \(1 of at most 1 restarts\)/);
   assert.match(seen, /^Resuming .*checkpoint_last\.pth in epoch [01] after step [246]\.$/m);
-  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth']) {
-    const [a, b] = ['whole', 'restarted'].map((output) => tiny.read(output, name));
-    assert.ok(a && b?.equals(a), `${name} differs`);
-  }
+  for (const name of RESULTS) assertSameResult(name, tiny.path('whole'), tiny.path('restarted'));
 });
 
 test('after SIGTERM a rank does not wait for one that is gone', { timeout: 120_000 }, async (t) => {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { freePort, pythonWithTorch } from '../helpers/ranks.js';
+import { assertSameResult, RESULTS } from '../helpers/same-results.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
 
 const found = pythonWithTorch();
@@ -26,10 +27,7 @@ test('torchrun --no-python trains to the end of our own launcher, bit for bit', 
   assert.match(stdout, /^Train Epoch: \[1\] {2}\[1\/6\]/m); // 48 rows, 4 on each of 2 ranks
   const own = await tiny.run('own', '--nproc_per_node', '2', ...steps);
   assert.equal(own.code, 0, own.stderr);
-  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth']) {
-    const [a, b] = ['own', 'torchrun'].map((output) => tiny.read(output, name));
-    assert.ok(a && b?.equals(a), `${name} differs`);
-  }
+  for (const name of RESULTS) assertSameResult(name, tiny.path('own'), tiny.path('torchrun'));
 });
 
 test('a rank killed under torchrun fails the command, and leaves no process behind', async (t) => {

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, truncateSync, write
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { assertSameResult, RESULTS } from '../helpers/same-results.js';
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
@@ -200,8 +201,7 @@ test('a signal ends an evaluation at once, and the resumed run ends as if there 
   assert.ok(!existsSync(tiny.path('disturbed', 'log.txt')));
   const resumed = await tiny.run('disturbed', ...more, '--resume');
   assert.equal(resumed.code, 0, resumed.stderr);
-  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth'])
-    assert.ok(tiny.read('disturbed', name).equals(tiny.read('undisturbed', name)), `${name} differs`);
+  for (const name of RESULTS) assertSameResult(name, tiny.path('disturbed'), tiny.path('undisturbed'));
 });
 
 test('the last batches of an epoch count as much as the others, however few are added up', async () => {

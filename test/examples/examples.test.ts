@@ -9,6 +9,7 @@ import { preCaption } from '#blip/data/caption.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
+import { assertSameResult } from '../helpers/same-results.js';
 
 const folder = temporaryFolder();
 
@@ -93,6 +94,6 @@ test('fine-tune.mjs trains to the log and the losses of the command', async () =
   const { code, stderr } = await runCli(args);
   assert.equal(code, 0, stderr);
   for (const name of ['log.txt', 'metrics.jsonl'])
-    assert.equal(folderText('example', name), folderText('command', name), name);
+    assertSameResult(name, join(folder, 'example'), join(folder, 'command'));
   assert.ok(readdirSync(join(folder, 'example')).includes('checkpoint_best.pth'));
 });

@@ -2,9 +2,10 @@
 // and both commands end when the other machine is killed or the cable is cut.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, END_WITHIN_SECONDS, startCommand } from '../../helpers/command.js';
+import { assertSameResult, RESULTS } from '../../helpers/same-results.js';
 import { NotRun, runTrial, type Trial, type TrialOptions } from './trial.js';
 
 const STEPS = 8;
@@ -82,8 +83,7 @@ async function sameResult(options: MachineOptions): Promise<string> {
     ],
   ]).ended;
   assert.equal(code, 0, stderr);
-  for (const name of ['log.txt', 'metrics.jsonl', 'checkpoint_last.pth', 'checkpoint_best.pth'])
-    assert.ok(readFileSync(join(one, name)).equals(readFileSync(join(two, '0', name))), `${name} differs`);
+  for (const name of RESULTS) assertSameResult(name, one, join(two, '0'));
   for (const output of [one, two]) rmSync(output, { recursive: true });
   return `${STEPS} steps and an evaluation: bit-equal`;
 }
