@@ -90,5 +90,5 @@ test('what is no folder is refused by a sentence', async () => {
       (error) => error instanceof UserError && message.test(error.message),
     );
   await says('absent', /^The folder .*absent is not there \(ENOENT/);
-  await says('outside.jpg', /^The folder .*outside\.jpg cannot be read \(ENOTDIR/);
+  await says('outside.jpg', /outside\.jpg is a file\. Give the folder that it is in/);
 });
