@@ -16,6 +16,7 @@ import {
 } from './options.js';
 import type { IndexedImage, IndexFacts, IndexStore, Neighbour } from './store.js';
 import { type SyncReport, syncFolder } from './sync.js';
+import { Turns } from './turns.js';
 
 /** An image that was found. */
 export interface Hit {
@@ -98,7 +99,7 @@ export class ImageIndex {
       const feature = await this.#feature(model, asked);
       const wanted = Math.max(top, rerank);
       const found = await this.#store.nearest(feature, wanted, { filter, where, signal: either });
-      const images = await this.#store.get(found.map(({ id }) => id));
+      const images = await this.#imagesOf(found);
       const hits = found.map((neighbour, i) => hitOf(neighbour, images[i]));
       const matched =
         'text' in asked && rerank > 0 ? await this.#rerank(model, asked.text, hits, images, rerank) : hits;
@@ -114,25 +115,33 @@ export class ImageIndex {
   async add(images: readonly (string | NamedImage)[], options: ChangeOptions = {}): Promise<ChangeReport> {
     const { onBadImage, onProgress, signal } = checkChangeOptions('add', options);
     checkList('`images`', images, 'paths, or of objects with `id` and `image`');
-    const given = images.map((image, i) => this.#named(image, i));
+    const taken = [...images]; // the caller may change the list
     return this.#call(this.add, signal, async (model, either) => {
+      const given: { id: string; image: ImageInput }[] = [];
+      const turns = new Turns();
+      for (const [i, image] of taken.entries()) {
+        given.push(this.#named(image, i));
+        await turns.rest(either);
+      }
       const report: ChangeReport = { added: 0, changed: 0, bad: [] };
       await this.#refresh();
       const before = await this.#store.get(given.map(({ id }) => id));
       let done = 0;
-      const wanted = given.map((image, i): Wanted => {
-        const count = () => {
-          report[before[i] === undefined ? 'added' : 'changed'] += 1;
-        };
-        return { ...image, path: typeof image.image === 'string' ? image.image : image.id, done: count };
-      });
+      const wanted = function* (): Generator<Wanted> {
+        for (const [i, image] of given.entries()) {
+          const count = () => {
+            report[before[i] === undefined ? 'added' : 'changed'] += 1;
+          };
+          yield { ...image, path: typeof image.image === 'string' ? image.image : image.id, done: count };
+        }
+      };
       const onDone = () => {
         done += 1;
         onProgress?.(done, given.length);
       };
       const window = this.#encoder.window;
       const common = { store: this.#store, model, window, onBadImage, signal: either, onDone };
-      report.bad = await this.#changing(() => addImages(wanted, common));
+      report.bad = await this.#changing(() => addImages(wanted(), common));
       return report;
     });
   }
@@ -188,6 +197,11 @@ export class ImageIndex {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #imagesOf(found: readonly Neighbour[]): Promise<(IndexedImage | undefined)[]> {
+    const images = found.map(({ image }) => image);
+    return images.includes(undefined) ? this.#store.get(found.map(({ id }) => id)) : images;
   }
 
   async #feature(model: Model, query: Exclude<Query, string>): Promise<Float32Array> {
