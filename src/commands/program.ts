@@ -1,10 +1,10 @@
 // The command line: declares the commands.
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { flag, whole } from '../config/flag.js';
 import { nearestName } from '../config/nearest.js';
 import { rankFromEnvironment } from '../distributed/rank.js';
 import { UserError } from '../errors.js';
+import { packageVersion } from '../libtorch/package-version.js';
 import { runFlags } from '../training/options.js';
 import type { FetchOptions } from './fetch.js';
 import { addFlags, flagValues } from './flags.js';
@@ -87,7 +87,7 @@ and addons), BLIP_NO_BUILD=1 forbids building at first use.`;
 export function program(): Command {
   const root = new Command(NAME)
     .description('BLIP image-text retrieval: evaluates and fine-tunes as the reference train_retrieval.py does')
-    .version(version(), '--version', 'print the version')
+    .version(packageVersion(), '--version', 'print the version')
     .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError(`(${NAME} --help lists the options)`)
@@ -181,12 +181,6 @@ export function program(): Command {
 
 function debugOption(): Option {
   return new Option('--debug', 'print the stack of an error');
-}
-
-function version(): string {
-  const described: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  const isObject = typeof described === 'object' && described !== null && 'version' in described;
-  return isObject ? String(described.version) : 'unknown';
 }
 
 function unknownCommand(name: string, root: Command): UserError {

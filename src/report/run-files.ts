@@ -17,7 +17,8 @@ export const RunFacts = z.object({
   /** The command line, ready for a shell. */
   command: z.string(),
   started: z.string(), // ISO 8601
-  seconds: z.number(),
+  /** null while the run goes on, or where it was killed. */
+  seconds: z.number().nullable(),
   evaluated: z.boolean(),
   version: z.string(),
   node: z.string(),

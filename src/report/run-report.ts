@@ -169,7 +169,7 @@ function done({ facts, config, test }: RunFiles): string {
       ['Seed', String(facts.seed)],
       [
         'Time',
-        `${duration(facts.seconds)}, begun ${escapeHtml(facts.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC'))}`,
+        `${facts.seconds === null ? 'not finished' : duration(facts.seconds)}, begun ${escapeHtml(facts.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC'))}`,
       ],
       [
         'Versions',
