@@ -35,6 +35,7 @@ const checkDataFlags = {
   set: runFlags.set,
   allow_outside_images: runFlags.allow_outside_images,
   strict_config: runFlags.strict_config,
+  json: flag('', 'print JSON', false),
 };
 
 const convertFlags = {
@@ -123,7 +124,8 @@ export function program(): Command {
   add('inspect', 'list what a checkpoint holds, without running anything in it')
     .argument('<file>', 'a .pth, .bin or .safetensors file, or what `fetch` takes')
     .option('--json', 'print JSON')
-    .option('--stats', 'print sums of the tensors too')
+    .option('--all', 'list all tensors and values')
+    .option('--stats', 'list all, with sums of the tensors')
     .action(async (file: string, flags: InspectOptions) => {
       const { path } = await (await import('./fetch.js')).localCheckpoint(file);
       await (await import('./inspect.js')).inspectCommand(path, flags);

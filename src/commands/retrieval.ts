@@ -4,10 +4,12 @@ import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { recallTable } from '../evaluation/report.js';
 import { pythonDuration } from '../logging/python-format.js';
 import { isMain, type RetrievalResult } from '../training/run.js';
+import { endingLines } from './ending.js';
 import { evaluate } from './evaluate.js';
 import { fineTune } from './fine-tune.js';
 import type { RetrievalOptions } from './options.js';
-import { openRun } from './run.js';
+import { isFirst, openRun } from './run.js';
+import { voiceOf } from './voice.js';
 
 /** How long rank 0, stopped by a signal, waits for the others to come to their end. */
 const SIGNALLED_PATIENCE_MS = 5_000;
@@ -19,17 +21,28 @@ const SIGNALLED_PATIENCE_MS = 5_000;
  * @throws UserError for whatever a user can mend
  */
 export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Promise<RetrievalResult | undefined> {
-  const started = performance.now();
-  const { run, unlock } = await openRun(options, rank);
+  const [started, since] = [performance.now(), Date.now()];
+  const voice = voiceOf(options, isFirst(rank));
+  // An error is printed on a line of its own.
+  const cleared = (error: unknown): never => {
+    voice.close();
+    throw error;
+  };
+  const { run, unlock } = await openRun(options, rank, voice).catch(cleared);
   const work = options.evaluate ? evaluate : fineTune;
   const result = await work(run)
     .catch((error: unknown) => {
       throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
     })
+    .catch(cleared)
     .finally(unlock);
+  voice.close();
   if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test]));
   const duration = pythonDuration((performance.now() - started) / 1000);
-  run.print(`${options.evaluate ? 'Evaluated' : 'Trained'} in ${duration}; results are in ${options.outputDir}`);
+  const ended = `${options.evaluate ? 'Evaluated' : 'Trained'} in ${duration}`;
+  voice.echo(`${ended}; results are in ${options.outputDir}`);
+  const last = process.exitCode === undefined ? [`${ended}.`, ...endingLines(options, since)] : [];
+  for (const line of last) voice.result(line);
   // Not after a failure: the other ranks see the connection break. After a signal there may be nobody to wait for: the
   // launcher sends it when a rank was killed. The others wait until rank 0, which saves, is done and lets them go.
   const signalled = isMain(run) && process.exitCode !== undefined;

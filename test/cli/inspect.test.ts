@@ -119,7 +119,10 @@ test('the metadata of safetensors are values, without control characters', async
   await writeSafetensors(path, new Map([['weight', tensor]]), { format: 'pt', 'a\x1b[2J': 'b\x07' });
   const { values } = JSON.parse(await inspect(path, { json: true })) as Printed;
   assert.deepEqual(values, { '__metadata__/format': 'pt', '__metadata__/a\x1b[2J': 'b\x07' });
-  assert.match(await inspect(path, {}), /\n\n__metadata__\/format = "pt"\n__metadata__\/a\\u001b\[2J = "b\\u0007"\n$/);
+  assert.match(
+    await inspect(path, { all: true }),
+    /\n\n__metadata__\/format = "pt"\n__metadata__\/a\\u001b\[2J = "b\\u0007"\n$/,
+  );
 });
 
 test('the program prints it, and ends with 1 and one sentence for a hostile file', async (t) => {
