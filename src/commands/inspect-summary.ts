@@ -49,11 +49,12 @@ function valuesBelow(values: ReadonlyMap<string, PickleScalar>, prefix: string):
     .map(([path, value]) => [path.slice(prefix.length), value]);
 }
 
-/** Titles and texts. `shown` makes a text of the file fit for a terminal. */
+/** Titles and texts. `shown` makes a value of the file fit for a terminal, `name` a name. */
 export function summary(
   checkpoint: Checkpoint,
   flat: FlatCheckpoint,
   shown: (value: PickleScalar) => string,
+  name: (key: string) => string,
 ): [title: string, text: string][] {
   const { tensors, values, opaque } = flat;
   const model = modelOf(checkpoint);
@@ -86,10 +87,11 @@ export function summary(
   const lr = [...values].find(([path]) => /^optimizer\/param_groups\/0\/lr$/.test(path));
   if (lr !== undefined) lines.push(['lr', shown(lr[1])]);
   const config = valuesBelow(values, 'config/');
-  if (config.length > 0) lines.push(['Config', config.map(([key, value]) => `${key} ${shown(value)}`).join(', ')]);
+  if (config.length > 0)
+    lines.push(['Config', config.map(([key, value]) => `${name(key)} ${shown(value)}`).join(', ')]);
   const metadata = valuesBelow(values, '__metadata__/');
   if (metadata.length > 0)
-    lines.push(['Metadata', metadata.map(([key, value]) => `${shown(key)} ${shown(value)}`).join(', ')]);
+    lines.push(['Metadata', metadata.map(([key, value]) => `${name(key)} ${shown(value)}`).join(', ')]);
   if (opaque.size > 0) lines.push(['Opaque', `${amount(opaque.size, 'object')} of classes that were not made`]);
   return lines;
 }

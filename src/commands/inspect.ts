@@ -86,7 +86,7 @@ function jsonScalar(value: PickleScalar): string {
 }
 
 function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: TextOutput): void {
-  const lines = summary(checkpoint, flat, (value) => shownValue(value));
+  const lines = summary(checkpoint, flat, shownValue, shown);
   out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}\n`);
   for (const [title, text] of lines) out.write(`${title.padEnd(11)} ${text}\n`);
   out.write('--all lists every tensor and value.\n');
