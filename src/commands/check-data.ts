@@ -28,9 +28,20 @@ export function checkDataCommand(flags: {
   set: string[];
   allowOutsideImages: boolean;
   strictConfig: boolean;
+  json?: boolean;
 }): void {
   const { allowOutsideImages, strictConfig } = flags;
   const config = loadConfig(flags.config, flags.set, { strictConfig });
+  if (flags.json === true) {
+    const notes: string[] = config.notes.map(asFlags);
+    const found = findDefects(config, { allowOutsideImages }, process.stderr, {
+      note: (text) => notes.push(text),
+      defect() {},
+    });
+    process.stdout.write(`${JSON.stringify({ ...found, notes }, undefined, 2)}\n`);
+    process.exitCode = found.defects.length === 0 ? 0 : 1;
+    return;
+  }
   for (const note of config.notes) process.stdout.write(`Note: ${asFlags(note)}\n`);
   process.exitCode = checkData(config, { allowOutsideImages }, process.stdout);
 }
@@ -45,21 +56,51 @@ interface Found {
   images: Iterable<readonly [path: string, row: number]>;
 }
 
+type DataConfig = Pick<RetrievalConfig, 'imageRoot' | 'annRoot' | 'dataset'>;
+
 /**
- * Checks the files of all three splits and decodes every image that they name, each once.
+ * Checks the files of all three splits and decodes every image that they name, each once. Prints a line for each defect and
+ * one for the whole.
  * @returns the exit code: 1 if there is a defect, else 0
  */
-export function checkData(
-  config: Pick<RetrievalConfig, 'imageRoot' | 'annRoot' | 'dataset'>,
+export function checkData(config: DataConfig, options: CheckDataOptions, out: ProgressStream): 0 | 1 {
+  const line = (text: string) => out.write(`${text}\n`);
+  const found = findDefects(config, options, out, { note: (text) => line(`Note: ${text}`), defect: line });
+  const { dataset, files, rows, captions, images, defects } = found;
+  const last = defects.length === 0 ? 'no defect' : amount(defects.length, 'defect');
+  const counts = [
+    amount(files, 'file'),
+    amount(rows, 'valid row'),
+    amount(captions, 'caption'),
+    amount(images, 'image'),
+  ];
+  line(`${dataset}: ${counts.join(', ')}: ${last}`);
+  return defects.length === 0 ? 0 : 1;
+}
+
+/** What a check found, as `--json` prints it. */
+interface DataReport {
+  dataset: string;
+  files: number;
+  rows: number;
+  captions: number;
+  images: number;
+  defects: string[];
+}
+
+/** Calls `said` as soon as something is found. */
+function findDefects(
+  config: DataConfig,
   options: CheckDataOptions,
   out: ProgressStream,
-): 0 | 1 {
+  said: Record<'note' | 'defect', (text: string) => void>,
+): DataReport {
   const { annRoot, imageRoot, dataset } = config;
   const { allowOutsideImages = false, ...threads } = options;
-  let defects = 0;
+  const defects: string[] = [];
   const defect = (text: string) => {
-    defects += 1;
-    out.write(`${asFlags(text)}\n`);
+    defects.push(asFlags(text));
+    said.defect(asFlags(text));
   };
   const places = new Map<string, string>();
   const counts = { files: 0, rows: 0, captions: 0 };
@@ -68,25 +109,21 @@ export function checkData(
     if (lookAt(file) === undefined) {
       const fetched = ownAnnotations(annRoot, dataset) === undefined;
       const remedy = fetched ? 'Put it there, or let --evaluate download the published one.' : 'Put your own there.';
-      if (split === 'train') out.write(`Note: ${file} does not exist. Only training needs it.\n`);
+      if (split === 'train') said.note(`${file} does not exist. Only training needs it.`);
       else defect(`${file} does not exist. ${remedy}`);
       continue;
     }
     const found = split === 'train' ? trainRows : evaluationRows;
     const { rows, captions, images, ...texts } = found({ file, imageRoot, split, allowOutsideImages });
     for (const text of texts.defects) defect(text);
-    for (const text of texts.notes) out.write(`Note: ${text}\n`);
+    for (const text of texts.notes) said.note(text);
     counts.files += 1;
     counts.rows += rows;
     counts.captions += captions;
     for (const [path, row] of images) if (!places.has(path)) places.set(path, `${file} row ${row}`);
   }
   if (isFolder(imageRoot, defect)) decodeAll(places, threads, out, defect);
-  out.write(
-    `${dataset}: ${amount(counts.files, 'file')}, ${amount(counts.rows, 'valid row')}, ${amount(counts.captions, 'caption')}, ` +
-      `${amount(places.size, 'image')}: ${defects === 0 ? 'no defect' : amount(defects, 'defect')}\n`,
-  );
-  return defects === 0 ? 0 : 1;
+  return { dataset, ...counts, images: places.size, defects };
 }
 
 interface SplitFile {
@@ -129,7 +166,9 @@ function decodeAll(
   defect: (text: string) => void,
 ): void {
   const paths = [...places.keys()];
-  const bar = canDrawProgress(out) ? new ProgressBar('images', paths.length, { stream: out }) : undefined;
+  const bar = canDrawProgress(out)
+    ? new ProgressBar('Decoding images', paths.length, { stream: out, unit: 'images' })
+    : undefined;
   const loader = new ImageLoader({
     ...options,
     paths,

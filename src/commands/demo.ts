@@ -6,8 +6,13 @@ import { fileURLToPath } from 'node:url';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { writeDemoReport } from '../demo/report.js';
+import { claimFolder } from '../demo/settings.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
+import { columnsOf } from '../logging/progress-bar.js';
+import { wrapped } from '../logging/terminal.js';
+
 import { loadConfig } from '../model/architecture.js';
+import { shellWord } from './ending.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
 
@@ -26,6 +31,23 @@ export interface DemoOptions {
 
 const CONFIG = fileURLToPath(new URL('../../configs/demo.yaml', import.meta.url));
 
+const WHAT_IS_DRAWN =
+  'Each picture shows two shapes (circle, square, triangle or ring) of two colours on a third, one beside or above the ' +
+  'other; its captions say so in five ways, as "A red circle above a blue square."';
+
+/** The command that continues this demo. */
+function resumeCommand({ outputDir, trainImages, images, epochs, seed }: DemoOptions): string {
+  const flags = {
+    output_dir: outputDir,
+    train_images: trainImages,
+    images,
+    seed,
+    ...(epochs !== undefined && { epochs }),
+  };
+  const words = Object.entries(flags).map(([name, value]) => `--${name} ${shellWord(String(value))}`);
+  return ['npx blip-retrieval demo --resume', ...words].join(' ');
+}
+
 /** Runs the demo. @throws UserError when a file cannot be written, or training or evaluation fails */
 export async function demoCommand(demo: DemoOptions): Promise<void> {
   const { outputDir, trainImages, images, seed, resume } = demo;
@@ -38,11 +60,13 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   if (demo.epochs !== undefined && demo.epochs > 0) settings.max_epoch = demo.epochs;
   const set = Object.entries(settings).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
 
+  claimFolder(data, { seed, train_images: trainImages, images });
   if (!resume || !existsSync(pretrained)) {
     const val = Math.ceil((images * 3) / 5);
     console.log(
       `Drawing ${trainImages} train, ${val} val and ${images} test images with five captions each in ${data}.`,
     );
+    say(WHAT_IS_DRAWN);
     await drawDataSet(data, { train: trainImages, val, test: images, seed });
     console.log(`Making a small model with random weights: ${pretrained}.`);
     await writeInitialCheckpoint(pretrained, loadConfig(CONFIG, set), seed);
@@ -50,11 +74,13 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
 
   const defaults = defaultRetrievalOptions();
   const training = { ...defaults.training, resume: resume ? 'latest' : undefined, saveEvery: 50 };
-  const options = { ...defaults, config: CONFIG, set, outputDir, evaluate: true, training, seed };
+  const continueWith = resumeCommand(demo);
+  const options = { ...defaults, config: CONFIG, set, outputDir, evaluate: true, training, seed, continueWith };
   console.log('\nBefore training');
   const before = await runRetrieval(options);
   if (demo.epochs === 0) return;
-  console.log('\nTraining. Ctrl-C saves and stops; "demo --resume" continues.');
+  say('\nTraining. Ctrl-C saves and stops; it continues with');
+  console.log(`  ${continueWith}`);
   const after = await runRetrieval({ ...options, evaluate: false });
   if (process.exitCode !== undefined || before === undefined || after === undefined) return;
   const minutes = (performance.now() - started) / 60000;
@@ -64,6 +90,11 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
   console.log(`The report is in ${report}.`);
+}
+
+/** Prints a sentence, which on a terminal does not break in the middle of a word. */
+function say(line: string): void {
+  console.log(process.stdout.isTTY ? wrapped(line, columnsOf(process.stdout) - 1) : line);
 }
 
 const percent = (value: number) => `${value.toFixed(1)} %`;

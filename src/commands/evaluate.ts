@@ -17,7 +17,7 @@ import { pretrainedFile, runSplits, splitImages } from './run.js';
 export async function evaluate(run: Run): Promise<RetrievalResult> {
   const { options, architecture, device, print } = run;
   if (isMain(run)) requireAllImages(splitImages(run), options);
-  print('Creating model');
+  run.voice.phase('Creating model', 'Creating model');
   const state = await weights(run);
   using model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
   let kept = false;

@@ -55,13 +55,13 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
     return last;
   };
   const trainer: Trainer = { settings, model, optimizer, sync, data, signals, evaluate };
-  print('Start training');
+  run.voice.echo('Start training');
   try {
     signals.watch();
     if ((await train({ ...run, events }, trainer, state)) === 'stopped') {
       const by = signals.caught === undefined ? '' : ` by ${signals.caught}`;
       print(
-        `Stopped${by} after ${stepsDone(state, data)} steps; checkpoint_last.pth is saved. Continue with --resume latest.`,
+        `Stopped${by} after ${stepsDone(state, data)} steps; checkpoint_last.pth is saved. Continue with ${options.continueWith ?? '--resume latest'}.`,
       );
       if (signals.caught !== undefined) process.exitCode = exitCodeOf(signals.caught);
     }
@@ -87,7 +87,7 @@ async function openData(run: Run, batchSize: number): Promise<TrainingData> {
 /** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */
 async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
   const { options, architecture, device, tokenizer, ranks, print } = run;
-  print('Creating model');
+  run.voice.phase('Creating model', 'Creating model');
   const pretrained = resumed === undefined ? await pretrainedFile(run) : undefined;
   const path = resumed ?? pretrained?.path;
   using file = path === undefined ? undefined : await openTensorFile(path);

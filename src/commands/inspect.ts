@@ -1,4 +1,5 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
+import { formatBytes } from '../disk/space.js';
 import { printable } from '../errors.js';
 import { table } from '../logging/text.js';
 import {
@@ -12,10 +13,13 @@ import {
   wayOut,
 } from '../torch/checkpoint/index.js';
 import { numelOf } from '../torch/dtype.js';
+import { summary } from './inspect-summary.js';
 
 export interface InspectOptions {
   json?: boolean;
-  /** Print sums of the tensors too: reads every byte, after comparing the checksums. */
+  /** Every tensor and value, instead of a summary. */
+  all?: boolean;
+  /** Every tensor with its sum: reads every byte, after comparing the checksums. */
   stats?: boolean;
 }
 
@@ -25,7 +29,7 @@ export interface TextOutput {
 }
 
 /**
- * Prints the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
+ * Prints what the checkpoint is, in at most twelve lines, or with `all` the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
  * `file`; the metadata of a safetensors file are values, too. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}},
  * "values": {path: value}} and, of objects that were not made, "opaque": {path: class}, where numbers that JSON lacks are
  * the texts "NaN", "Infinity", "-Infinity", and a sum that cannot be given is null.
@@ -41,7 +45,10 @@ export async function inspectCommand(
   if (options.stats === true) await verifyStorages(checkpoint);
   const sums = options.stats === true ? tensorSums(checkpoint, flat.tensors) : undefined;
   if (options.json === true) printJson(checkpoint, flat, sums, out);
-  else printTable(checkpoint, flat, sums, out);
+  // A module that was saved whole has no tensors to summarise: the table says the way out.
+  else if (options.all === true || sums !== undefined || flat.tensors.size === 0)
+    printTable(checkpoint, flat, sums, out);
+  else printSummary(checkpoint, flat, out);
 }
 
 /** A name from the file in full, without control characters that would move the terminal's cursor. */
@@ -76,6 +83,13 @@ function jsonScalar(value: PickleScalar): string {
   if (typeof value === 'bigint') return value.toString();
   if (typeof value === 'number' && !Number.isFinite(value)) return JSON.stringify(String(value));
   return JSON.stringify(value);
+}
+
+function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: TextOutput): void {
+  const lines = summary(checkpoint, flat, shownValue, shown);
+  out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}\n`);
+  for (const [title, text] of lines) out.write(`${title.padEnd(11)} ${text}\n`);
+  out.write('--all lists every tensor and value.\n');
 }
 
 function printTable(

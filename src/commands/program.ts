@@ -35,6 +35,7 @@ const checkDataFlags = {
   set: runFlags.set,
   allow_outside_images: runFlags.allow_outside_images,
   strict_config: runFlags.strict_config,
+  json: flag('', 'print JSON', false),
 };
 
 const convertFlags = {
@@ -50,6 +51,11 @@ const convertFlags = {
     undefined,
     ['train', 'val', 'test'],
   ),
+};
+
+const compareFlags = {
+  split: flag<'val' | 'test'>('<name>', 'val or test', 'test', ['val', 'test']),
+  json: flag('', 'print JSON', false),
 };
 
 const exportFlags = {
@@ -136,7 +142,8 @@ export function program(): Command {
   add('inspect', 'list what a checkpoint holds, without running anything in it')
     .argument('<file>', 'a .pth, .bin or .safetensors file, or what `fetch` takes')
     .option('--json', 'print JSON')
-    .option('--stats', 'print sums of the tensors too')
+    .option('--all', 'list all tensors and values')
+    .option('--stats', 'list all, with sums of the tensors')
     .action(async (file: string, flags: InspectOptions) => {
       const { path } = await (await import('./fetch.js')).localCheckpoint(file);
       await (await import('./inspect.js')).inspectCommand(path, flags);
@@ -156,6 +163,17 @@ export function program(): Command {
     .argument('<destination>', 'a folder, or a .pth file');
   addFlags(exported, exportFlags).action(async (source: string, destination: string) =>
     (await import('./export.js')).exportCommand(source, destination, flagValues(exported, exportFlags)),
+  );
+  add('report', 'write report.html of a run again, or one page of several runs')
+    .argument('<output_dirs...>', 'output folders of runs that have evaluated')
+    .option('-o, --output <file>', 'the page of several runs (default: report.html)')
+    .action(async (folders: string[], { output }: { output?: string }) =>
+      (await import('./report.js')).reportCommand(folders, { output }),
+    );
+  const compare = add('compare', 'compare two runs on the same data: differences, intervals, queries won and lost');
+  addFlags(compare.argument('<a>', 'output folder of a run').argument('<b>', 'that of another'), compareFlags).action(
+    async (a: string, b: string) =>
+      (await import('./report.js')).compareCommand(a, b, flagValues(compare, compareFlags)),
   );
   const checkData = add('check-data', 'list every defect of annotations and images, one line each');
   addFlags(checkData, checkDataFlags).action(async () =>

@@ -3,13 +3,16 @@ import type { Rank } from '../distributed/rank.js';
 import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { recallTable } from '../evaluation/report.js';
 import { pythonDuration } from '../logging/python-format.js';
+
 import { writeReport } from '../report/run-report.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
+import { endingLines } from './ending.js';
 import { evaluate } from './evaluate.js';
 import { fineTune } from './fine-tune.js';
 import type { RetrievalOptions } from './options.js';
-import { openRun } from './run.js';
+import { isFirst, openRun } from './run.js';
 import { writeRunFacts } from './run-facts.js';
+import { voiceOf } from './voice.js';
 
 /** How long rank 0, stopped by a signal, waits for the others to come to their end. */
 const SIGNALLED_PATIENCE_MS = 5_000;
@@ -21,24 +24,31 @@ const SIGNALLED_PATIENCE_MS = 5_000;
  * @throws UserError for whatever a user can mend
  */
 export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Promise<RetrievalResult | undefined> {
-  const started = performance.now();
-  const begun = new Date();
-  const { run, unlock } = await openRun(options, rank);
-  if (isMain(run)) await writeRunFacts(run, begun, null);
+  const [started, since] = [performance.now(), Date.now()];
+  const voice = voiceOf(options, isFirst(rank));
+  // An error is printed on a line of its own.
+  const cleared = (error: unknown): never => {
+    voice.close();
+    throw error;
+  };
+  const { run, unlock } = await openRun(options, rank, voice).catch(cleared);
+  if (isMain(run)) await writeRunFacts(run, since, null);
   const work = options.evaluate ? evaluate : fineTune;
   const result = await work(run)
     .catch((error: unknown) => {
       throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
     })
+    .catch(cleared)
     .finally(unlock);
   const seconds = (performance.now() - started) / 1000;
-  const duration = pythonDuration(seconds);
-  if (result !== undefined && isMain(run)) {
-    console.log(recallTable([result.val, result.test]));
-    await writeRunFacts(run, begun, seconds);
-    await reportRun(run);
-  }
-  run.print(`${options.evaluate ? 'Evaluated' : 'Trained'} in ${duration}; results are in ${options.outputDir}`);
+  const unwritten = result !== undefined && isMain(run) ? await report(run, since, seconds) : undefined;
+  voice.close();
+  if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test]));
+  if (unwritten !== undefined) run.print(unwritten);
+  const ended = `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration(seconds)}`;
+  voice.echo(`${ended}; results are in ${options.outputDir}`);
+  const last = process.exitCode === undefined ? [`${ended}.`, ...endingLines(options, since)] : [];
+  for (const line of last) voice.result(line);
   // Not after a failure: the other ranks see the connection break. After a signal there may be nobody to wait for: the
   // launcher sends it when a rank was killed. The others wait until rank 0, which saves, is done and lets them go.
   const signalled = isMain(run) && process.exitCode !== undefined;
@@ -46,13 +56,19 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
   return result;
 }
 
-/** Writes report.html. The results are there already: a report that cannot be made does not fail the run. */
-async function reportRun({ options: { outputDir }, print }: Run): Promise<void> {
-  const again = `"report ${outputDir}" makes it again.`;
+/**
+ * Writes run.json and report.html. The results are there already, so a report that cannot be made does not fail the run.
+ * @returns a line that says why there is none
+ */
+async function report(run: Run, since: number, seconds: number): Promise<string | undefined> {
+  const { outputDir } = run.options;
   try {
-    print(`The report is ${await writeReport(outputDir)}; ${again}`);
+    await writeRunFacts(run, since, seconds);
+    await writeReport(outputDir);
+    return undefined;
   } catch (error) {
-    print(`The report could not be written (${messageOf(error).replace(/\.$/, '')}). ${again}`);
+    const why = messageOf(error).replace(/\.$/, '');
+    return `The report could not be written (${why}). "report ${outputDir}" makes it again.`;
   }
 }
 

@@ -8,13 +8,17 @@ import { visionNameOf } from '../model/architecture.js';
 import { RUN_FILE, type RunFacts } from '../report/run-files.js';
 import { native } from '../torch/native.js';
 import type { Run } from '../training/run.js';
+import { shellWord } from './ending.js';
 
-/** Writes run.json into the output folder; `seconds` is null while the run goes on. @throws UserError */
-export async function writeRunFacts(run: Run, started: Date, seconds: number | null): Promise<void> {
+/**
+ * Writes run.json into the output folder; `since` is when it began, in milliseconds of the epoch; `seconds` is null
+ * while it goes on. @throws UserError where it cannot be written
+ */
+export async function writeRunFacts(run: Run, since: number, seconds: number | null): Promise<void> {
   const { options, config, device, ranks, architecture } = run;
   const facts: RunFacts = {
     command: process.argv.slice(1).map(shellWord).join(' '),
-    started: started.toISOString(),
+    started: new Date(since).toISOString(),
     seconds,
     evaluated: options.evaluate,
     version: packageVersion(),
@@ -35,9 +39,4 @@ export async function writeRunFacts(run: Run, started: Date, seconds: number | n
   makeFolder(options.outputDir);
   const text = `${JSON.stringify(facts, undefined, 2)}\n`;
   await writeFileAtomically(join(options.outputDir, RUN_FILE), (file) => file.write(Buffer.from(text)));
-}
-
-/** A word as a shell reads it. */
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

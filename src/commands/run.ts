@@ -17,6 +17,7 @@ import { insightOf, writeInsight } from '../evaluation/insight.js';
 import type { SplitReport } from '../evaluation/report.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict } from '../logging/python-format.js';
+import type { Voice } from '../logging/terminal.js';
 import { architectureOf, loadConfig } from '../model/architecture.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
@@ -27,16 +28,21 @@ import { native } from '../torch/native.js';
 import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
 import { chooseDevice } from './choose-device.js';
-import { asFlags, type RetrievalOptions } from './options.js';
+import type { RetrievalOptions } from './options.js';
 import { checkpointToResume } from './resumed-checkpoint.js';
+import { loggerOf, notesOf, voiceOf } from './voice.js';
 
 /**
  * Makes a run ready. `rank` is this process's among the ranks of the run, undefined for one process. `unlock` lets another
  * run train into the output folder. @throws UserError for whatever a user can mend
  */
-export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{ run: Run; unlock: () => void }> {
-  const main = rank === undefined || rank.rank === 0;
-  const print = options.quiet || !main ? () => {} : (line: string) => console.log(asFlags(line));
+export async function openRun(
+  options: RetrievalOptions,
+  rank?: Rank,
+  voice: Voice = voiceOf(options, isFirst(rank)),
+): Promise<{ run: Run; unlock: () => void }> {
+  const main = isFirst(rank);
+  const print = notesOf(voice);
   for (const note of options.notes) print(note);
   const config = loadConfig(options.config, options.set, {
     training: !options.evaluate,
@@ -49,16 +55,14 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
   const { architecture, pretrained, raw } = await readSizes(config, options, print);
   if (main) writeConfig(options.outputDir, raw);
   manualSeed(options.seed + (rank?.rank ?? 0));
-  print('Creating retrieval dataset');
+  voice.phase('Reading data', 'Creating retrieval dataset');
   const { allowOutsideImages } = options;
   const load = (split: SplitName) => loadRetrievalSplit({ ...pathsOf(config), split, download, allowOutsideImages });
   const splits = { val: await load('val'), test: await load('test') };
   for (const name of SPLITS) for (const note of splits[name].notes) print(note);
   const gpu = gpuIndex(device);
   const logger: MetricLoggerOptions = {
-    print,
-    quiet: options.quiet || !main,
-    stream: process.stdout,
+    ...loggerOf(voice, options, main),
     ...(gpu === undefined ? {} : { maxMemory: () => native().deviceMemory(gpu).peakAllocated }),
   };
   const tokenizer = Tokenizer.load({ vocabFile: config.vocab });
@@ -76,11 +80,15 @@ export async function openRun(options: RetrievalOptions, rank?: Rank): Promise<{
       tokenizer,
       ranks,
       logger,
+      voice,
       print,
     },
     unlock,
   };
 }
+
+/** Whether this is rank 0, which speaks and writes. */
+export const isFirst = (rank: Rank | undefined): boolean => rank === undefined || rank.rank === 0;
 
 function pathsOf({ annRoot, imageRoot, dataset }: RetrievalConfig) {
   return { annRoot, imageRoot, dataset };
@@ -140,7 +148,7 @@ export async function runSplits(
   run: Run,
   onSplit: (report: SplitReport) => Promise<void> = async () => {},
 ): Promise<RetrievalResult> {
-  const { options, config, splits, tokenizer, ranks, logger, print } = run;
+  const { options, config, splits, tokenizer, ranks, logger, voice, print } = run;
   const evaluateSplitOf = async (name: SplitName): Promise<SplitReport> => {
     const evaluation = evaluateRetrieval(model, tokenizer, name, splits[name], {
       ranks,
@@ -148,24 +156,27 @@ export async function runSplits(
       batchSize: config.batchSizeTest,
       featureMemory: config.featureMemory,
       skipBadImages: options.skipBadImages,
-      startLoop: (header, total) => new MetricLogger(logger).start(header, total),
+      startLoop: (header, total, work) => {
+        const label = `${header === 'Features:' ? 'Features' : 'Re-ranking'} ${name}`;
+        return new MetricLogger(logger).start(header, total, 50, 0, { label, unit: 'images', work });
+      },
       print,
+      echo: (line) => voice.echo(line),
     });
-    // Training would write the scores of every epoch over each other.
     const { report, scores } = evaluation;
-    const savesScores = options.saveScores && options.evaluate;
     if (isMain(run)) {
       const { outputDir, seed } = options;
       const { imageRoot } = config;
       const input = { ...evaluation, split: splits[name], architecture: run.architecture, imageRoot, seed };
       const { insight, retrieved } = insightOf(input);
       await writeInsight(outputDir, insight);
-      if (savesScores) {
+      // Training would write the scores of every epoch over each other.
+      if (options.saveScores && options.evaluate) {
         await saveScores(outputDir, name, scores);
         await writeRetrieved(join(outputDir, `retrieved_${name}.jsonl`), retrieved);
       }
     }
-    print(pythonDict({ ...report.metrics }));
+    voice.echo(pythonDict({ ...report.metrics }));
     await onSplit(report);
     return report;
   };

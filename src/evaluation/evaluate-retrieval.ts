@@ -20,6 +20,8 @@ export interface RetrievalEvaluationOptions extends EvaluationOptions {
   batchSize?: number;
   /** Images that cannot be read count as grey instead of ending the evaluation, while they are few (1 %). */
   skipBadImages?: boolean;
+  /** Takes a line that only the reference's output has; `print` by default. */
+  echo?(line: string): void;
 }
 
 // On a CPU small batches keep activations in the caches; a GPU takes the config's.
@@ -44,12 +46,12 @@ export function evaluateRetrieval(
   split: RetrievalSplit,
   options: RetrievalEvaluationOptions,
 ): SplitEvaluation {
-  const { ranks = oneRank, print = () => {}, batchSize = 32, skipBadImages = false } = options;
+  const { ranks = oneRank, print = () => {}, echo = print, batchSize = 32, skipBadImages = false } = options;
   const unread = new Float32Array(split.images.length);
   const what = `the ${name} split`;
   const different = new Set(split.images).size;
   const bad = new BadImages(what, different);
-  print('Computing features for evaluation...');
+  echo('Computing features for evaluation...');
   const images = imageSource(split, {
     size: model.architecture.vision.imageSize,
     batchSize: model.device === 'cpu' ? Math.min(CPU_BATCH, batchSize) : batchSize,
@@ -72,7 +74,7 @@ export function evaluateRetrieval(
       `${grey.length} of ${split.images.length} images of ${name} could not be read and count as grey. The first is ${first}.`,
     );
   }
-  print(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
+  echo(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);
   const report = {
     name,
     images: split.images.length,

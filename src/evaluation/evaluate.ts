@@ -31,8 +31,8 @@ export interface EvaluationOptions {
   ranks?: Ranks;
   /** Bytes that image tokens and text stems may take; chosen by the device's free memory when undefined. */
   featureMemory?: number | undefined;
-  /** Starts the log of a loop of `total` images; silent by default. */
-  startLoop?(header: string, total: number): LoopLog;
+  /** Starts the log of a loop of `total` images; silent by default. `work` is that of all, where images differ in it. */
+  startLoop?(header: string, total: number, work?: number): LoopLog;
   /** Takes one line for the user; silent by default. */
   print?(line: string): void;
   /** Tokens at once, for tests; chosen by the device otherwise. */
@@ -113,10 +113,18 @@ export function evaluateSplit(
     const kept = ranks.sum(new Float32Array(worldSize).fill(keptImages, rank, rank + 1));
     const ranges = Array.from(kept, (count, of) => ({ first: bound(of), end: bound(of + 1), kept: count }));
     const costs = stepCosts(model.architecture);
-    const ownImages = at(splitByWork(rerankWork(pairs, costs), ranges, costs.encoding), rank);
+    const work = rerankWork(pairs, costs);
+    const ownImages = at(splitByWork(work, ranges, costs.encoding), rank);
     const ranked = performance.now();
-    const log = startLoop('Evaluation:', ownImages.length);
-    const scores = rerank(model, imageStore, textStore, { candidates, pairs, ownImages, tokenBudget, log, ranks });
+    const workOf = (image: number) =>
+      at(work, image) + (image >= first && image < first + keptImages ? 0 : costs.encoding);
+    const log = startLoop(
+      'Evaluation:',
+      ownImages.length,
+      ownImages.reduce((sum, image) => sum + workOf(image), 0),
+    );
+    const input = { candidates, pairs, ownImages, tokenBudget, log, workOf, ranks };
+    const scores = rerank(model, imageStore, textStore, input);
     const seconds = { features: (ranked - started) / 1000, rerank: (performance.now() - ranked) / 1000 };
     return { scores: { ...scores, similarityRanks: similar }, seconds };
   } finally {

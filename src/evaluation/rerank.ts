@@ -96,6 +96,8 @@ export interface RerankInput {
   /** Text tokens that go through the encoder at once: memory depends on it, the scores do not. */
   tokenBudget: number;
   log: LoopLog;
+  /** The work of each image, in any unit, for the log's estimate of the time left. */
+  workOf?(image: number): number;
   /** Each image's slots are zero on all ranks but one: their sum is what all scored. */
   ranks?: Pick<Ranks, 'sum'>;
 }
@@ -118,7 +120,7 @@ export function rerank(
       const logits = matchImage(model, textStore, embeds, texts, tokenBudget);
       if (pending !== undefined) scores.scatterLogits(pending); // the device works on this image meanwhile
       pending = { image, texts, logits };
-      log.step();
+      log.step(1, input.workOf?.(image));
     }
     if (pending !== undefined) scores.scatterLogits(pending);
   } catch (error) {

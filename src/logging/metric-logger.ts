@@ -1,5 +1,5 @@
 // Smoothed metrics and the log lines of a loop over batches, as the reference's MetricLogger prints them.
-import { canDrawProgress, ProgressBar, type ProgressStream } from './progress-bar.js';
+import { canDrawProgress, ProgressBar, type ProgressStream, paceText } from './progress-bar.js';
 import { pythonDuration, pythonFixed } from './python-format.js';
 
 /** Between the fields of a line. */
@@ -79,6 +79,19 @@ export interface MetricLoggerOptions {
   maxMemory?: () => number;
   /** Seconds of a clock that does not jump. */
   now?: () => number;
+  /** Where one line goes for each loop that has ended, instead of the reference's lines: `100 images/s`. */
+  ended?: (label: string, seconds: number, pace: string) => void;
+}
+
+/** How a loop is shown on a terminal. */
+export interface LoopShown {
+  /** By default the header. */
+  label?: string;
+  /** What its steps consist of, `images`, and how many each has. */
+  unit?: string;
+  each?: number;
+  /** All work, where steps differ in it: `step` then says how much each was. */
+  work?: number | undefined;
 }
 
 /** Meters by name, and the lines or the bar of the loops that feed them. */
@@ -121,8 +134,8 @@ export class MetricLogger {
    * is done; a line is printed every `printFreq` steps and at the last, and `end` prints the total time. `done` steps
    * were done before, by the run that this one resumes.
    */
-  start(header: string, total: number, printFreq = 50, done = 0): LoggedLoop {
-    return new LoggedLoop(this, header, total, printFreq, this.#options, done);
+  start(header: string, total: number, printFreq = 50, done = 0, shown: LoopShown = {}): LoggedLoop {
+    return new LoggedLoop(this, header, total, printFreq, this.#options, done, shown);
   }
 }
 
@@ -141,6 +154,9 @@ export class LoggedLoop {
   readonly #dataTime = new SmoothedValue();
   readonly #bar: ProgressBar | undefined;
   readonly #start: number;
+  readonly #shown: LoopShown;
+  readonly #doneBefore: number;
+  #work = 0;
   #mark: number;
   #waited = false;
   #done: number;
@@ -152,8 +168,10 @@ export class LoggedLoop {
     printFreq: number,
     options: MetricLoggerOptions,
     done = 0,
+    shown: LoopShown = {},
   ) {
-    this.#done = done;
+    this.#done = this.#doneBefore = done;
+    this.#shown = shown;
     this.#logger = logger;
     this.#header = header;
     this.#total = total;
@@ -162,8 +180,10 @@ export class LoggedLoop {
     this.#now = options.now ?? (() => performance.now() / 1000);
     const { stream } = options;
     if (options.quiet !== true && stream !== undefined && canDrawProgress(stream) && total > 0) {
-      this.#bar = new ProgressBar(header, total, { stream, now: () => this.#now() * 1000 });
-      this.#bar.update(0);
+      const { label = header, work, ...pace } = shown;
+      const clock = { now: () => this.#now() * 1000, done };
+      this.#bar = new ProgressBar(label, total, { stream, ...clock, ...pace, ...(work !== undefined && { work }) });
+      this.#bar.update(done, work === undefined ? done : 0);
     }
     this.#start = this.#now();
     this.#mark = this.#start;
@@ -175,8 +195,8 @@ export class LoggedLoop {
     this.#waited = true;
   }
 
-  /** `count` steps are done: rows that were scored together share the time equally. */
-  step(count = 1): void {
+  /** `count` steps are done: rows that were scored together share the time equally. `work` is theirs, where steps differ. */
+  step(count = 1, work = 0): void {
     const now = this.#now();
     if (!this.#waited) this.#dataTime.update(0);
     for (let i = 0; i < count; i++) {
@@ -184,7 +204,8 @@ export class LoggedLoop {
       const index = this.#done++;
       if (index % this.#printFreq === 0 || index === this.#total - 1) this.#print(this.#line(index));
     }
-    this.#bar?.update(this.#done);
+    this.#work += work;
+    this.#bar?.update(this.#done, this.#shown.work === undefined ? this.#done : this.#work);
     this.#waited = false;
     this.#mark = now;
   }
@@ -194,6 +215,13 @@ export class LoggedLoop {
     this.#bar?.finish();
     if (this.#options.quiet) return;
     const seconds = this.#now() - this.#start;
+    const { ended } = this.#options;
+    if (ended !== undefined) {
+      const { label = this.#header, unit, each = 1 } = this.#shown;
+      const perSecond = (each * (this.#done - this.#doneBefore)) / seconds;
+      ended(label, seconds, unit !== undefined && perSecond > 0 ? paceText(perSecond, unit) : '');
+      return;
+    }
     const each = pythonFixed(seconds / Math.max(1, this.#total), 4);
     (this.#options.print ?? console.log)(`${this.#header} Total time: ${pythonDuration(seconds)} (${each} s / it)`);
   }
@@ -204,7 +232,7 @@ export class LoggedLoop {
   }
 
   #print(line: string): void {
-    if (this.#options.quiet || this.#bar !== undefined) return;
+    if (this.#options.quiet || this.#bar !== undefined || this.#options.ended !== undefined) return;
     (this.#options.print ?? console.log)(line);
   }
 

@@ -20,6 +20,7 @@ export type PendingLosses = Pick<StepLosses, 'withoutNegative'> & { losses: Read
 /** What the log needs of a run. */
 export type LoggedRun = Pick<Run, 'ranks' | 'logger' | 'print'> & {
   events?: Run['events'];
+  config?: { training?: { maxEpoch: number } | undefined };
   options: Pick<RunOptions, 'outputDir'> & { training: Pick<TrainingOptions, 'logEvery'> };
 };
 
@@ -35,13 +36,18 @@ export class EpochLog {
     readonly state: RunState,
     readonly lr: number,
     readonly stepsPerEpoch: number,
+    imagesPerStep?: number,
   ) {
     this.#logger = new MetricLogger(run.logger);
     for (const name of METERS)
       this.#logger.addMeter(name, new SmoothedValue({ windowSize: 1, format: lastValue(name === 'lr' ? 6 : 4) }));
     this.#pace = new Pace(run.logger.now);
     const { epoch, step } = state;
-    this.loop = this.#logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, run.options.training.logEvery, step);
+    const of = run.config?.training === undefined ? '' : `/${run.config.training.maxEpoch}`;
+    this.loop = this.#logger.start(`Train Epoch: [${epoch}]`, stepsPerEpoch, run.options.training.logEvery, step, {
+      label: `Training epoch ${epoch + 1}${of}`,
+      ...(imagesPerStep !== undefined && { unit: 'images', each: imagesPerStep }),
+    });
   }
 
   /** Whether `step` has a printed line and one in metrics.jsonl. */

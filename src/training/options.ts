@@ -43,6 +43,8 @@ export type TrainingOptions = FlagValues<typeof trainingFlags>;
 
 export interface RunOptions extends FlagValues<typeof runFlags> {
   training: TrainingOptions;
+  /** How a user continues a run that was stopped, where it is part of another command. */
+  continueWith?: string;
 }
 
 /** Parses `cpu`, `cuda`, `cuda:1`. @throws RangeError */

@@ -7,6 +7,7 @@ import type { PretrainedFile } from '../download/pretrained-file.js';
 import type { SplitReport } from '../evaluation/report.js';
 import type { MetricLoggerOptions } from '../logging/metric-logger.js';
 import type { EventLog } from '../logging/tensorboard.js';
+import type { Voice } from '../logging/terminal.js';
 import type { Architecture } from '../model/architecture.js';
 import type { Device } from '../torch/tensor.js';
 import type { RunOptions } from './options.js';
@@ -30,6 +31,8 @@ export interface Run {
   logger: MetricLoggerOptions;
   /** TensorBoard's file, where one is asked for, of rank 0. */
   events?: EventLog | undefined;
+  /** What the user sees and hears; silent on all ranks but 0. */
+  voice: Voice;
   /** Takes one line for the user; silent on all ranks but 0. */
   print(line: string): void;
 }

@@ -11,6 +11,7 @@ import type { GradientSync } from '../distributed/data-parallel.js';
 import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { pythonFixed, pythonFloat } from '../logging/python-format.js';
+import { referenceVoice } from '../logging/terminal.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
 import * as ops from '../torch/ops.js';
@@ -42,11 +43,17 @@ export interface Trainer {
   evaluate(): Promise<RetrievalResult>;
 }
 
+/** A run; a program that has none of its own speaks as the reference does. */
+export type TrainedRun = Omit<Run, 'voice'> & Partial<Pick<Run, 'voice'>>;
+
 /** How a run or an epoch ended. */
 export type Outcome = 'finished' | 'stopped';
 
 /** What must be unchanged when the run is resumed. */
-export function identityOf({ ranks, options }: Run, { batchSize, rows }: TrainingData): RunIdentity {
+export function identityOf(
+  { ranks, options }: Pick<Run, 'ranks' | 'options'>,
+  { batchSize, rows }: TrainingData,
+): RunIdentity {
   return { worldSize: ranks.worldSize, batchSize, rows, seed: options.seed };
 }
 
@@ -56,8 +63,8 @@ export function stepsDone({ epoch, step }: RunState, { stepsPerEpoch }: Pick<Tra
 }
 
 /** Trains from `state` on, and moves it. A 'stopped' run has been saved and can be resumed. */
-export async function train(run: Run, trainer: Trainer, state: RunState): Promise<Outcome> {
-  const { config, options, ranks, print } = run;
+export async function train(run: TrainedRun, trainer: Trainer, state: RunState): Promise<Outcome> {
+  const { config, options, ranks, print, voice = referenceVoice(print) } = run;
   const { settings, model, optimizer, data, signals } = trainer;
   const { maxEpoch } = settings;
   if (state.epoch >= maxEpoch) {
@@ -83,7 +90,7 @@ export async function train(run: Run, trainer: Trainer, state: RunState): Promis
     const meters = ranks.gatherValues(state.meters);
     const total = (name: MeterName, of: keyof MeterState) => meters.reduce((sum, own) => sum + own[name][of], 0);
     const average = (name: MeterName) => total(name, 'total') / total(name, 'count');
-    print(`Averaged stats: ${METERS.map((name) => `${name}: ${pythonFixed(average(name), 4)}`).join('  ')}`);
+    voice.echo(`Averaged stats: ${METERS.map((name) => `${name}: ${pythonFixed(average(name), 4)}`).join('  ')}`);
 
     // ---- evaluate; what was trained is saved first
     await save();
@@ -101,8 +108,12 @@ export async function train(run: Run, trainer: Trainer, state: RunState): Promis
       const fields = [...stats, ...metrics('val', val.metrics), ...metrics('test', state.bestTest ?? test.metrics)];
       fields.push(`"epoch": ${epoch}`, `"best_epoch": ${state.bestEpoch}`);
       addLine(options.outputDir, 'log.txt', `{${fields.join(', ')}}`);
-      const recalls = { ...recallScalars('val', val.metrics), ...recallScalars('test', test.metrics) };
-      run.events?.scalars((epoch + 1) * data.stepsPerEpoch, recalls);
+      for (const { name, metrics } of [val, test])
+        run.events?.scalars((epoch + 1) * data.stepsPerEpoch, recallScalars(name, metrics));
+      const losses = `ITA ${average('loss_ita').toFixed(3)}, ITM ${average('loss_itm').toFixed(3)}`;
+      const recalls = [val, test].map(({ name, metrics }) => `${name} ${metrics.r_mean.toFixed(1)}`).join(', ');
+      const best = state.bestEpoch === epoch ? 'the best' : `best: epoch ${state.bestEpoch + 1}`;
+      voice.result(`Epoch ${epoch + 1}/${maxEpoch}: losses ${losses}; mean recall ${recalls} (${best})`);
     }
 
     if (epoch + 1 === maxEpoch) return 'finished';
@@ -116,7 +127,8 @@ export type EpochRun = LoggedRun & {
 };
 export type EpochTrainer = Omit<Trainer, 'settings' | 'evaluate' | 'data'> & {
   settings: Pick<TrainingConfig, 'alpha'>;
-  data: Pick<TrainingData, 'stepsPerEpoch' | 'open' | 'countBadImages' | 'hasTooManyBadImages'>;
+  data: Pick<TrainingData, 'stepsPerEpoch' | 'open' | 'countBadImages' | 'hasTooManyBadImages'> &
+    Partial<Pick<TrainingData, 'batchSize'>>;
 };
 
 /** The steps of one epoch that `state` has not done yet; moves `state`. `save` writes what a resume needs. */
@@ -131,7 +143,8 @@ export async function trainEpoch(
   const { stepsPerEpoch } = data;
   const { epoch, step: firstStep } = state;
   if (firstStep >= stepsPerEpoch) return 'finished';
-  const log = new EpochLog(run, state, lr, stepsPerEpoch);
+  const imagesPerStep = data.batchSize === undefined ? undefined : data.batchSize * run.ranks.worldSize;
+  const log = new EpochLog(run, state, lr, stepsPerEpoch, imagesPerStep);
   const batches = data.open(epoch, firstStep);
   try {
     for (let step = firstStep; step < stepsPerEpoch; step++) {

@@ -86,6 +86,20 @@ test('defects of rows and images are one line each, with file and row, and exit 
   assert.match(lines[5] ?? '', /^coco: 2 files, .*: 4 defects$/);
 });
 
+test('--json has the same as one object', async () => {
+  const sound = writeConfig('json.yaml', join(golden, 'images'), join(golden, 'annotation'));
+  const { code, stdout } = await runCli(['check-data', '--config', sound, '--json']);
+  assert.equal(code, 0);
+  const { files, defects, notes } = JSON.parse(stdout);
+  assert.deepEqual({ files, defects, notes }, { files: 3, defects: [], notes: [] });
+  const none = writeConfig('json-none.yaml', join(folder, 'no images'), folder);
+  const bad = await runCli(['check-data', '--config', none, '--json']);
+  assert.equal(bad.code, 1);
+  const found = JSON.parse(bad.stdout);
+  assert.equal(found.defects.length, 3);
+  assert.match(found.notes[0], /Only training needs it/);
+});
+
 /** What `checkData` writes, to a terminal or not. */
 function written(config: { imageRoot: string; annRoot: string; dataset: 'coco' | 'flickr' }, isTTY: boolean) {
   let text = '';
@@ -114,5 +128,5 @@ test('a terminal sees progress, a file does not', () => {
   assert.equal(file.code, 0);
   assert.ok(!file.text.includes('\r'));
   assert.match(file.text, /coco: 2 files, 2 valid rows, 2 captions, 1 image: no defect/);
-  assert.match(written(config, true).text, /images .*1\/1/);
+  assert.match(written(config, true).text, /Decoding images .*1\/1/);
 });

@@ -91,7 +91,7 @@ test('field: what can be read is loaded, an object beside the weights is skipped
 test('field: inspect names the objects that were not made', async () => {
   const source = fixture('field/checkpoints');
   assert.ok(source !== undefined);
-  const table = await runCli(['inspect', join(source, 'posix_path.pth')]);
+  const table = await runCli(['inspect', join(source, 'posix_path.pth'), '--all']);
   assert.match(table.stdout, /^config\/output_dir = opaque: pathlib\.PosixPath$/m);
   const json = await runCli(['inspect', join(source, 'easydict.pth'), '--json']);
   assert.deepEqual((JSON.parse(json.stdout) as { opaque: unknown }).opaque, { config: 'easydict.EasyDict' });

@@ -23,6 +23,24 @@ test('draws, evaluates, trains, evaluates and writes a report', async () => {
   assert.match(report, /text R@10<\/th><td>\d+\.\d<\/td><td>\d+\.\d<\/td><td><b>\d+\.\d<\/b>/);
   assert.ok(existsSync(join(output, 'checkpoint_best.pth')));
 
+  assert.match(stdout, /^Each picture shows two shapes/m);
+  assert.match(
+    stdout,
+    /^ {2}npx blip-retrieval demo --resume --output_dir \S+ --train_images 16 --images 10 --seed 42 --epochs 1$/m,
+  );
+
+  for (const other of [
+    ['--seed', '7'],
+    ['--images', '12'],
+  ]) {
+    const mixed = await runCli([...args, ...other]);
+    assert.equal(mixed.code, 2);
+    assert.match(
+      mixed.stderr,
+      /^error: .*data holds a data set of --seed 42 --train_images 16 --images 10, and this demo asks for .*--output_dir\.\n$/,
+    );
+  }
+
   const again = await runCli([...args, '--resume'], { OMP_NUM_THREADS: '1' });
   assert.equal(again.code, 0, again.stderr);
   assert.doesNotMatch(again.stdout, /^Drawing/m);

@@ -10,6 +10,7 @@ import { writeFile } from '../helpers/checkpoint-files.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
+import { tinyCheckpoint } from '../helpers/tiny-run.js';
 
 async function inspect(path: string, options: InspectOptions): Promise<string> {
   let text = '';
@@ -119,7 +120,10 @@ test('the metadata of safetensors are values, without control characters', async
   await writeSafetensors(path, new Map([['weight', tensor]]), { format: 'pt', 'a\x1b[2J': 'b\x07' });
   const { values } = JSON.parse(await inspect(path, { json: true })) as Printed;
   assert.deepEqual(values, { '__metadata__/format': 'pt', '__metadata__/a\x1b[2J': 'b\x07' });
-  assert.match(await inspect(path, {}), /\n\n__metadata__\/format = "pt"\n__metadata__\/a\\u001b\[2J = "b\\u0007"\n$/);
+  assert.match(
+    await inspect(path, { all: true }),
+    /\n\n__metadata__\/format = "pt"\n__metadata__\/a\\u001b\[2J = "b\\u0007"\n$/,
+  );
 });
 
 test('the program prints it, and ends with 1 and one sentence for a hostile file', async (t) => {
@@ -136,4 +140,22 @@ test('the program prints it, and ends with 1 and one sentence for a hostile file
   );
   const html = writeFile(temporaryFolder(t), 'x.pth', Buffer.from('<html></html>'));
   assert.match((await runCli(['inspect', html])).stderr, /web page/);
+});
+
+test('by default there is what it is, in at most twelve lines', async (t) => {
+  const summary = await inspect(await tinyCheckpoint(temporaryFolder(t)), {});
+  const lines = summary.trimEnd().split('\n');
+  assert.ok(lines.length <= 12, summary);
+  assert.match(lines[0] ?? '', /rule_tiny\.pth: zip format, \d+\.\d MB$/);
+  assert.match(summary, /^What +BLIP retrieval, vit tiny, images of 96 pixels, queue of 64; weights alone$/m);
+  assert.match(summary, /^Tensors +265 tensors of float32, int64, 0 values$/m);
+  assert.match(summary, /^Parameters +[\d,]+ trained, [\d,]+ elements in all$/m);
+  assert.match(summary, /^Bytes .*momentum copies \d.*text encoder \d/m);
+  assert.match(lines.at(-1) ?? '', /--all lists every tensor/);
+  const path = join(temporaryFolder(t), 'other.pth');
+  const tensor = { dtype: 'float32', shape: [2], data: new Uint8Array(8) } as const;
+  await writeCheckpoint(path, { weight: tensor, config: { 'a\u001b[2J': 'b\u009b' } });
+  const other = await inspect(path, {});
+  assert.match(other, /^What +tensors of another program$/m);
+  assert.match(other, /^Config +a\\u001b\[2J "b\\u009b"$/m);
 });

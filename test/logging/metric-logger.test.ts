@@ -133,7 +133,8 @@ test('on a terminal a bar takes the place of the lines, and goes away when the l
     () => 1,
   );
   assert.deepEqual(lines, ['Evaluation: Total time: 0:00:06 (2.0000 s / it)']);
-  assert.match(drawn.join(''), /1\/3 {2}eta 0:00:04/);
+  assert.match(drawn.join(''), /1\/3 {2}eta -:--:--/);
+  assert.match(drawn.join(''), /2\/3 {2}eta 0:00:02/);
   assert.match(drawn.join(''), /3\/3 {2}eta 0:00:00/);
   assert.equal(drawn.at(-1), '\r\x1b[2K');
   drawn.length = 0;

@@ -1,53 +1,101 @@
-// The progress bar: true time left, NO_COLOR, narrow terminals, and no bar where there is no terminal.
+// The progress bar: what it shows, every width, NO_COLOR, a terminal that is resized, and no bar where there is no terminal.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canDrawProgress, noColor, ProgressBar } from '#blip/logging/progress-bar.js';
+import { canDrawProgress, noColor, ProgressBar, type ProgressOptions, paceText } from '#blip/logging/progress-bar.js';
 
-function bar(columns: number, plain: boolean) {
+function bar(columns: number, options: Partial<ProgressOptions> = {}, label = 'Re-ranking val') {
   const clock = { now: 0 };
   const drawn: string[] = [];
   const stream = { isTTY: true, columns, write: (text: string) => drawn.push(text) };
-  return { clock, drawn, bar: new ProgressBar('val', 10, { stream, now: () => clock.now, plain }) };
+  const it = new ProgressBar(label, 100, { stream, now: () => clock.now, plain: true, ...options });
+  return { clock, drawn, stream, bar: it };
 }
 
-test('the line shows share, count, time left at the pace so far, and time gone', () => {
-  const { clock, drawn, bar: it } = bar(100, true);
+const CLEAR = '\r\x1b[2K';
+
+test('the line shows share, count, pace and time left', () => {
+  const { clock, drawn, bar: it } = bar(100, { unit: 'images' });
   it.update(0);
-  clock.now = 30_000;
-  it.update(5);
-  clock.now = 60_000;
-  it.update(10);
+  for (const done of [1, 25, 50, 100]) {
+    clock.now = done * 1000;
+    it.update(done);
+  }
   it.finish();
   assert.deepEqual(drawn, [
-    '\r\x1b[2Kval [........................]   0%  0/10  eta -:--:--  elapsed 0:00:00',
-    '\r\x1b[2Kval [############............]  50%  5/10  eta 0:00:30  elapsed 0:00:30',
-    '\r\x1b[2Kval [########################] 100%  10/10  eta 0:00:00  elapsed 0:01:00',
-    '\r\x1b[2K',
+    `${CLEAR}Re-ranking val [..............................]   0%  0/100  eta -:--:--`,
+    `${CLEAR}Re-ranking val [..............................]   1%  1/100  eta -:--:--`,
+    `${CLEAR}Re-ranking val [########......................]  25%  25/100  1.0 images/s  eta 0:01:15`,
+    `${CLEAR}Re-ranking val [###############...............]  50%  50/100  1.0 images/s  eta 0:00:50`,
+    `${CLEAR}Re-ranking val [##############################] 100%  100/100  1.0 images/s  eta 0:00:00`,
+    CLEAR,
   ]);
 });
 
 test('it is drawn at most ten times a second, and always at the end', () => {
-  const { clock, drawn, bar: it } = bar(100, true);
-  for (let i = 1; i <= 10; i++) {
-    clock.now += 10;
+  const { clock, drawn, bar: it } = bar(100);
+  for (let i = 1; i <= 100; i++) {
+    clock.now += 1;
     it.update(i);
   }
   assert.equal(drawn.length, 2);
 });
 
+test('at every width from 20 to 200 the line fits, and has its label and the share', () => {
+  for (const label of ['Training epoch 12/100', 'Features val'])
+    for (let columns = 20; columns <= 200; columns++) {
+      const { clock, drawn, bar: it } = bar(columns, { unit: 'images', each: 32 }, label);
+      for (const done of [0, 1, 2, 37, 100]) {
+        clock.now = done * 12_345;
+        it.update(done);
+        const line = drawn.at(-1)?.replace(CLEAR, '') ?? '';
+        assert.ok(line.length < columns, `${columns} columns: ${line.length}`);
+        assert.match(line, /\d%/);
+        if (columns >= 28) assert.ok(line.startsWith(label), line);
+        else assert.ok(line.startsWith(label.slice(0, columns - 7)), line);
+        if (columns >= 40) assert.match(line, /eta/);
+        if (columns >= 60) assert.match(line, /\[[#.]{10,}\]/);
+      }
+    }
+});
+
+test('the width is that of this moment, and what a narrower terminal broke into lines is cleared whole', () => {
+  const size = { columns: 100 };
+  const drawn: string[] = [];
+  const write = (text: string) => drawn.push(text);
+  const stream = { isTTY: true, columns: 100, getWindowSize: (): [number, number] => [size.columns, 24], write };
+  const clock = { now: 0 };
+  const it = new ProgressBar('Features val', 100, { stream, now: () => clock.now, plain: true });
+  it.update(0);
+  size.columns = 30;
+  clock.now = 1000;
+  it.update(1);
+  assert.equal(drawn.at(-1), '\r\x1b[2A\x1b[JFeatures val   1%'); // 63 characters are three lines of 30
+  it.finish();
+  assert.equal(drawn.at(-1), CLEAR);
+});
+
+test('work that differs from unit to unit is what the share and the time left go by', () => {
+  const { clock, drawn, bar: it } = bar(100, { work: 1000 });
+  const work = [0, 400, 500, 600];
+  for (const [done, so] of work.entries()) {
+    clock.now = so * 10;
+    it.update(done, so);
+  }
+  assert.match(drawn.at(-1) ?? '', / 60% {2}3\/100 {2}eta 0:00:04$/);
+});
+
 test('colour only where it is wanted', () => {
-  const coloured = bar(100, false);
-  coloured.bar.update(10);
+  const coloured = bar(100, { plain: false });
+  coloured.bar.update(100);
   assert.match(coloured.drawn.join(''), /\[32m#/);
   assert.equal(noColor({ NO_COLOR: '1' }), true);
   assert.equal(noColor({ NO_COLOR: '' }), false);
   assert.equal(noColor({}), false);
 });
 
-test('a narrow terminal gets a line that does not wrap', () => {
-  const { drawn, bar: it } = bar(20, true);
-  it.update(10);
-  assert.equal(drawn[0]?.replace('\r\x1b[2K', '').length, 19);
+test('a pace reads well at any size', () => {
+  const texts = [0.25, 3.14, 31.4, 3140].map((pace) => paceText(pace, 'images'));
+  assert.deepEqual(texts, ['4.0 s/image', '3.1 images/s', '31 images/s', '3140 images/s']);
 });
 
 test('no bar without a terminal or on one that cannot move its cursor', () => {

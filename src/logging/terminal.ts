@@ -1,0 +1,146 @@
+// What a run says: on a terminal phases by name, one bar, and sentences that do not wrap in the middle of a word; elsewhere,
+// and where it is asked for, the reference's lines, byte for byte.
+import { canDrawProgress, columnsOf, type ProgressStream } from './progress-bar.js';
+
+/** What a run says, and where. */
+export interface Voice {
+  /** A sentence for the user. */
+  note(line: string): void;
+  /** A line that only the reference's output has. */
+  echo(line: string): void;
+  /** A phase begins; `line` is the reference's for it. The phase before has ended. */
+  phase(name: string, line?: string): void;
+  /** A result that a terminal shows; the reference's output has another one for it. */
+  result(line: string): void;
+  /** Where bars are drawn. */
+  stream: ProgressStream;
+  /** The last phase has ended, or failed. */
+  close(): void;
+  /** Whether this is a terminal's: the reference's lines are left out. */
+  calm: boolean;
+}
+
+/** Nothing at all. */
+export const SILENT_VOICE: Voice = {
+  ...{ note() {}, echo() {}, phase() {}, result() {}, close() {} },
+  ...{ stream: { write: () => true }, calm: false },
+};
+
+/** The reference's output, on standard output. */
+export function referenceVoice(print: (line: string) => void = console.log): Voice {
+  return {
+    ...SILENT_VOICE,
+    note: print,
+    echo: print,
+    phase: (_name, line) => {
+      if (line !== undefined) print(line);
+    },
+  };
+}
+
+/** Words of a sentence in lines of at most `columns` characters, the later ones indented. A word longer than that stays whole. */
+export function wrapped(text: string, columns: number): string {
+  const lines: string[] = [];
+  for (const paragraph of text.split('\n')) {
+    const indent = paragraph.match(/^ */)?.[0] ?? '';
+    let line = indent;
+    for (const word of paragraph.slice(indent.length).split(' ')) {
+      const isFirst = line.trim() === '';
+      if (!isFirst && line.length + 1 + word.length > columns) {
+        lines.push(line);
+        line = `${indent}  ${word}`;
+      } else line += isFirst ? word : ` ${word}`;
+    }
+    lines.push(line);
+  }
+  return lines.join('\n');
+}
+
+/** `0.4 s`, `12 s`, `3:07 min`. */
+export function secondsText(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  const whole = Math.round(seconds / 60);
+  return whole < 120 ? `${whole} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** Columns of a phase's name before what is said of it. */
+const NAME_WIDTH = 22;
+
+/** A finished phase or loop as a line: its name, and what there is to say. */
+export function doneLine(name: string, seconds: number, more = ''): string {
+  return `${name.padEnd(NAME_WIDTH)} ${secondsText(seconds)}${more === '' ? '' : `  ${more}`}`;
+}
+
+/** A terminal: progress and notes go to `progress` (standard error), results to `results` (standard output). */
+export class Terminal implements Voice {
+  readonly calm = true;
+  readonly stream: ProgressStream;
+  readonly #progress: ProgressStream;
+  readonly #print: (line: string) => void;
+  readonly #now: () => number;
+  readonly #moves: boolean;
+  #phase: { name: string; since: number } | undefined;
+  #drawn = false;
+
+  constructor(progress: ProgressStream, print: (line: string) => void, now = () => performance.now() / 1000) {
+    this.#progress = progress;
+    this.#print = print;
+    this.#now = now;
+    this.#moves = canDrawProgress(progress);
+    const owner = this;
+    this.stream = {
+      ...(this.#moves && { isTTY: true }),
+      get columns() {
+        return columnsOf(progress);
+      },
+      // A bar takes the place of the phase's name.
+      write(text) {
+        owner.close();
+        owner.#drawn = true;
+        return progress.write(text);
+      },
+    };
+  }
+
+  note(line: string): void {
+    this.#clear();
+    this.#progress.write(`${wrapped(line, columnsOf(this.#progress) - 1)}\n`);
+    this.#show();
+  }
+
+  echo(): void {}
+
+  result(line: string): void {
+    this.close();
+    this.#clear();
+    // A command, which is indented, stays in one piece.
+    this.#print(line.startsWith(' ') ? line : wrapped(line, columnsOf(this.#progress) - 1));
+  }
+
+  phase(name: string): void {
+    this.close();
+    this.#phase = { name, since: this.#now() };
+    this.#show();
+  }
+
+  close(): void {
+    if (this.#phase === undefined) return;
+    const { name, since } = this.#phase;
+    this.#clear();
+    this.#phase = undefined;
+    this.#progress.write(`${doneLine(name, this.#now() - since)}\n`);
+  }
+
+  #show(): void {
+    if (this.#phase === undefined || !this.#moves) return;
+    this.#progress.write(`${this.#phase.name} …`);
+    this.#drawn = true;
+  }
+
+  /** Removes a bar or a phase's name from the line that the cursor is in. */
+  #clear(): void {
+    if (this.#drawn) this.#progress.write('\r\x1b[2K');
+    this.#drawn = false;
+  }
+}

@@ -1,0 +1,109 @@
+// What a run says on a terminal: phases, sentences that do not wrap in the middle of a word, progress apart from results.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { MetricLogger } from '#blip/logging/metric-logger.js';
+import { doneLine, referenceVoice, secondsText, Terminal, wrapped } from '#blip/logging/terminal.js';
+
+/** A terminal of `columns` that applies what is written: its lines, and the results apart. */
+function screen(columns: number, isTTY = true) {
+  const clock = { now: 0 };
+  const lines = [''];
+  const results: string[] = [];
+  const write = (text: string) => {
+    for (const character of text.replaceAll('\u001b[2K', '\u0000')) {
+      if (character === '\n') lines.push('');
+      else if (character === '\u0000') lines[lines.length - 1] = '';
+      else if (character !== '\r') lines[lines.length - 1] += character;
+    }
+  };
+  const stream = { columns, write, ...(isTTY && { isTTY }) };
+  const terminal = new Terminal(
+    stream,
+    (line) => results.push(line),
+    () => clock.now,
+  );
+  return { clock, lines, results, terminal };
+}
+
+test('a phase is named while it lasts, and says how long it took', () => {
+  const { clock, lines, terminal } = screen(80);
+  terminal.phase('Reading data');
+  assert.deepEqual(lines, ['Reading data …']);
+  clock.now = 1.25;
+  terminal.note('A note.');
+  assert.deepEqual(lines, ['A note.', 'Reading data …']);
+  clock.now = 2.5;
+  terminal.phase('Creating model');
+  clock.now = 15;
+  terminal.close();
+  terminal.close();
+  assert.deepEqual(lines, ['A note.', 'Reading data           2.5 s', 'Creating model         13 s', '']);
+});
+
+test("results go elsewhere than progress, and the reference's lines nowhere", () => {
+  const { lines, results, terminal } = screen(80);
+  terminal.phase('Reading data');
+  terminal.result('Recall');
+  terminal.echo();
+  assert.deepEqual(results, ['Recall']);
+  assert.deepEqual(lines, ['Reading data           0.0 s', '']);
+});
+
+test('sentences break between words at every width from 20 to 200, and a command not at all', () => {
+  const text = 'load checkpoint from /a/b.pth: 265 loaded, 0 missing, 0 unexpected, 0 of another shape';
+  for (let columns = 20; columns <= 200; columns++) {
+    const lines = wrapped(text, columns).split('\n');
+    for (const line of lines) assert.ok(line.length <= columns, `${columns}: ${line}`);
+    assert.equal(lines.map((line) => line.trim()).join(' '), text);
+  }
+  const { results, terminal } = screen(30);
+  terminal.result('  npx blip-retrieval --evaluate --config a.yaml');
+  assert.deepEqual(results, ['  npx blip-retrieval --evaluate --config a.yaml']);
+});
+
+test('a bar takes the place of the phase, and leaves one line', () => {
+  const { clock, lines, terminal } = screen(80);
+  terminal.phase('Creating model');
+  const ended = (label: string, seconds: number, pace: string) => terminal.note(doneLine(label, seconds, pace));
+  const logger = new MetricLogger({ stream: terminal.stream, now: () => clock.now, ended, print: assert.fail });
+  const loop = logger.start('Features:', 4, 1, 0, { label: 'Features val', unit: 'images' });
+  for (let i = 0; i < 4; i++) {
+    clock.now += 2;
+    loop.step();
+  }
+  assert.match(lines.at(-1) ?? '', /^Features val \[.*100%/);
+  terminal.note('A note.');
+  loop.end();
+  assert.deepEqual(lines, ['Creating model         0.0 s', 'A note.', 'Features val           8.0 s  2.0 s/image', '']);
+});
+
+test('a terminal that cannot move its cursor gets lines', (t) => {
+  const { TERM } = process.env;
+  process.env.TERM = 'dumb';
+  t.after(() => {
+    if (TERM === undefined) delete process.env.TERM;
+    else process.env.TERM = TERM;
+  });
+  const { lines, terminal } = screen(80);
+  terminal.phase('Reading data');
+  assert.deepEqual(lines, ['']);
+  terminal.close();
+  assert.deepEqual(lines, ['Reading data           0.0 s', '']);
+  assert.equal(terminal.stream.isTTY, undefined);
+});
+
+test("elsewhere there are the reference's lines", () => {
+  const lines: string[] = [];
+  const voice = referenceVoice((line) => lines.push(line));
+  voice.phase('Reading data', 'Creating retrieval dataset');
+  voice.phase('Features');
+  voice.note('A note.');
+  voice.echo("{'txt_r1': 1.0}");
+  voice.result('Epoch 1');
+  voice.close();
+  assert.deepEqual(lines, ['Creating retrieval dataset', 'A note.', "{'txt_r1': 1.0}"]);
+});
+
+test('times are short', () => {
+  assert.deepEqual([0, 9.94, 59.6, 200, 9000].map(secondsText), ['0.0 s', '9.9 s', '60 s', '3 min', '2.5 h']);
+});
