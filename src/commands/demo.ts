@@ -1,17 +1,19 @@
 // `demo`: draws a data set, trains a small model on it from random weights, and evaluates it before and after, all with
 // the main command. Nothing is downloaded.
-import { existsSync } from 'node:fs';
+import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
-import { writeDemoReport } from '../demo/report.js';
 import { claimFolder } from '../demo/settings.js';
+import { insightFile } from '../evaluation/insight.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { columnsOf } from '../logging/progress-bar.js';
 import { wrapped } from '../logging/terminal.js';
-
+import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
+import { BEFORE_FILE } from '../report/run-files.js';
+import { writeReport } from '../report/run-report.js';
 import { shellWord } from './ending.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
@@ -79,17 +81,27 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   console.log('\nBefore training');
   const before = await runRetrieval(options);
   if (demo.epochs === 0) return;
+  copyFileSync(join(outputDir, insightFile('test')), join(outputDir, BEFORE_FILE));
   say('\nTraining. Ctrl-C saves and stops; it continues with');
   console.log(`  ${continueWith}`);
   const after = await runRetrieval({ ...options, evaluate: false });
   if (process.exitCode !== undefined || before === undefined || after === undefined) return;
   const minutes = (performance.now() - started) / 60000;
-  const command = 'npx blip-retrieval demo';
-  const report = await writeDemoReport(outputDir, { before: before.test, after: after.test, minutes, command });
+  const report = await writeReport(outputDir, {
+    title: 'A small BLIP, trained on drawn scenes',
+    introduction: introduction(demo, minutes),
+  });
   console.log(
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
   console.log(`The report is in ${report}.`);
+}
+
+/** What the report says below its title, in HTML. */
+function introduction(demo: DemoOptions, minutes: number): string {
+  return `<p>A model of three layers was trained from random weights on ${demo.trainImages} pictures of two coloured shapes with five captions each, then asked to
+find, among new pictures and captions, the caption of a picture and the picture of a caption. It took ${minutes.toFixed(1)} minutes. To repeat this:
+<code>${escapeHtml(resumeCommand(demo).replace(' --resume', ''))}</code></p>`;
 }
 
 /** Prints a sentence, which on a terminal does not break in the middle of a word. */
