@@ -56,6 +56,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   };
   const trainer: Trainer = { settings, model, optimizer, sync, data, signals, evaluate };
   run.voice.echo('Start training');
+  run.voice.close();
   try {
     signals.watch();
     if ((await train({ ...run, events }, trainer, state)) === 'stopped') {

@@ -157,6 +157,7 @@ export async function runSplits(
       featureMemory: config.featureMemory,
       skipBadImages: options.skipBadImages,
       startLoop: (header, total, work) => {
+        voice.close();
         const label = `${header === 'Features:' ? 'Features' : 'Re-ranking'} ${name}`;
         return new MetricLogger(logger).start(header, total, 50, 0, { label, unit: 'images', work });
       },

@@ -30,6 +30,8 @@ export interface ProgressOptions {
 
 /** Milliseconds between two drawings: more often is noise, and costs time on a slow terminal. */
 const REDRAW_MS = 100;
+/** Columns left free at the end: Ctrl-C puts ^C there, and the cursor needs one. */
+const SPARE = 3;
 const MOST_CELLS = 30;
 const LEAST_CELLS = 10;
 
@@ -130,7 +132,7 @@ export class ProgressBar {
       pace: unit === undefined || seconds === undefined || !(perSecond > 0) ? '' : paceText(perSecond, unit),
       eta: `eta ${seconds === undefined ? '-:--:--' : pythonDuration(seconds)}`,
     };
-    const text = lineOf(line, columnsOf(stream) - 1, plain);
+    const text = lineOf(line, columnsOf(stream) - SPARE, plain);
     stream.write(`${this.#clearing()}${text}`);
     this.#length = text.length - (plain || !text.includes('\x1b') ? 0 : '\x1b[32m\x1b[0m'.length);
   }

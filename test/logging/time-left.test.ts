@@ -1,5 +1,5 @@
 // The estimate of the time left: within a fifth after a tenth of the work, on recorded loops and on drawn ones.
-// The recordings are of the demo on two cores (Xeon, 2026-11): times after each step in ms, and the work of each where it
+// The recordings are of the demo on two cores (AMD EPYC, November 2026): times after each step in ms, and the work of each where it
 // differs. They are those in which nothing else took the cores: no estimate foresees that.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
