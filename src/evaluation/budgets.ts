@@ -26,7 +26,7 @@ function tokenBytes({ architecture: { text }, precision }: BlipRetrieval): numbe
 }
 
 /** Bytes that this process could still allocate: what the system has, or what its control group leaves. */
-function freeHostMemory(): number {
+export function freeHostMemory(): number {
   const limit = process.constrainedMemory();
   const used = process.memoryUsage().rss;
   const available = 'availableMemory' in process ? Number(process.availableMemory()) : freemem();
