@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { formatBytes } from '../disk/space.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { get } from '../errors.js';
-import { freeHostMemory } from '../evaluation/budgets.js';
+import { freeHostMemory } from '../torch/device-memory.js';
 import { estimatedTrainingBytes } from '../training/memory.js';
 import { architectureFor } from './drawn-weights.js';
 import { begin, type ModelOptions, say, startOwn } from './harness.js';
