@@ -35,7 +35,11 @@ export function printMachine(report: MachineReport): string {
   ];
   const step =
     'skipped' in training
-      ? [`Training was not measured: ${training.skipped}.`, 'Lower --batch or --queue_size, or take a smaller --vit.']
+      ? [
+          'Training was not measured:',
+          `${training.skipped}.`,
+          'Lower --batch or --queue_size, or take a smaller --vit.',
+        ]
       : [`A training step has ${training.batch} images, of which ${o.vit_ckpt_layer} vision blocks recompute.`];
   return [
     `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; ${weights}`,

@@ -38,6 +38,8 @@ const WARM_UP = { images: 2, texts: 8 };
 /** Images of a sample: enough for steady loader threads, few enough to be read again and again. */
 const MOST_IMAGES = 1024;
 const MOST_RERANKED = 64;
+/** Fewer texts for an image would be slower each than the many that an evaluation has. */
+const LEAST_MATCHED = 48;
 /** Features that similarities are measured with. */
 const COMPARED = { images: 256, texts: 4096 };
 
@@ -93,7 +95,7 @@ interface Measured {
   working: number;
 }
 
-/** One evaluation of a sample: every one of `reranked` images is matched with every one of `texts`. */
+/** One evaluation of a sample: every one of `reranked` images is matched with every one of `rows`. */
 function measure(
   model: BlipRetrieval,
   source: ImageSource,
@@ -209,8 +211,8 @@ export function tryEvaluation(
   const first = run({ ...WARM_UP, reranked: 2 });
   const wanted = Math.ceil(expectedPairs(counts, kTest, 1) / counts.images);
   const pairSeconds = first.rerankSeconds / Math.min(WARM_UP.texts, rows.length);
-  const matched = Math.max(WARM_UP.texts, Math.min(wanted, Math.floor(most / 3 / pairSeconds)));
-  const reranked = Math.min(MOST_RERANKED, Math.max(3, Math.floor(most / (matched * pairSeconds))));
+  const matched = Math.min(wanted, Math.max(LEAST_MATCHED, Math.floor(most / 3 / pairSeconds)));
+  const reranked = Math.min(MOST_RERANKED, Math.max(2, Math.floor(most / (matched * pairSeconds))));
   const largest = Math.min(MOST_IMAGES, images.count);
   let sampled = Math.min(largest, Math.max(2 * batchSize, Math.floor(most / first.image)));
   let measured = run({ images: sampled, texts: matched, reranked });

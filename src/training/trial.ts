@@ -109,13 +109,13 @@ export async function tryTraining(
     measures.push(found.measure);
     start = found.start;
   };
-  for (const size of SMALL.filter((small) => small < batch)) {
-    const held = measures.at(-1);
-    if (held === undefined || fits((held.peak * size) / held.batch)) await add(size, 0); // an upper bound
-  }
-  const known = measures.length > 1;
-  if (measures.length === 1) return { measures, start };
-  const isShort = !known || valueAt(lineOf(measures, 'seconds'), batch) <= LONGEST_STEP;
-  if (isShort && (!known || fits(valueAt(lineOf(measures, 'peak'), batch)))) await add(batch, SECONDS);
+  /** Whether a batch fits and does not take too long, by those before: a lone one tells no more than an upper bound. */
+  const isAllowed = (size: number) => {
+    if (measures.length === 0) return true;
+    const isShort = valueAt(lineOf(measures, 'seconds'), size) <= LONGEST_STEP;
+    return isShort && fits(valueAt(lineOf(measures, 'peak'), size));
+  };
+  for (const size of SMALL.filter((small) => small < batch)) if (isAllowed(size)) await add(size, 0);
+  if (isAllowed(batch)) await add(batch, SECONDS);
   return { measures, start };
 }
