@@ -3,7 +3,7 @@
 import { writeModel } from '../demo/checkpoint.js';
 import { type Architecture, architectureOf } from '../model/architecture.js';
 import { initialValue } from '../model/initialize.js';
-import { type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
+import { momentumTwin, type StateDictEntry, stateDictEntries } from '../model/state-dict.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
@@ -28,13 +28,27 @@ export function drawnValue(entry: StateDictEntry, n: number, scale: number): Ten
   });
 }
 
+// A narrow model needs wider weights for the same spread of scores.
+const scaleOf = ({ vision }: Architecture) => (vision.width < 256 ? 0.15 : 0.04);
+
+/** The entries of the published model that `wanted` chooses, in memory; a momentum copy is its online twin. */
+export function drawnState(architecture: Architecture, wanted: (name: string) => boolean): Map<string, Tensor> {
+  const state = new Map<string, Tensor>();
+  for (const [n, entry] of stateDictEntries(architecture).entries()) {
+    const [name] = entry;
+    if (!wanted(name)) continue;
+    const twin = state.get(momentumTwin(name) ?? '');
+    state.set(name, twin ?? drawnValue(entry, n, scaleOf(architecture)));
+  }
+  return state;
+}
+
 /**
  * Writes `{model: state dict}` with every entry of the published model, which the reference loads too.
  * @throws UserError when the file cannot be written
  */
 export async function writeDrawnCheckpoint(path: string, sizes: ModelSizes): Promise<void> {
   const architecture = architectureFor(sizes);
-  // A narrow model needs wider weights for the same spread of scores.
-  const scale = architecture.vision.width < 256 ? 0.15 : 0.04;
+  const scale = scaleOf(architecture);
   await writeModel(path, stateDictEntries(architecture), (entry, n) => drawnValue(entry, n, scale));
 }

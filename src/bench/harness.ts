@@ -42,6 +42,8 @@ export async function startWorker(
   } catch (error) {
     throw new UserError(`${name} cannot be started: ${messageOf(error)}.`, { cause: error });
   }
+  const endWithUs = () => child.kill('SIGKILL'); // else, after Ctrl-C, it would go on until its work is done
+  process.once('exit', endWithUs);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const lastLines: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
@@ -50,6 +52,7 @@ export async function startWorker(
   // A command written after the child has gone is reported by 'close'; without a listener EPIPE would end this process.
   child.stdin.on('error', () => {});
   const ended = once(child, 'close').then(([code, signal]) => {
+    process.off('exit', endWithUs);
     const how = signal ? `was ended by ${signal}` : `ended with code ${code}`;
     const why = signal === 'SIGKILL' ? ', probably because memory ran out' : '';
     const quoted = lastLines.length > 0 ? `; its last lines were:\n${lastLines.join('\n')}` : '.';

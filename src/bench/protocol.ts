@@ -5,6 +5,10 @@ import type { Precision } from '../torch/precision.js';
 export const devices = ['cpu', 'cuda'] as const;
 export const sizes = ['tiny', 'base', 'large'] as const;
 
+/** What `bench` without a reference measures, beside training steps. */
+export const measures = ['images', 'texts', 'pairs', 'text query', 'image query'] as const;
+export type Measure = (typeof measures)[number];
+
 export interface ModelSizes {
   vit: (typeof sizes)[number];
   image_size: number;
@@ -27,13 +31,19 @@ export interface Inputs {
 
 export interface Commands {
   draw: { checkpoint: string } & ModelSizes;
-  load: { checkpoint: string } & ModelSetting;
+  /** Without a checkpoint the weights are drawn by the rule, in memory. */
+  load: { checkpoint?: string } & ModelSetting;
+  /** The same again and again for `seconds`, and at least `least` times, after a first time that is not counted. */
+  measure: { what: Measure; captions: string[]; batch: number; seconds: number; least: number };
   /** `scores` is where the matrices go: `i2t` (images, texts) and `t2i` (texts, images). */
   rerank: { k: number; scores?: string } & Inputs;
   /** `vit_ckpt_layer` blocks at the vision encoder's end recompute their activations. */
-  load_training: { checkpoint: string; vit_ckpt_layer: number } & ModelSetting;
-  /** As many steps as there are full batches; caption i belongs to image i. */
-  train: Inputs;
+  load_training: { checkpoint?: string; vit_ckpt_layer: number } & ModelSetting;
+  /**
+   * As many steps as there are full batches; caption i belongs to image i. With `until` the batches come round again: for
+   * these seconds and at least `least` steps, after `warmUp` others that the answer leaves out.
+   */
+  train: { until?: { seconds: number; warmUp: number; least: number } } & Inputs;
   open: { checkpoint: string };
   overhead: { calls: number };
   /** The images of the val split, one after the other; `folder` has images and annotations in COCO's layout. */
@@ -64,6 +74,8 @@ export const Reranked = z.object({ seconds: PhaseSeconds, memory: Memory });
 /** Of each step: seconds from batch to batch and both losses; CPU seconds of all threads in all steps together. */
 const steps = { seconds: numbers, loss_itm: numbers, loss_ita: numbers };
 export const Trained = z.object({ ...steps, cpu: seconds, memory: Memory });
+/** Seconds of each repetition, in which `units` images, texts or pairs were done; CPU seconds of all of them together. */
+export const Measured = z.object({ units: z.number().int(), seconds: numbers, cpu: seconds, memory: Memory });
 /** CPU seconds are of the program and its workers together; `versions` are of what decodes and transforms. */
 export const Epoch = z.object({ seconds, cpu_seconds: seconds, images: z.number().int().positive(), versions });
 

@@ -12,6 +12,12 @@ export function summary(values: readonly number[]) {
   return { min: at(sorted, 0), median: (at(sorted, Math.floor(middle)) + at(sorted, Math.ceil(middle))) / 2 };
 }
 
+/** The least of `values` (at least one) that `share` of them do not exceed. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return at(sorted, Math.max(0, Math.ceil(share * sorted.length) - 1));
+}
+
 /** The largest peaks; of the device only if one was used. */
 export function peakMemory(peaks: readonly Memory[]): Memory {
   const ofDevice = peaks.flatMap((peak) => peak.device_peak_bytes ?? []);

@@ -1,9 +1,11 @@
-// `bench`: the same work in this program and in a checkout of salesforce/BLIP, in one run; how cost grows with size.
+// `bench`: how fast this program is here; the same work in it and in a checkout of salesforce/BLIP; how cost grows.
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Argument, Command } from 'commander';
 import { curveSvg } from '../bench/curve.js';
+import { benchMachine } from '../bench/machine.js';
 import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } from '../bench/print.js';
+import { printMachine } from '../bench/print-machine.js';
 import { devices, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
@@ -12,10 +14,11 @@ import { benchTrain } from '../bench/train.js';
 import { type Flag, flag, whole } from '../config/flag.js';
 import { cannotWrite } from '../disk/atomic-file.js';
 import { UserError } from '../errors.js';
+import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
 import { precisions } from '../torch/precision.js';
 import { addFlags } from './flags.js';
 
-const WORKS = ['rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
+const WORKS = ['machine', 'rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
 type Work = (typeof WORKS)[number];
 const ROUNDS: Partial<Record<Work, number>> = { rerank: 2, train: 3, 'train-loader': 5 };
 
@@ -28,19 +31,22 @@ const benchFlags = {
   python: flag('<exe>', 'Python that has its packages', 'python3'),
   pretrained: text('<file>', 'a file, folder, URL, hf:OWNER/NAME or short name (default: weights drawn by a rule)'),
   images: optional('number of images (rerank: 8, scaling: up to 64, loaders: 64)'),
-  texts: optional('number of captions (default: 5 an image)'),
+  texts: optional('number of captions (machine: 128, others: 5 an image)'),
   k: optional('k_test (rerank: 6, scaling: up to 16)'),
   rounds: optional('turns of each program (rerank: 2, train: 3, train-loader: 5, others: 10)'),
   vit: flag('<size>', 'size of the model', 'base', sizes),
   image_size: count('<pixels>', 'side of an image, a multiple of 16', 384),
   queue_size: count('<n>', 'length of the queues in the checkpoint', 57600),
-  batch: optional('images at a time in the vision encoder or a training step (train: 4, others: 64)'),
+  batch: optional(
+    'images at a time in the vision encoder or a training step (train: 4, machine: 8 and 4, on a GPU 64 and 32, others: 64)',
+  ),
   steps: count('<n>', 'train: steps that are measured in each turn', 3),
   vit_ckpt_layer: flag('<n>', 'train: blocks of the vision encoder that recompute; 0 for none', 4, whole(0)),
   threads: count('<n>', 'threads of each program', availableParallelism()),
   device: flag('<device>', 'where both compute', 'cpu', devices),
   precision: flag('<precision>', 'arithmetic of both', 'fp32', precisions),
   seed: count('<n>', 'of captions and images', 42),
+  seconds: count('<s>', 'machine: of each measurement, warm-up apart', 6),
   scaling: flag('', 'the same as the work `scaling`', false),
   curve: text('<file>', 'scaling: where to write the curve, as SVG'),
   json: flag('', 'print the report as JSON', false),
@@ -50,10 +56,14 @@ type Flags = { [K in keyof typeof benchFlags]: (typeof benchFlags)[K] extends Fl
 /** The command, to be added to the program. */
 export function benchCommand(): Command {
   const command = new Command('bench')
-    .description('measure this program beside the Python reference: speed, scores, memory')
-    .addArgument(new Argument('[work]', 'what to measure').choices(WORKS).default('rerank'));
-  return addFlags(command, benchFlags).action((work: Work, flags: Flags) =>
-    bench(flags.scaling ? 'scaling' : work, flags),
+    .description('measure this program on this machine, or beside the Python reference: speed, memory, scores')
+    .addArgument(
+      new Argument('[work]', 'what to measure')
+        .choices(WORKS)
+        .default(undefined, 'machine, or rerank with --reference'),
+    );
+  return addFlags(command, benchFlags).action((work: Work | undefined, flags: Flags) =>
+    bench(flags.scaling ? 'scaling' : (work ?? (flags.reference === undefined ? 'machine' : 'rerank')), flags),
   );
 }
 
@@ -66,6 +76,12 @@ async function bench(work: Work, flags: Flags): Promise<void> {
   const batch = flags.batch ?? (work === 'train' ? 4 : 64);
   const model = { vit, image_size, queue_size, device, precision, batch, threads, seed, ...weights };
 
+  if (work === 'machine') {
+    const { vit_ckpt_layer, texts = 128, seconds } = flags;
+    const [batch, trained] = device === 'cpu' ? [CPU_BATCH, 4] : [64, 32];
+    const batches = { batch: flags.batch ?? batch, train_batch: flags.batch ?? trained };
+    return print(await benchMachine({ ...model, ...batches, vit_ckpt_layer, texts, seconds }), printMachine);
+  }
   if (work === 'scaling') {
     const { images = 64, k = 16, curve } = flags;
     if (images < 8 || k < 8)

@@ -40,7 +40,8 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   return result;
 }
 
-async function weights(run: Run) {
+/** The weights that the config names. @throws UserError for a checkpoint that cannot be used */
+export async function weights(run: Run) {
   const { options, architecture, print } = run;
   const file = await pretrainedFile(run);
   if (file === undefined) {

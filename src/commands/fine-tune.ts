@@ -1,7 +1,7 @@
 // Fine-tuning: train_retrieval.py without --evaluate. Makes data, model and optimizer ready, decides where to start, trains.
 import type { TrainingConfig } from '../config/load.js';
 import { requireAllImages } from '../data/require-images.js';
-import { loadTrainingSet } from '../data/training-set.js';
+import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
 import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
@@ -9,8 +9,10 @@ import { describeLoad, describeMade, loadTrainingState, randomTrainingState } fr
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
+import { attainableMemory, freeSwap } from '../torch/device-memory.js';
 import { manualSeed } from '../torch/generator.js';
 import { checkpointBytes, roomWarning } from '../training/disk-space.js';
+import { demandTrainingMemory, type StepSizes } from '../training/memory.js';
 import { resumeRun } from '../training/resume.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { openEvents } from '../training/run-events.js';
@@ -31,7 +33,9 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const { config, options, print } = run;
   const settings = config.training;
   if (settings === undefined) throw new Error('The config was loaded without the settings of training.');
-  const data = await openData(run, settings.batchSizeTrain);
+  const swap = run.device === 'cpu' ? freeSwap() : 0;
+  print(demandTrainingMemory(stepSizes(run, settings), settings.batchSizeTrain, attainableMemory(run.device), swap));
+  const data = trainingData(run, await openSet(run), settings.batchSizeTrain);
 
   const resumed = checkpointToResume(options);
   const start = resumed === undefined ? describeStart(options) : undefined;
@@ -75,18 +79,24 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   return last;
 }
 
-async function openData(run: Run, batchSize: number): Promise<TrainingData> {
+/** What of a run decides the memory of its steps. */
+export function stepSizes({ architecture, options }: Run, { vitGradCkpt, vitCkptLayer }: TrainingConfig): StepSizes {
+  return { architecture, precision: options.precision, checkpointedBlocks: vitGradCkpt ? vitCkptLayer : 0 };
+}
+
+/** The training set, all of whose images are there. */
+export async function openSet(run: Run): Promise<TrainingSet> {
   const { annRoot, imageRoot, dataset } = run.config;
   const { allowOutsideImages } = run.options;
   const set = await loadTrainingSet({ annRoot, imageRoot, dataset, download, allowOutsideImages, print: run.print });
   for (const note of set.notes ?? []) run.print(note);
   const train = { what: 'the train split', paths: set.files?.paths ?? set.images };
   if (isMain(run)) requireAllImages([train, ...splitImages(run)], run.options);
-  return trainingData(run, set, batchSize);
+  return set;
 }
 
 /** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */
-async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
+export async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
   const { options, architecture, device, tokenizer, ranks, print } = run;
   run.voice.phase('Creating model', 'Creating model');
   const pretrained = resumed === undefined ? await pretrainedFile(run) : undefined;
@@ -100,7 +110,7 @@ async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, r
   const model = new TrainingModel(weights, architecture, {
     device,
     negativeAllRank: settings.negativeAllRank,
-    checkpointedBlocks: settings.vitGradCkpt ? settings.vitCkptLayer : 0,
+    checkpointedBlocks: stepSizes(run, settings).checkpointedBlocks,
     encToken: tokenizer.encTokenId,
     precision: options.precision,
     ranks,

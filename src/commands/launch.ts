@@ -22,7 +22,7 @@ export async function launchRanks(
     strictConfig: options.strictConfig,
   });
   if (!options.quiet) for (const note of notes) console.log(note);
-  const nproc = processesPerNode(flags.nprocPerNode, gpusFor(flags.nprocPerNode, options));
+  const nproc = ranksHere(options, flags);
   const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;
   return launch({
     nproc,
@@ -33,6 +33,11 @@ export async function launchRanks(
     maxRestarts,
     ...(masterPort === undefined ? {} : { masterPort }),
   });
+}
+
+/** How many ranks the flags ask for on this machine. */
+export function ranksHere(options: RetrievalOptions, { nprocPerNode }: LaunchFlags): number {
+  return processesPerNode(nprocPerNode, gpusFor(nprocPerNode, options));
 }
 
 /** The GPUs that count for `--nproc_per_node`; LibTorch is opened only where they do. */

@@ -108,6 +108,11 @@ export function program(): Command {
     const options = retrievalOptions(command);
     const flags = launchFlags(command);
     const { place, machine, notes } = decideStart(rankFromEnvironment(process.env, flags), flags);
+    if (options.dryRun) {
+      const { dryRun } = await import('./dry-run.js');
+      await dryRun(options, place, machine);
+      return;
+    }
     if (machine !== undefined) {
       const { launchRanks } = await import('./launch.js');
       process.exitCode = await launchRanks(options, machine, notes, process.argv.slice(1));

@@ -51,9 +51,10 @@ export async function openRun(
   for (const note of config.notes) print(note);
   const device = chooseDevice(options, rank, print);
   if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
-  const unlock = main && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
+  const writes = main && !options.dryRun;
+  const unlock = writes && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};
   const { architecture, pretrained, raw } = await readSizes(config, options, print);
-  if (main) writeConfig(options.outputDir, raw);
+  if (writes) writeConfig(options.outputDir, raw);
   manualSeed(options.seed + (rank?.rank ?? 0));
   voice.phase('Reading data', 'Creating retrieval dataset');
   const { allowOutsideImages } = options;

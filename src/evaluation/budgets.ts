@@ -1,8 +1,7 @@
 // Memory budgets of an evaluation, from the memory that is free on the GPU or in this process's share of the machine.
-import { freemem, totalmem } from 'node:os';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { gpuIndex } from '../torch/cuda.js';
-import { native } from '../torch/native.js';
+import { freeMemory } from '../torch/device-memory.js';
 
 /** Bytes for image tokens and for text stems, and text tokens that go through the encoder at once. */
 export interface Budgets {
@@ -25,27 +24,13 @@ function tokenBytes({ architecture: { text }, precision }: BlipRetrieval): numbe
   return (2 * text.intermediate + 6 * text.width) * (precision === 'bf16' ? 2 : 4);
 }
 
-/** Bytes that this process could still allocate: what the system has, or what its control group leaves. */
-function freeHostMemory(): number {
-  const limit = process.constrainedMemory();
-  const used = process.memoryUsage().rss;
-  const available = 'availableMemory' in process ? Number(process.availableMemory()) : freemem();
-  return limit > 0 && limit < totalmem() ? Math.min(available, limit - used) : available;
-}
-
-/** Bytes that could still be allocated on a GPU: what the driver has, and what LibTorch's allocator holds unused. */
-function freeDeviceMemory(gpu: number): number {
-  const { free, reserved, allocated } = native().deviceMemory(gpu);
-  return free + reserved - allocated;
-}
-
 /**
  * The budgets for `model`'s device; `featureMemory` (bytes), when given, is shared by images and stems of one rank.
  * Ranks on CPUs are assumed to share one machine's memory; ranks on GPUs have one each.
  */
 export function chooseBudgets(model: BlipRetrieval, featureMemory?: number, ranks = 1): Budgets {
   const gpu = gpuIndex(model.device);
-  const free = gpu === undefined ? freeHostMemory() / ranks : freeDeviceMemory(gpu);
+  const free = freeMemory(model.device) / (gpu === undefined ? ranks : 1);
   const total = featureMemory ?? free * SHARE;
   const fitting = Math.floor(((free - total) * TOKENS_SHARE) / tokenBytes(model));
   const tokens = gpu === undefined ? CPU_TOKENS : Math.min(CUDA_TOKENS, Math.max(CPU_TOKENS, fitting));

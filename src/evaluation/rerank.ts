@@ -34,7 +34,7 @@ interface PendingLogits {
 }
 
 /** One image against `texts`, in chunks of `tokenBudget` tokens: an upload each, and nothing waits for the device. */
-function matchImage(
+export function matchImage(
   model: BlipRetrieval,
   store: TextStore,
   embeds: Tensor,

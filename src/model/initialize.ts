@@ -13,13 +13,17 @@ const uniformInPlace = operatorInPlace('aten::uniform_');
 const erfinvInPlace = operatorInPlace('aten::erfinv_');
 const mulInPlace = operatorInPlace('aten::mul_.Scalar');
 
-/** Normal numbers of standard deviation 0.02; the bounds of ±2 that timm truncates at are 100 deviations away. */
+/**
+ * Normal numbers of standard deviation 0.02; the bounds of ±2 that timm truncates at are 100 deviations away. Only the
+ * infinite ones reach them: one uniform number in 2^24 is -1 exactly, some in every model of base size.
+ */
 function truncatedNormal(shape: readonly number[]): Tensor {
   return scope(() => {
     const x = ops.empty(shape);
     uniformInPlace(x, -1, 1);
     erfinvInPlace(x);
     mulInPlace(x, 0.02 * Math.SQRT2);
+    ops.clampInPlace(x, -2, 2);
     return x;
   });
 }

@@ -6,7 +6,7 @@ import type { TrainingModel } from '../model/training-model.js';
 import { DTYPES } from '../torch/dtype.js';
 
 /** Files of this size that lie there at a time: both checkpoints, and the one that is being written. */
-const COPIES = 3;
+export const COPIES = 3;
 
 /** Bytes of a checkpoint of `model`: its state, and two averages of each parameter. */
 export function checkpointBytes(model: TrainingModel): number {

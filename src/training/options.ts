@@ -24,6 +24,7 @@ export const runFlags = {
   skip_bad_images: flag('', 'skip and count images that cannot be read', false),
   allow_outside_images: flag('', 'accept image paths that are absolute or leave image_root', false),
   allow_partial: flag('', 'accept a checkpoint that lacks weights; they stay random', false),
+  dry_run: flag('', 'measure what memory and time the run needs, print it, and end', false),
   quiet: flag('', 'print results only', false),
 };
 

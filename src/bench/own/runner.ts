@@ -4,6 +4,7 @@ import { messageOf } from '../../errors.js';
 import { native } from '../../torch/native.js';
 import { writeDrawnCheckpoint } from '../drawn-weights.js';
 import type { Command, Commands, Op } from '../protocol.js';
+import { measure } from './measure.js';
 import { loadTraining, trainSteps } from './train.js';
 import { add, load, loadEpoch, open, rerank, timed, transform } from './work.js';
 
@@ -13,6 +14,7 @@ const works: { [O in Op]: (command: Commands[O]) => object | Promise<object> } =
   draw: (command) => timed(() => writeDrawnCheckpoint(command.checkpoint, command)),
   load: (command) => timed(() => load(command)),
   rerank,
+  measure,
   load_training: (command) => timed(() => loadTraining(command)),
   train: trainSteps,
   open: ({ checkpoint }) => timed(() => open(checkpoint)),

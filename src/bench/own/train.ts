@@ -14,7 +14,7 @@ import { loggedSteps } from '../../training/run-logs.js';
 import { initialState } from '../../training/run-state.js';
 import { trainEpoch } from '../../training/train.js';
 import type { LoadedBatch } from '../../training/training-data.js';
-import { architectureFor } from '../drawn-weights.js';
+import { architectureFor, drawnState } from '../drawn-weights.js';
 import { scratchFolder } from '../harness.js';
 import type { Commands } from '../protocol.js';
 import { readImages } from '../workload.js';
@@ -29,8 +29,8 @@ export async function loadTraining(command: Commands['load_training']): Promise<
   const { checkpoint, device, precision, vit_ckpt_layer: checkpointedBlocks } = command;
   const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
-  using file = await openTensorFile(checkpoint);
-  const { state } = loadTrainingState(file, architecture);
+  using file = checkpoint === undefined ? undefined : await openTensorFile(checkpoint);
+  const state = file === undefined ? drawnState(architecture, () => true) : loadTrainingState(file, architecture).state;
   const options = { device, precision, negativeAllRank: true, checkpointedBlocks, encToken: tokenizer.encTokenId };
   const model = new TrainingModel(state, architecture, options);
   for (const tensor of state.values()) tensor.dispose();
@@ -39,40 +39,52 @@ export async function loadTraining(command: Commands['load_training']): Promise<
   loaded = { model, optimizer };
 }
 
-/** Runs one epoch of `trainEpoch` over the images, the last partial batch dropped. */
-export async function trainSteps({ images: path, captions, batch }: Commands['train']) {
+/** Runs one epoch of `trainEpoch` over the images, the last partial batch dropped; with `until` they come round again. */
+export async function trainSteps({ images: path, captions, batch, until }: Commands['train']) {
   if (loaded === undefined) throw new UserError('No model is loaded. Load a model for training before training.');
   const { model, optimizer } = loaded;
   const size = model.architecture.vision.imageSize;
   const pixels = readImages(path);
   const texts = tokensOf(captions);
-  const batches = Array.from({ length: Math.floor(pixels.length / batch) }, (_, step): LoadedBatch => {
+  const count = Math.floor(pixels.length / batch);
+  const batchOf = (step: number): LoadedBatch => {
     const rows = [...range(step * batch, (step + 1) * batch)];
     const bytes = Buffer.concat(rows.map((row) => at(pixels, row)));
     const images = imagesFromBytes(bytes, batch, size, model.device);
     return { images, rows, idx: rows, texts: rows.map((row) => at(texts, row)), unread: [] };
-  });
+  };
+  const batches = until === undefined ? Array.from({ length: count }, (_, step) => batchOf(step)) : undefined;
   const marks: number[] = [];
-  const next = () => batches[marks.push(performance.now()) - 1] ?? null;
+  let start = Number.NaN;
+  const next = () => {
+    const step = marks.push(performance.now()) - 1;
+    if (step === warmUp) start = cpuSeconds();
+    return batches === undefined ? batchOf(step % count) : (batches[step] ?? null);
+  };
 
   const outputDir = scratchFolder();
   const training = { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined };
   const run = { ranks: oneRank, options: { outputDir, training }, logger: { quiet: true }, print: () => {} };
   const data = {
-    stepsPerEpoch: batches.length,
+    stepsPerEpoch: batches?.length ?? Number.MAX_SAFE_INTEGER,
     open: () => ({ next, close: () => {} }),
     countBadImages: () => {},
     hasTooManyBadImages: false,
   };
-  const signals = { caught: undefined };
+  const { seconds = 0, warmUp = 0, least = 0 } = until ?? {};
+  const isOver = () => marks.length >= warmUp + least && performance.now() - at(marks, warmUp) >= 1e3 * seconds;
+  const signals = {
+    get caught() {
+      return until !== undefined && isOver() ? ('SIGTERM' as const) : undefined; // the loop's way to end early
+    },
+  };
   const trainer = { model, optimizer, settings, sync: noSync, signals, data };
-  const start = cpuSeconds();
   await trainEpoch(run, trainer, { ...initialState(), epoch: 1 }, settings.learningRate, async () => {});
   marks.push(performance.now());
   const cpu = cpuSeconds() - start;
   const steps = loggedSteps(outputDir);
   return {
-    seconds: marks.slice(1).map((mark, i) => (mark - at(marks, i)) / 1e3),
+    seconds: marks.slice(warmUp + 1).map((mark, i) => (mark - at(marks, warmUp + i)) / 1e3),
     cpu,
     loss_itm: steps.map(({ loss_itm }) => loss_itm),
     loss_ita: steps.map(({ loss_ita }) => loss_ita),

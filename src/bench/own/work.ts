@@ -16,12 +16,13 @@ import type { ImageSource } from '../../evaluation/image-store.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
 import { imagesFromBytes } from '../../model/normalize-images.js';
 import { loadPretrained } from '../../model/pretrained.js';
+import { isEvaluated } from '../../model/state-dict.js';
 import { openCheckpoint, stateDictOf, TensorFile } from '../../torch/checkpoint/index.js';
 import { mapFile } from '../../torch/mapped-file.js';
 import { native } from '../../torch/native.js';
 import * as ops from '../../torch/ops.js';
 import { type Device, scope } from '../../torch/tensor.js';
-import { architectureFor } from '../drawn-weights.js';
+import { architectureFor, drawnState } from '../drawn-weights.js';
 import type { Commands, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
 
@@ -38,16 +39,25 @@ export const tokensOf = (captions: readonly string[]) =>
 
 let model: BlipRetrieval | undefined;
 
+/** The model that `load` made. @throws UserError before */
+export function loadedModel(before: string): BlipRetrieval {
+  if (model === undefined) throw new UserError(`No model is loaded. Load a model before ${before}.`);
+  return model;
+}
+
 export async function load(command: Commands['load']): Promise<void> {
   const { checkpoint, device, precision } = command;
   const architecture = architectureFor(command);
   native().setTf32(precision === 'tf32');
-  const { state } = await loadPretrained(checkpoint, architecture);
+  const state =
+    checkpoint === undefined
+      ? drawnState(architecture, isEvaluated)
+      : (await loadPretrained(checkpoint, architecture)).state;
   model = new BlipRetrieval(state, architecture, { device, precision });
 }
 
 export async function rerank(command: Commands['rerank']) {
-  if (model === undefined) throw new UserError('No model is loaded. Load a model before re-ranking.');
+  const model = loadedModel('re-ranking');
   const { captions, k: kTest, batch, scores: path } = command;
   const images = pixelSource(command.images, model.device === 'cpu' ? Math.min(CPU_BATCH, batch) : batch);
   const input = { images, texts: tokensOf(captions), encToken: tokenizer.encTokenId };

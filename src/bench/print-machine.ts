@@ -1,0 +1,63 @@
+// The report of `bench` without a reference, as a page that fits 80 columns.
+import { table } from '../logging/text.js';
+import type { Latency, MachineReport, Rate } from './machine.js';
+import { bytes, short } from './print.js';
+import type { Memory } from './protocol.js';
+
+const RATES = ['a second', 'median', 'slowest', 'fastest', 'times', 'wall s', 'CPU s'];
+const LATENCIES = ['a query, ms', '50 %', '95 %', '', 'times', 'wall s', 'CPU s'];
+
+const spent = (of: Rate | Latency) => [String(of.repetitions), short(of.wall_seconds), short(of.cpu_seconds)];
+const rateRow = (name: string, rate: Rate) => [
+  name,
+  ...[rate.per_second, rate.slowest, rate.fastest].map(short),
+  ...spent(rate),
+];
+const latencyRow = (name: string, of: Latency) => [name, short(1e3 * of.p50), short(1e3 * of.p95), '', ...spent(of)];
+
+const peak = ({ peak_bytes, device_peak_bytes }: Memory) =>
+  device_peak_bytes === undefined ? bytes(peak_bytes) : `${bytes(peak_bytes)}, of the GPU ${bytes(device_peak_bytes)}`;
+
+export function printMachine(report: MachineReport): string {
+  const { machine, versions, options: o, training, memory } = report;
+  const weights = o.pretrained ?? 'weights drawn here';
+  const measured = 'skipped' in training ? undefined : training;
+  const rows = [
+    RATES,
+    rateRow('images', report.images),
+    rateRow('texts', report.texts),
+    rateRow('pairs', report.pairs),
+    ...(measured === undefined ? [] : [rateRow('training steps', measured)]),
+    [],
+    LATENCIES,
+    latencyRow('text query', report.text_query),
+    latencyRow('image query', report.image_query),
+  ];
+  const step =
+    'skipped' in training
+      ? [
+          'Training was not measured:',
+          `${training.skipped}.`,
+          'Lower --batch or --queue_size, or take a smaller --vit.',
+        ]
+      : [`A training step has ${training.batch} images, of which ${o.vit_ckpt_layer} vision blocks recompute.`];
+  return [
+    `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; ${weights}`,
+    `${machine.cpu}, ${machine.cores} cores, ${bytes(machine.memory_bytes)}`,
+    [
+      machine.date,
+      `load ${machine.load.toFixed(1)}`,
+      `Node ${machine.node}`,
+      ...Object.entries(versions).map(([name, version]) => `${name} ${version}`),
+    ].join('; '),
+    '',
+    table(rows, 'right'),
+    '',
+    `peak memory: evaluation ${peak(memory)}${measured === undefined ? '' : `; training ${peak(measured.memory)}`}`,
+    '',
+    `Images go in batches of ${o.batch}; ${report.texts.units} texts at once, all matched with one image for`,
+    'the pairs. A query is encoded, then compared with 5,000 features; no re-ranking.',
+    ...step,
+    `Warm-up is left out. All took ${short(report.seconds)} s.`,
+  ].join('\n');
+}

@@ -1,0 +1,152 @@
+// The estimate of a training: exact arithmetic on made-up steps, the memory that sizes tell, and what does not fit.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { UserError } from '#blip/errors.js';
+import { architectureOf } from '#blip/model/architecture.js';
+import { randomTrainingState } from '#blip/model/pretrained.js';
+import { scope } from '#blip/torch/tensor.js';
+import { largestBatch, lineOf, trainingSeconds, valueAt } from '#blip/training/estimate.js';
+import {
+  demandTrainingMemory,
+  demandTrialMemory,
+  estimatedTrainingBytes,
+  keptBytes,
+  leastBytesOfRow,
+  sumOf,
+  trainingTooLarge,
+} from '#blip/training/memory.js';
+import { tinyArchitecture } from '../helpers/tiny-run.js';
+
+const measures = [
+  { batch: 2, seconds: 3, peak: 700 },
+  { batch: 4, seconds: 5, peak: 900 },
+];
+
+test('memory and time grow along a line', () => {
+  assert.deepEqual(lineOf(measures, 'peak'), { fixed: 500, perRow: 100 });
+  assert.deepEqual(lineOf(measures.toReversed(), 'seconds'), { fixed: 1, perRow: 1 });
+  assert.equal(valueAt(lineOf(measures, 'peak'), 32), 3700);
+  assert.equal(valueAt(lineOf(measures, 'seconds'), 32), 33);
+  assert.deepEqual(lineOf(measures.slice(0, 1), 'peak', 500), { fixed: 500, perRow: 100 });
+  assert.deepEqual(
+    lineOf(
+      [measures[0], { batch: 4, seconds: 2, peak: 600 }].flatMap((one) => one ?? []),
+      'peak',
+    ),
+    {
+      fixed: 600,
+      perRow: 0,
+    },
+  );
+});
+
+test('the largest batch that fits: exactly, and none', () => {
+  const line = { fixed: 500, perRow: 100 };
+  assert.equal(largestBatch(line, 3700), 32);
+  assert.equal(largestBatch(line, 3699), 31);
+  assert.equal(largestBatch(line, 599), 0);
+  assert.equal(largestBatch(line, 100), 0);
+  assert.equal(largestBatch({ fixed: 5, perRow: 0 }, 10), Number.POSITIVE_INFINITY);
+});
+
+test('seconds of all epochs, of what is left of a run, and of one that stops early', () => {
+  const each = { step: 2, start: 1, evaluation: 30 };
+  const plan = { stepsPerEpoch: 100, epochs: 3, done: 0, maxSteps: undefined };
+  assert.deepEqual(trainingSeconds(plan, each), { steps: 300, evaluations: 3, epoch: 231, all: 693 });
+  assert.deepEqual(trainingSeconds({ ...plan, done: 150 }, each), { steps: 150, evaluations: 2, epoch: 231, all: 362 });
+  assert.deepEqual(trainingSeconds({ ...plan, maxSteps: 50 }, each), {
+    steps: 50,
+    evaluations: 0,
+    epoch: 231,
+    all: 101,
+  });
+  assert.deepEqual(trainingSeconds({ ...plan, maxSteps: 150 }, each), {
+    steps: 150,
+    evaluations: 1,
+    epoch: 231,
+    all: 332,
+  });
+  assert.deepEqual(trainingSeconds({ ...plan, done: 300 }, each), { steps: 0, evaluations: 0, epoch: 231, all: 0 });
+});
+
+test('what is kept is what the tensors of a model take', () => {
+  scope(() => {
+    const state = [...randomTrainingState(tinyArchitecture)];
+    const bytes = (of: (name: string) => boolean) =>
+      state.filter(([name]) => of(name)).reduce((sum, [, tensor]) => sum + tensor.bytes().length, 0);
+    const kept = keptBytes(tinyArchitecture);
+    assert.equal(
+      kept.weights + kept.momentum + kept.queues,
+      bytes(() => true),
+    );
+    assert.equal(
+      kept.queues,
+      bytes((name) => /_queue$|position_ids$/.test(name)),
+    );
+    assert.equal(kept.averages, 2 * kept.gradients);
+  });
+});
+
+const base = architectureOf({ vit: 'base', imageSize: 384, queueSize: 57_600, medConfig: {} });
+const sizes = { architecture: base, precision: 'fp32', checkpointedBlocks: 4 } as const;
+
+// Peaks of two steps on a CPU, 2026-11-30, 4 recomputed blocks: bytes of the process.
+for (const [batch, measured] of [
+  [1, 5.534],
+  [2, 6.078],
+  [4, 7.436],
+  [6, 8.304],
+] as const)
+  test(`base size, batch ${batch}: what was measured is never refused, and estimated within 15 %`, () => {
+    const bytes = measured * 2 ** 30;
+    assert.match(demandTrainingMemory(sizes, batch, bytes), /^Memory: about/);
+    assert.ok(Math.abs(estimatedTrainingBytes(sizes, batch) / bytes - 1) < 0.15);
+  });
+
+const message = (work: () => unknown): string => {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+  throw new Error('Expected an error.');
+};
+
+test('what certainly does not fit is refused, with the largest batch that would', () => {
+  const free = 12e9;
+  const said = message(() => demandTrainingMemory(sizes, 64, free));
+  const largest = Number(/largest batch_size_train that fits is about (\d+)/.exec(said)?.[1]);
+  assert.ok(estimatedTrainingBytes(sizes, largest) <= free && estimatedTrainingBytes(sizes, largest + 1) > free, said);
+  const least = sumOf(keptBytes(base)) + 64 * leastBytesOfRow(sizes);
+  assert.match(demandTrainingMemory(sizes, 64, least), /Memory/);
+  assert.match(demandTrainingMemory(sizes, 64, free, least - free), /Memory/, 'what swap could hold is not refused');
+  assert.match(
+    message(() => demandTrainingMemory(sizes, 64, free, least - free - 1)),
+    /batch_size_train 64/,
+  );
+});
+
+test('an image size of which not even one fits is refused with the largest that does', () => {
+  const large = { ...sizes, architecture: { ...base, vision: { ...base.vision, imageSize: 2048 } } };
+  const said = message(() => demandTrainingMemory(large, 1, 8e9));
+  const side = Number(/the largest image_size that fits is about (\d+)/.exec(said)?.[1]);
+  const at = (imageSize: number) =>
+    estimatedTrainingBytes({ ...sizes, architecture: { ...base, vision: { ...base.vision, imageSize } } }, 1);
+  assert.ok(side % 16 === 0 && at(side) <= 8e9 && at(side + 16) > 8e9, said);
+  assert.match(
+    message(() => demandTrainingMemory(sizes, 1, 2e9)),
+    /No batch_size_train and no image_size fits/,
+  );
+});
+
+test('a trial is refused where its own small batch is likely not to fit', () => {
+  demandTrialMemory(sizes, 2, 64, 12e9);
+  assert.match(
+    message(() => demandTrialMemory(sizes, 2, 64, 5e9)),
+    /batch_size_train 64 .* needs about/,
+  );
+  const measured = trainingTooLarge({ batch: 32, peak: 23e9, most: 29, free: 21e9 }).message;
+  assert.match(measured, /needs about 23\.0 GB.*21\.0 GB can be had\. The largest batch_size_train that fits is 29,/);
+  assert.match(trainingTooLarge({ batch: 32, peak: 23e9, most: 0, free: 1e9 }).message, /Not even a batch of 1 fits/);
+});
