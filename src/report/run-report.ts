@@ -38,13 +38,13 @@ export async function writeReport(folder: string, words: ReportWords = {}): Prom
 
 export const NAMES: Readonly<Record<MetricName, string>> = {
   txt_r1: 'Caption found for an image, R@1',
-  txt_r5: 'R@5',
-  txt_r10: 'R@10',
-  txt_r_mean: 'mean',
+  txt_r5: 'Caption, R@5',
+  txt_r10: 'Caption, R@10',
+  txt_r_mean: 'Caption, mean',
   img_r1: 'Image found for a caption, R@1',
-  img_r5: 'R@5',
-  img_r10: 'R@10',
-  img_r_mean: 'mean',
+  img_r5: 'Image, R@5',
+  img_r10: 'Image, R@10',
+  img_r_mean: 'Image, mean',
   r_mean: 'Mean of both',
 };
 
@@ -56,7 +56,7 @@ function runPage(run: RunFiles, thumbnails: Thumbnails, words: ReportWords): str
   const body = [
     `<h1>${escapeHtml(title)}</h1>`,
     words.introduction ?? '',
-    `<p class="muted">${test.images} images, ${test.texts} captions of the test split. A search over all of them: at chance, an image is found first for ${percent(at(test.chance.image, 0))} % of the captions.</p>`,
+    `<p class="muted">The test split: ${test.images} images and ${test.texts} captions. Every caption searches all images, and every image all captions.</p>`,
     cards(run, published),
     recalls(test, run.before, published),
     val === undefined
@@ -136,7 +136,7 @@ function reranking(test: SplitInsight): string {
     xLabel: 'k_test',
     series,
     wholeX: true,
-    mark: { x: enough.k, name: `${enough.k} are enough` },
+    ...(enough.k < kTest && { mark: { x: enough.k, name: `${enough.k} are enough` } }),
   });
   const saved = seconds.rerank * (1 - enough.workShare);
   const sentence =

@@ -16,7 +16,7 @@ polyline{fill:none;stroke-width:2;stroke-linejoin:round}
 .s0{stroke:var(--a)}.s1{stroke:var(--b);stroke-dasharray:6 3}.s2{stroke:var(--c);stroke-dasharray:2 3}.s3{stroke:var(--d)}.s4{stroke:var(--e);stroke-dasharray:8 3 2 3}
 .l0{fill:var(--a)}.l1{fill:var(--b)}.l2{fill:var(--c)}.l3{fill:var(--d)}.l4{fill:var(--e)}.halo{paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round;font-weight:600}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:.6rem}.wide:focus-visible{outline:2px solid var(--a)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.35rem .8rem;text-align:right;border-top:1px solid var(--line);white-space:nowrap}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.35rem .7rem;text-align:right;border-top:1px solid var(--line);white-space:nowrap}
 thead th{border-top:0;font-weight:600;color:var(--muted);white-space:normal}th[scope=row]{text-align:left;font-weight:400}td b{font-weight:650}
 caption{text-align:left;padding:.6rem .8rem;color:var(--muted)}
 .query{border-top:1px solid var(--line);padding:.8rem 0}.query>p{margin:0 0 .5rem}
