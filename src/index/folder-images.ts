@@ -42,9 +42,7 @@ export async function* folderImages(
   include: readonly string[] | undefined,
   signal?: AbortSignal,
 ): AsyncGenerator<Found> {
-  const root = await realpath(folder).catch((error: unknown) => {
-    throw new UserError(`The folder ${folder} is not there (${messageOf(error)}). Check the path.`, { cause: error });
-  });
+  const root = await demandFolder(folder);
   const wanted = matcher(include);
   const turns = new Turns();
 
@@ -62,6 +60,15 @@ export async function* folderImages(
     }
   }
   yield* walk('');
+}
+
+/** The folder's path without links. @throws UserError where there is none */
+export async function demandFolder(folder: string): Promise<string> {
+  const root = await realpath(folder).catch((error: unknown) => {
+    throw new UserError(`The folder ${folder} is not there (${messageOf(error)}). Check the path.`, { cause: error });
+  });
+  if ((await stat(root)).isDirectory()) return root;
+  throw new UserError(`${folder} is a file. Give the folder that it is in, and \`include\` to choose files.`);
 }
 
 async function entriesOf(path: string, shown: string): Promise<Dirent[]> {

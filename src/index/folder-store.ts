@@ -5,7 +5,7 @@ import { isAbsolute, join, relative, resolve } from 'node:path';
 import { syncFolder } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
-import { at, codeOf, UserError } from '../errors.js';
+import { at, codeOf, messageOf, UserError } from '../errors.js';
 import { isUntidy, joinSegments, segmentsToJoin } from './compaction.js';
 import type { Scan } from './encoder.js';
 import { SCAN_VALUES } from './exact.js';
@@ -130,7 +130,7 @@ export class FolderStore implements IndexStore {
     });
   }
 
-  nearest(query: Float32Array, k: number, options: NearestOptions = {}): Promise<Neighbour[]> {
+  async nearest(query: Float32Array, k: number, options: NearestOptions = {}): Promise<Neighbour[]> {
     const { filter, where, signal } = options;
     if (where !== undefined)
       throw new UserError('`where` is for an index in PostgreSQL. Give `filter`, a function, to one in a folder.', {
@@ -316,10 +316,18 @@ async function load(index: string, before: Snapshot | undefined, signal?: AbortS
       // A writer may have joined segments since the manifest was read.
       if ((await manifestStamp(index)) !== stamp && attempt < ATTEMPTS) continue;
       if (error instanceof UserError) throw error;
-      const what = codeOf(error) === 'ENOENT' ? 'a file of its segments is missing' : 'its segments cannot be read';
-      throw new UserError(`The index ${index} is damaged: ${what}. Make the index again.`, { cause: error });
+      throw unreadable(index, error);
     }
   }
+}
+
+function unreadable(index: string, error: unknown): UserError {
+  const code = codeOf(error);
+  const what =
+    code === 'EACCES' || code === 'EPERM'
+      ? `The index ${index} has files that may not be read by this user. Change their permissions.`
+      : `The index ${index} is damaged: ${code === 'ENOENT' ? 'a file of its segments is missing' : `its segments cannot be read (${messageOf(error)})`}. Make the index again.`;
+  return new UserError(what, { cause: error });
 }
 
 /** Where these ids are. */

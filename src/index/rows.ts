@@ -12,9 +12,9 @@ const LONGEST_ROW = 64 * 1024;
 const MOST_BYTES = 4 * 2 ** 30 - 1;
 const NEWLINE = 10;
 
-/** A row as its line in the file. Its path is left out where it follows from the folder and the id. */
+/** A row as its line in the file. Its path is left out where it follows from the folder and the id, and null where there is none. */
 export function lineOf({ id, path, size, modified, digest }: IndexedImage, folder: string | undefined): string {
-  const own = path !== undefined && path === pathInFolder(folder, id) ? undefined : path;
+  const own = path !== undefined && path === pathInFolder(folder, id) ? undefined : (path ?? null);
   return `${JSON.stringify({ id, path: own, size, modified, digest })}\n`;
 }
 
@@ -78,14 +78,14 @@ export class Rows {
     if (
       typeof id !== 'string' ||
       typeof digest !== 'string' ||
-      (path !== undefined && typeof path !== 'string') ||
+      (path !== undefined && path !== null && typeof path !== 'string') ||
       !isNumber(size) ||
       !isNumber(modified)
     )
       throw this.#damaged(row);
     return {
       id,
-      path: path ?? pathInFolder(this.folder, id),
+      path: path === undefined ? pathInFolder(this.folder, id) : (path ?? undefined),
       size: typeof size === 'number' ? size : undefined,
       modified: typeof modified === 'number' ? modified : undefined,
       digest,

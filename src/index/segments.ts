@@ -1,7 +1,7 @@
 // Segments of an index's folder: files that are written once and never changed. Features (n, E) float32, rows, and tokens
 // (n, L·V) bfloat16 where the index keeps them; tombstones are a file that is written anew with every removal.
 import { randomBytes } from 'node:crypto';
-import { open, readFile } from 'node:fs/promises';
+import { access, constants, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cannotWrite, writeAll } from '../disk/atomic-file.js';
 import { at, UserError } from '../errors.js';
@@ -49,11 +49,12 @@ export async function openSegment(
   const file = segmentFile(index, entry.name);
   const removed = await readTombstones(index, entry);
   if (before !== undefined) return { ...before, entry, removed };
-  // Rows are read first: where the segment is gone, that is a system error.
-  const rows = await Rows.read(`${file}.jsonl`, entry.rows, facts.folder, signal);
   const featuresPath = `${file}.safetensors`;
+  await access(featuresPath, constants.R_OK);
+  const rows = await Rows.read(`${file}.jsonl`, entry.rows, facts.folder, signal);
   const features = featuresEntry(featuresPath, entry.rows, facts.embedDim);
   const tokensPath = `${file}.tokens.safetensors`;
+  if (facts.keepsTokens) await access(tokensPath, constants.R_OK);
   const tokens = facts.keepsTokens ? tokensEntry(tokensPath, entry.rows) : undefined;
   return { entry, rows, removed, featuresPath, features, tokensPath, tokens };
 }

@@ -12,6 +12,7 @@ import {
 import { kindOf, printable, UserError } from '../errors.js';
 import { badImageRule, type OnBadImage } from '../index/bad-image.js';
 import type { Encoder } from '../index/encoder.js';
+import { demandFolder } from '../index/folder-images.js';
 import { FolderStore } from '../index/folder-store.js';
 import { demandSameModel, ImageIndex } from '../index/image-index.js';
 import { manifestStamp } from '../index/manifest.js';
@@ -70,6 +71,7 @@ export function checkCreateIndex(folder: unknown, options: unknown): Checked {
 export async function createIndex(encoder: Encoder, checked: Checked): Promise<ImageIndex> {
   const { folder, include, keepTokens, onBadImage, onProgress, signal } = checked;
   signal?.throwIfAborted();
+  await demandFolder(folder); // before an index of it is made
   const { fingerprint, source, imageSize, embedDim } = encoder;
   const facts: IndexFacts = {
     ...{ fingerprint, source, imageSize, embedDim, folder, keepsTokens: keepTokens ?? false },
