@@ -171,8 +171,8 @@ export class ImageIndex {
   }
 
   /**
-   * Which part of the `top` most similar images a search finds, measured with `queries` images of the index as queries. A text
-   * may find less. Undefined where every image is compared: in a folder, and in PostgreSQL with few images.
+   * Which part of the `top` most similar images a search finds, measured with queries as near to images of the index as a
+   * text is to its image. Undefined where every image is compared: in a folder, and in PostgreSQL with few images.
    */
   async recall(options: RecallOptions = {}): Promise<Recall | undefined> {
     const { top = 10, queries = 32, signal } = checkRecallOptions(options);

@@ -30,9 +30,9 @@ export interface ChangeOptions {
 }
 
 export interface RecallOptions {
-  /** Of how many images a part is found, 10 by default; 400 at most. */
+  /** How many images are wanted, 10 by default. */
   top?: number | undefined;
-  /** How many images of the index are searched by, 32 by default. Each is compared with all once. */
+  /** How many queries, 32 by default. Each is compared with all once. */
   queries?: number | undefined;
   signal?: AbortSignal | undefined;
 }

@@ -14,12 +14,7 @@ export type ImageRow = {
 };
 
 export function imageOf({ id, path, size, modified, digest }: ImageRow): IndexedImage {
-  return {
-    ...{ id, digest },
-    ...(path !== null && { path }),
-    ...(size !== null && { size }),
-    ...(modified !== null && { modified }),
-  };
+  return { id, digest, path: path ?? undefined, size: size ?? undefined, modified: modified ?? undefined };
 }
 
 export const COLUMNS = ['id', 'path', 'size', 'modified', 'digest', 'feature', 'tokens'] as const;

@@ -150,21 +150,24 @@ class PostgresStore implements IndexStore {
       throw new UserError('`filter` is for an index in a folder. Give `where`, in SQL, to one in PostgreSQL.', {
         exitCode: 2,
       });
-    return this.#nearest(query, k, options.where, 'as fits', signal);
+    const { where } = options;
+    // PostgreSQL would end the connection over it.
+    if (where?.includes('\0')) throw conditionWrong('it has a NUL character');
+    return this.#nearest(query, k, where, 'as fits', signal);
   }
 
-  /** Which part of the answers HNSW gives, on images of the index. Undefined where all images are compared. */
+  /** Undefined where all images are compared. See recallOf. */
   async recall(top: number, queries: number, signal?: AbortSignal): Promise<Recall | undefined> {
     const state = await this.#state(this.#database.query);
-    if (!this.#usesHnsw(state, top + 1)) return undefined;
+    if (!this.#usesHnsw(state, top)) return undefined;
     const { table, vector } = this.#names;
     // Pages of the table at random, and rows of these: a whole table would take long.
     const percent = Math.min(100, Math.max(0.1, (100 * 50 * queries) / state.images));
-    const rows = await this.#database.query<{ id: string; bytes: Buffer }>(
-      `SELECT id, ${vector}vector_send(feature) AS bytes FROM ${table} TABLESAMPLE SYSTEM ($1) ORDER BY random() LIMIT $2`,
+    const rows = await this.#database.query<{ bytes: Buffer }>(
+      `SELECT ${vector}vector_send(feature) AS bytes FROM ${table} TABLESAMPLE SYSTEM ($1) ORDER BY random() LIMIT $2`,
       [percent, queries],
     );
-    const sample = rows.map(({ id, bytes }) => ({ id, feature: featureOf(bytes) }));
+    const sample = rows.map(({ bytes }) => featureOf(bytes));
     return recallOf(sample, top, (feature, k, kind) => this.#nearest(feature, k, undefined, kind, signal));
   }
 
@@ -299,10 +302,14 @@ function conditionError(error: unknown): unknown {
       `The condition in \`where\` took more than ${FILTER_SECONDS} s. Give a simpler one, or an index to its columns.`,
     );
   if (!/^(?:0A|22|25|2F|42|P0)/.test(error.code)) return error;
-  return fail(
-    `The condition in \`where\` will not do: ${says(error)}. It may use id, path, size, modified and digest.`,
-  );
+  return conditionWrong(says(error), error);
 }
+
+const conditionWrong = (what: string, cause?: unknown) =>
+  new UserError(`The condition in \`where\` will not do: ${what}. It may use id, path, size, modified and digest.`, {
+    exitCode: 2,
+    cause,
+  });
 
 function* pages(ids: readonly string[]): Generator<string[]> {
   for (let start = 0; start < ids.length; start += PAGE) yield ids.slice(start, start + PAGE);
