@@ -1,4 +1,5 @@
 // Connections to PostgreSQL: transactions, calls that end with their signal, and sentences for what goes wrong.
+import { Socket } from 'node:net';
 import type { Pool, PoolClient } from 'pg';
 import { codeOf, UserError } from '../../errors.js';
 import type { PostgresAddress } from './address.js';
@@ -16,11 +17,13 @@ const ATTEMPTS = 5;
 export class Database {
   readonly name: string;
   readonly #pool: Pool;
+  readonly #sockets: ReadonlySet<Socket>;
   #closing: Promise<void> | undefined;
 
-  private constructor(name: string, pool: Pool) {
+  private constructor(name: string, pool: Pool, sockets: ReadonlySet<Socket>) {
     this.name = name;
     this.#pool = pool;
+    this.#sockets = sockets;
     // A connection that is lost while nothing is asked of it: whoever asks next hears of it.
     pool.on('error', () => undefined);
     pool.on('connect', (client) => client.on('error', () => undefined));
@@ -34,7 +37,14 @@ export class Database {
         'An index in PostgreSQL needs the package pg, which is not installed. Install it: npm install pg.',
       );
     });
+    const sockets = new Set<Socket>();
+    const stream = () => {
+      const socket = new Socket();
+      sockets.add(socket);
+      return socket.once('close', () => sockets.delete(socket));
+    };
     const pool = new pg.Pool({
+      stream,
       connectionString: connection,
       application_name: 'blip-retrieval',
       max: CONNECTIONS,
@@ -42,7 +52,7 @@ export class Database {
       keepAlive: true,
       allowExitOnIdle: true,
     });
-    return new Database(name, pool);
+    return new Database(name, pool, sockets);
   }
 
   /** One statement, or several without values. */
@@ -86,7 +96,10 @@ export class Database {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#pool.end();
+    // pg leaves a connection open that it has no password for, and with it the process, until the server ends it.
+    this.#closing ??= this.#pool.end().then(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    });
     return this.#closing;
   }
 
