@@ -10,10 +10,13 @@ import {
   type ChangeOptions,
   checkChangeOptions,
   checkQuery,
+  checkRecallOptions,
   checkSearchOptions,
   type Query,
+  type RecallOptions,
   type SearchOptions,
 } from './options.js';
+import type { Recall } from './recall.js';
 import type { IndexedImage, IndexFacts, IndexStore, Neighbour } from './store.js';
 import { type SyncReport, syncFolder } from './sync.js';
 import { Turns } from './turns.js';
@@ -82,7 +85,7 @@ export class ImageIndex {
 
   /**
    * The images most similar to a text, an image, a feature or an image of the index, best first; equal ones by id. Every
-   * image is compared. Sees what others have changed.
+   * image is compared, unless `recall` says otherwise. Sees what others have changed.
    *
    * With `rerank`, that many of the most similar go through the multimodal encoder with the text, and come first, by `score`.
    * They need their tokens, or their files as they were: one that has neither stays, without a probability.
@@ -142,6 +145,7 @@ export class ImageIndex {
       const window = this.#encoder.window;
       const common = { store: this.#store, model, window, onBadImage, signal: either, onDone };
       report.bad = await this.#changing(() => addImages(wanted(), common));
+      await this.#store.settle?.(either);
       return report;
     });
   }
@@ -161,14 +165,27 @@ export class ImageIndex {
    */
   async sync(options: ChangeOptions = {}): Promise<SyncReport> {
     const { signal, ...others } = checkChangeOptions('sync', options);
-    return this.#call(this.sync, signal, (model, either) =>
-      this.#changing(() => syncFolder(this.#store, model, this.#encoder.window, { ...others, signal: either })),
-    );
+    return this.#call(this.sync, signal, async (model, either) => {
+      const window = this.#encoder.window;
+      const work = () => syncFolder(this.#store, model, window, { ...others, signal: either });
+      const report = await this.#changing(work);
+      await this.#store.settle?.(either);
+      return report;
+    });
   }
 
   /** Joins segments and frees the room of removed images. It happens by itself, too. */
   async compact(): Promise<void> {
     await this.#call(this.compact, undefined, () => this.#changing(() => this.#store.compact()));
+  }
+
+  /**
+   * Which part of the `top` most similar images a search finds, measured with queries as near to images of the index as a
+   * text is to its image. Undefined where every image is compared: in a folder, and in PostgreSQL with few images.
+   */
+  async recall(options: RecallOptions = {}): Promise<Recall | undefined> {
+    const { top = 10, queries = 32, signal } = checkRecallOptions(options);
+    return this.#call(this.recall, signal, async (_, either) => this.#store.recall?.(top, queries, either));
   }
 
   /** All images, in no fixed order. */

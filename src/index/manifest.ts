@@ -30,7 +30,7 @@ const segmentSchema = z
   })
   .refine(({ rows, removed, tombstones }) => removed <= rows && (tombstones !== undefined) === removed > 0);
 
-const factsSchema = z.strictObject({
+export const factsSchema = z.strictObject({
   fingerprint: z.string().min(1).max(200),
   source: z.string().max(10_000),
   imageSize: count.min(1),

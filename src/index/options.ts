@@ -29,6 +29,14 @@ export interface ChangeOptions {
   signal?: AbortSignal | undefined;
 }
 
+export interface RecallOptions {
+  /** How many images are wanted, 10 by default. */
+  top?: number | undefined;
+  /** How many queries, 32 by default. Each is compared with all once. */
+  queries?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 const MOST_NEIGHBOURS = 100_000;
 
 const searchRules: Record<keyof SearchOptions, Rule> = {
@@ -38,6 +46,7 @@ const searchRules: Record<keyof SearchOptions, Rule> = {
   where: textRule,
   signal: signalRule,
 };
+const recallRules: Record<keyof RecallOptions, Rule> = { top: whole(400), queries: whole(10_000), signal: signalRule };
 const changeRules: Record<keyof ChangeOptions, Rule> = {
   onBadImage: badImageRule,
   onProgress: functionRule,
@@ -48,6 +57,11 @@ const changeRules: Record<keyof ChangeOptions, Rule> = {
 export function checkSearchOptions(options: unknown): SearchOptions & { top: number; rerank: number } {
   const checked = checkOptions<SearchOptions>('search', searchRules, options);
   return { ...checked, top: checked.top ?? 10, rerank: checked.rerank ?? 0 };
+}
+
+/** @throws UserError that names the option */
+export function checkRecallOptions(options: unknown): RecallOptions {
+  return checkOptions<RecallOptions>('recall', recallRules, options);
 }
 
 /** @throws UserError that names the option */

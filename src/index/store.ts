@@ -1,5 +1,6 @@
 // What every index can do, wherever its rows lie: in a folder (folder-store.ts) or in PostgreSQL (postgres/).
 // A feature is a unit vector of 256 float32 (E); similarity is its dot product with another (ITC), from -1 to 1.
+import type { Recall } from './recall.js';
 
 /** An image of an index. */
 export interface IndexedImage {
@@ -77,5 +78,9 @@ export interface IndexStore {
   refresh(): Promise<void>;
   /** Joins segments and forgets what was removed. */
   compact(): Promise<void>;
+  /** After many changes: makes what searches of so many images want, where they want something. */
+  settle?(signal?: AbortSignal): Promise<void>;
+  /** Of a search that does not compare all images: the part of the `top` nearest that it finds. Undefined where it compares all. */
+  recall?(top: number, queries: number, signal?: AbortSignal): Promise<Recall | undefined>;
   close(): Promise<void>;
 }

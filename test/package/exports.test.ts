@@ -19,7 +19,7 @@ const ENTRIES = {
     values: 'Retriever UserError',
     types: `
       BadImage CallOptions ChangeOptions ChangeReport CreateIndexOptions Device Hit ImageIndex ImageInput IndexedImage IndexFacts
-      ListOptions Match NamedImage OnBadImage Precision Query RetrieverOptions SearchOptions SyncReport`,
+      ListOptions Match NamedImage OnBadImage Precision Query Recall RecallOptions RetrieverOptions SearchOptions SyncReport`,
   },
   'blip-retrieval/core': {
     file: 'core',
