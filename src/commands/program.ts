@@ -11,6 +11,7 @@ import { addFlags, flagValues } from './flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
+import { serveFlags } from './serve-flags.js';
 import type { SetupOptions } from './setup.js';
 import { decideStart } from './start.js';
 
@@ -187,6 +188,11 @@ export function program(): Command {
   const convert = add('convert-annotations', "write Karpathy's, COCO's or JSON Lines' annotations as this program's");
   addFlags(convert.argument('<in>').argument('<out_dir>'), convertFlags).action(async (input: string, output: string) =>
     (await import('./convert-annotations.js')).convertAnnotations(input, output, flagValues(convert, convertFlags)),
+  );
+  const served = add('serve', 'serve an index over HTTP: a page to search by text or picture, and an API');
+  addFlags(served.argument('<index>', 'the folder of an index, or postgres://…'), serveFlags).action(
+    async (index: string) =>
+      (await import('./serve.js')).serveCommand(index, flagValues(served, serveFlags), version()),
   );
   // Bench declares its flags itself: whatever follows its name, --help too, is passed on.
   add('bench', 'measure this program beside the Python reference')
