@@ -10,6 +10,8 @@ import { Turns } from './turns.js';
 const ENDINGS = 'avif bmp dib gif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp'.split(' ');
 const IMAGES = `**/*.{${ENDINGS.flatMap((ending) => [ending, ending.toUpperCase()]).join(',')}}`;
 
+const MOST_SORTED = 10_000;
+
 export interface FolderImage {
   /** The path inside the folder, with `/`. */
   readonly id: string;
@@ -33,7 +35,7 @@ export function matcher(include: readonly string[] | undefined): (id: string) =>
 }
 
 /**
- * Walks a folder, each folder in the order of its names. Hidden files and folders are passed over; a link to a file counts as
+ * Walks a folder, each folder in the order of its names unless they are very many. Hidden files and folders are passed over; a link to a file counts as
  * long as that lies inside the folder, a link to a folder does not.
  * @throws UserError where the folder is none or may not be read; the reason of `signal`
  */
@@ -75,7 +77,8 @@ async function entriesOf(path: string, shown: string): Promise<Dirent[]> {
   try {
     const entries: Dirent[] = [];
     for await (const entry of await opendir(path)) entries.push(entry);
-    return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+    // Sorting more would hold up the event loop.
+    return entries.length > MOST_SORTED ? entries : entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   } catch (error) {
     throw new UserError(
       `The folder ${shown} cannot be read (${messageOf(error)}). Change its permissions, or leave it out by a pattern such as '!…/**'.`,

@@ -374,15 +374,18 @@ async function chosen(
   return masks;
 }
 
+const byRank = (a: Neighbour, b: Neighbour) => b.similarity - a.similarity || (a.id < b.id ? -1 : 1);
+
 /** Best first, equal ones by id, at most k. */
 async function ordered(segments: readonly Segment[], found: Float64Array, k: number): Promise<Neighbour[]> {
   const turns = new Turns();
   const neighbours: Neighbour[] = [];
   for (let i = 0; i < found.length; i += SCAN_VALUES) {
     const { rows } = at(segments, at(found, i));
-    neighbours.push({ id: rows.id(at(found, i + 1)), similarity: at(found, i + 2) });
+    const image = rows.image(at(found, i + 1));
+    neighbours.push({ id: image.id, similarity: at(found, i + 2), image });
     if (i % 64 === 0) await turns.rest();
   }
-  neighbours.sort((a, b) => b.similarity - a.similarity || (a.id < b.id ? -1 : 1));
+  neighbours.sort(byRank);
   return neighbours.slice(0, k);
 }

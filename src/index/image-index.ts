@@ -19,6 +19,7 @@ import {
 import type { Recall } from './recall.js';
 import type { IndexedImage, IndexFacts, IndexStore, Neighbour } from './store.js';
 import { type SyncReport, syncFolder } from './sync.js';
+import { Turns } from './turns.js';
 
 /** An image that was found. */
 export interface Hit {
@@ -101,7 +102,7 @@ export class ImageIndex {
       const feature = await this.#feature(model, asked);
       const wanted = Math.max(top, rerank);
       const found = await this.#store.nearest(feature, wanted, { filter, where, signal: either });
-      const images = await this.#store.get(found.map(({ id }) => id));
+      const images = await this.#imagesOf(found);
       const hits = found.map((neighbour, i) => hitOf(neighbour, images[i]));
       const matched =
         'text' in asked && rerank > 0 ? await this.#rerank(model, asked.text, hits, images, rerank) : hits;
@@ -117,25 +118,33 @@ export class ImageIndex {
   async add(images: readonly (string | NamedImage)[], options: ChangeOptions = {}): Promise<ChangeReport> {
     const { onBadImage, onProgress, signal } = checkChangeOptions('add', options);
     checkList('`images`', images, 'paths, or of objects with `id` and `image`');
-    const given = images.map((image, i) => this.#named(image, i));
+    const taken = [...images]; // the caller may change the list
     return this.#call(this.add, signal, async (model, either) => {
+      const given: { id: string; image: ImageInput }[] = [];
+      const turns = new Turns();
+      for (const [i, image] of taken.entries()) {
+        given.push(this.#named(image, i));
+        await turns.rest(either);
+      }
       const report: ChangeReport = { added: 0, changed: 0, bad: [] };
       await this.#refresh();
       const before = await this.#store.get(given.map(({ id }) => id));
       let done = 0;
-      const wanted = given.map((image, i): Wanted => {
-        const count = () => {
-          report[before[i] === undefined ? 'added' : 'changed'] += 1;
-        };
-        return { ...image, path: typeof image.image === 'string' ? image.image : image.id, done: count };
-      });
+      const wanted = function* (): Generator<Wanted> {
+        for (const [i, image] of given.entries()) {
+          const count = () => {
+            report[before[i] === undefined ? 'added' : 'changed'] += 1;
+          };
+          yield { ...image, path: typeof image.image === 'string' ? image.image : image.id, done: count };
+        }
+      };
       const onDone = () => {
         done += 1;
         onProgress?.(done, given.length);
       };
       const window = this.#encoder.window;
       const common = { store: this.#store, model, window, onBadImage, signal: either, onDone };
-      report.bad = await this.#changing(() => addImages(wanted, common));
+      report.bad = await this.#changing(() => addImages(wanted(), common));
       await this.#store.settle?.(either);
       return report;
     });
@@ -171,12 +180,16 @@ export class ImageIndex {
   }
 
   /**
-   * Which part of the `top` most similar images a search finds, measured with queries as near to images of the index as a
-   * text is to its image. Undefined where every image is compared: in a folder, and in PostgreSQL with few images.
+   * Which part of the `top` most similar images a search finds: by images of the index, and by `texts`, or without them by
+   * made-up queries as far from images as captions are. Each is compared with all images, which takes a while. Undefined
+   * where every search compares all: in a folder, and in PostgreSQL with few images.
    */
   async recall(options: RecallOptions = {}): Promise<Recall | undefined> {
-    const { top = 10, queries = 32, signal } = checkRecallOptions(options);
-    return this.#call(this.recall, signal, async (_, either) => this.#store.recall?.(top, queries, either));
+    const { top = 10, queries = 16, texts, signal } = checkRecallOptions(options);
+    return this.#call(this.recall, signal, async (model, either) => {
+      const features = texts && (await Promise.all(texts.map((text) => model.embedText(text))));
+      return this.#store.recall?.(top, queries, features, either);
+    });
   }
 
   /** All images, in no fixed order. */
@@ -205,6 +218,11 @@ export class ImageIndex {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #imagesOf(found: readonly Neighbour[]): Promise<(IndexedImage | undefined)[]> {
+    const images = found.map(({ image }) => image);
+    return images.includes(undefined) ? this.#store.get(found.map(({ id }) => id)) : images;
   }
 
   async #feature(model: Model, query: Exclude<Query, string>): Promise<Float32Array> {

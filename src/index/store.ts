@@ -42,6 +42,8 @@ export interface IndexFacts {
 export interface Neighbour {
   readonly id: string;
   readonly similarity: number;
+  /** The image itself, where the store has it at hand; else it is asked for by `get`. */
+  readonly image?: IndexedImage | undefined;
 }
 
 export interface NearestOptions {
@@ -78,7 +80,15 @@ export interface IndexStore {
   compact(): Promise<void>;
   /** After many changes: makes what searches of so many images want, where they want something. */
   settle?(signal?: AbortSignal): Promise<void>;
-  /** Of a search that does not compare all images: the part of the `top` nearest that it finds. Undefined where it compares all. */
-  recall?(top: number, queries: number, signal?: AbortSignal): Promise<Recall | undefined>;
+  /**
+   * Of a search that does not compare all images: the part of the `top` nearest that it finds, by `queries` of the images and
+   * by `texts`, features (E); see recallOf. Undefined where it compares all.
+   */
+  recall?(
+    top: number,
+    queries: number,
+    texts?: readonly Float32Array[],
+    signal?: AbortSignal,
+  ): Promise<Recall | undefined>;
   close(): Promise<void>;
 }

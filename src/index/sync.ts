@@ -6,7 +6,8 @@ import { type BadImage, type OnBadImage, tellBad } from './bad-image.js';
 import { addImages, type Wanted } from './embed-images.js';
 import type { Model } from './encoder.js';
 import { type FolderImage, folderImages, matcher } from './folder-images.js';
-import type { EmbeddedImage, IndexedImage, IndexStore } from './store.js';
+import type { EmbeddedImage, IndexStore } from './store.js';
+import { Turns } from './turns.js';
 
 /** Counts of images. */
 export interface SyncReport {
@@ -63,36 +64,55 @@ export async function syncFolder(
     } else if (before?.size === found.size && before.modified === found.modified) report.unchanged += 1;
     else fresh.push(found);
   }
-  const gone = [...known].filter(([, { seen }]) => !seen);
-  const goneBySize = new Map<number | undefined, string[]>();
-  for (const [id, { size }] of gone) goneBySize.set(size, [...(goneBySize.get(size) ?? []), id]);
+  const gone: string[] = [];
+  const sizesGone = new Set<number | undefined>();
+  const turns = new Turns();
+  for (const [id, { size, seen }] of known) {
+    if (seen) continue;
+    gone.push(id);
+    sizesGone.add(size);
+    await turns.rest(signal);
+  }
+  let digests: Promise<Map<string, string>> | undefined;
+  /** The name under which the index has these bytes. */
+  const nameOf = async (found: FolderImage, digest: string): Promise<string | undefined> => {
+    if (known.get(found.id)?.size === found.size) {
+      const [image] = await store.get([found.id]);
+      if (image?.digest === digest) return found.id;
+    }
+    if (!sizesGone.has(found.size)) return undefined;
+    digests ??= digestsOf(store, gone, signal);
+    return (await digests).get(digest);
+  };
 
   let done = 0;
   const total = fresh.length;
   onProgress?.(done, total);
-  const wanted = fresh.map((found): Wanted => {
-    const before = known.get(found.id);
-    const names = before?.size === found.size ? [found.id] : (goneBySize.get(found.size) ?? []);
-    return {
-      id: found.id,
-      image: found.path,
-      path: found.path,
-      ...(names.length > 0 && { known: () => sameBytes(store, found, names) }),
-      done: (isKnown) => {
-        if (before === undefined) report[isKnown ? 'renamed' : 'added'] += 1;
-        else report[isKnown ? 'unchanged' : 'changed'] += 1;
-      },
-    };
-  });
+  const wanted = function* (): Generator<Wanted> {
+    for (const found of fresh) {
+      const before = known.get(found.id);
+      const mayBeKnown = before?.size === found.size || sizesGone.has(found.size);
+      yield {
+        id: found.id,
+        image: found.path,
+        path: found.path,
+        ...(mayBeKnown && { known: () => sameBytes(store, found, nameOf) }),
+        done: (isKnown) => {
+          if (before === undefined) report[isKnown ? 'renamed' : 'added'] += 1;
+          else report[isKnown ? 'unchanged' : 'changed'] += 1;
+        },
+      };
+    }
+  };
   const onDone = () => {
     done += 1;
     onProgress?.(done, total);
   };
-  const bad = await addImages(wanted, { store, model, window, onBadImage, signal, onDone });
+  const bad = await addImages(wanted(), { store, model, window, onBadImage, signal, onDone });
   report.bad.push(...bad);
   // A file that is bad now is no longer what the index has of it.
   const spoilt = report.bad.map(({ id }) => id).filter((id) => known.get(id) !== undefined);
-  const removed = await store.remove([...gone.map(([id]) => id), ...spoilt]);
+  const removed = await store.remove(gone.concat(spoilt));
   report.removed = Math.max(0, removed - report.renamed);
   return report;
 }
@@ -111,18 +131,29 @@ async function knownImages(
   return known;
 }
 
-/** What the index has of one of `ids`, under the name of `found`, where their bytes are equal. */
+/** The ids by the digests of their images. */
+async function digestsOf(store: IndexStore, ids: readonly string[], signal: AbortSignal): Promise<Map<string, string>> {
+  const digests = new Map<string, string>();
+  const turns = new Turns();
+  for (const [i, image] of (await store.get(ids)).entries()) {
+    if (image !== undefined) digests.set(image.digest, image.id);
+    if (i % 64 === 0) await turns.rest(signal);
+  }
+  return digests;
+}
+
+/** What the index has of the bytes of `found`, under whatever name; undefined where it has not got them. */
 async function sameBytes(
   store: IndexStore,
-  { id, path, size, modified }: FolderImage,
-  ids: readonly string[],
+  found: FolderImage,
+  nameOf: (found: FolderImage, digest: string) => Promise<string | undefined>,
 ): Promise<EmbeddedImage | undefined> {
+  const { id, path, size, modified } = found;
   const digest = await sha256OfFile(path);
-  const images = await store.get(ids);
-  const same = images.find((image): image is IndexedImage => image?.digest === digest);
-  if (same === undefined) return undefined;
-  const [feature] = await store.features([same.id]);
-  const tokens = store.facts.keepsTokens ? await store.tokens(same.id) : undefined;
+  const name = await nameOf(found, digest);
+  if (name === undefined) return undefined;
+  const [feature] = await store.features([name]);
+  const tokens = store.facts.keepsTokens ? await store.tokens(name) : undefined;
   if (feature === undefined || (store.facts.keepsTokens && tokens === undefined)) return undefined;
   return { id, path, size, modified, digest, feature, tokens };
 }

@@ -24,19 +24,25 @@ export interface Calls {
 
 type Facts = Pick<Encoder, 'fingerprint' | 'source' | 'imageSize' | 'embedDim'>;
 
-export function indexEncoder(facts: Facts, batchSize: number, calls: Calls): Encoder {
+/** Images that the thread takes at once, for an index and for matches. */
+interface Batches {
+  indexed: number;
+  matched: number;
+}
+
+export function indexEncoder(facts: Facts, { indexed, matched }: Batches, calls: Calls): Encoder {
   const { fingerprint, source, imageSize, embedDim } = facts;
   // Two batches, which is what the thread has at a time: a job that comes in between waits for no third.
-  const window = 2 * batchSize;
+  const window = 2 * indexed;
   return {
     ...{ fingerprint, source, imageSize, embedDim, window, checkImage },
     call: (method, signal, work) =>
-      calls.call(method, signal, (origin, either) => work(modelOf(calls, origin, either, window), either)),
+      calls.call(method, signal, (origin, either) => work(modelOf(calls, origin, either, 2 * matched), either)),
     scan: async (scan, signal) => doubles(await calls.run({ kind: 'scan', scan }, { origin: {}, signal })),
   };
 }
 
-function modelOf(calls: Calls, origin: Origin, signal: AbortSignal, window: number): Model {
+function modelOf(calls: Calls, origin: Origin, signal: AbortSignal, matches: number): Model {
   const embed = async (job: Job, left?: () => void) => floats(await calls.run(job, { origin, signal, left }));
   const match = async (text: string, candidate: Candidate): Promise<ItmScore | Error> => {
     const { digest, image } =
@@ -66,7 +72,7 @@ function modelOf(calls: Calls, origin: Origin, signal: AbortSignal, window: numb
         const file = isFile ? { path: data.path, size, modified } : undefined;
         return { feature: floats(done), tokens: done.tokens, digest, file };
       }),
-    match: (text, candidates) => mapWindow(candidates, window, (candidate) => match(text, candidate), signal),
+    match: (text, candidates) => mapWindow(candidates, matches, (candidate) => match(text, candidate), signal),
   };
 }
 

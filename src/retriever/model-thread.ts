@@ -40,6 +40,7 @@ export class ModelThread {
   /** Batches that are with the thread, in order; undefined in place of jobs that were aborted. */
   readonly #sent: (Open | undefined)[][] = [];
   #batchSize = 1;
+  #indexedAtOnce = 1;
   #isPumping = false;
   /** Why nothing more is done. */
   #end: Error | undefined;
@@ -87,9 +88,10 @@ export class ModelThread {
     }
   }
 
-  /** Images that are encoded together; 1 until it is set. */
-  set batchSize(images: number) {
+  /** Images that are encoded together, and those of them that are encoded for an index; 1 until it is set. */
+  setBatches(images: number, indexed: number): void {
     this.#batchSize = images;
+    this.#indexedAtOnce = indexed;
   }
 
   /** What a job gives. @throws the job's own error; the reason of `signal`; why the thread has ended */
@@ -155,7 +157,13 @@ export class ModelThread {
   /** The job that has waited longest, and those of its kind that fit beside it. */
   #takeBatch(): Open[] {
     const { kind } = at(this.#line, 0).job;
-    const most = kind === 'texts' ? TEXTS_TOGETHER : kind === 'scan' ? 1 : this.#batchSize;
+    const most = {
+      texts: TEXTS_TOGETHER,
+      scan: 1,
+      encode: this.#indexedAtOnce,
+      image: this.#batchSize,
+      match: this.#batchSize,
+    }[kind];
     const size = (job: Job) => (job.kind === 'texts' ? job.texts.length : 1);
     const batch: Open[] = [];
     let room = most;

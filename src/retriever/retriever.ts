@@ -86,13 +86,15 @@ export class Retriever {
     this.#thread = thread;
     this.#options = options;
     this.#batchSize = options.batchSize ?? (facts.device === 'cpu' ? CPU_BATCH : CUDA_BATCH);
-    thread.batchSize = this.#batchSize;
+    // An indexing is long, and searches come between its batches: on a CPU small ones, which are hardly slower.
+    const indexed = facts.device === 'cpu' ? Math.ceil(this.#batchSize / 4) : this.#batchSize;
+    thread.setBatches(this.#batchSize, indexed);
     const calls: Calls = {
       call: (method, signal, work) => this.#call(method, signal, work),
       run: (job, options) => this.#thread.run(job, options),
       withImage: (image, name, signal, use) => this.#withImage(image, name, signal, use),
     };
-    this.#encoder = indexEncoder(this, this.#batchSize, calls);
+    this.#encoder = indexEncoder(this, { indexed, matched: this.#batchSize }, calls);
   }
 
   /**

@@ -13,7 +13,7 @@ import { projectRoot } from '../../helpers/fixtures.js';
 import { runTrial, type Trial, type TrialOptions } from './trial.js';
 
 /** Milliseconds from the child's first line to the last kill. */
-const MOST_MS = 600;
+const MOST_MS = 1200;
 
 /** Starts the child and kills it. @returns what it had said on stderr */
 async function strike(args: readonly string[], milliseconds: number): Promise<string> {
