@@ -236,11 +236,12 @@ async function postgres() {
     for (const [q, query] of asked.entries())
       found += (await store.nearest(query, top)).filter(({ id }) => right[q].has(id)).length;
     const recall = Number((found / top / asked.length).toFixed(3));
-    const own = await store.recall(top, 32);
+    const own = await store.recall(top, 16);
     show('hnsw', {
       ef,
       recall,
-      own: Number(own?.recall.toFixed(3)),
+      toldImages: own?.images,
+      toldTexts: own?.texts,
       ...(await timed((query) => store.nearest(query, top), asked)),
     });
     await store.close();

@@ -180,12 +180,16 @@ export class ImageIndex {
   }
 
   /**
-   * Which part of the `top` most similar images a search finds, measured with queries as near to images of the index as a
-   * text is to its image. Undefined where every image is compared: in a folder, and in PostgreSQL with few images.
+   * Which part of the `top` most similar images a search finds: by images of the index, and by `texts`, or without them by
+   * made-up queries as far from images as captions are. Each is compared with all images, which takes a while. Undefined
+   * where every search compares all: in a folder, and in PostgreSQL with few images.
    */
   async recall(options: RecallOptions = {}): Promise<Recall | undefined> {
-    const { top = 10, queries = 32, signal } = checkRecallOptions(options);
-    return this.#call(this.recall, signal, async (_, either) => this.#store.recall?.(top, queries, either));
+    const { top = 10, queries = 16, texts, signal } = checkRecallOptions(options);
+    return this.#call(this.recall, signal, async (model, either) => {
+      const features = texts && (await Promise.all(texts.map((text) => model.embedText(text))));
+      return this.#store.recall?.(top, queries, features, either);
+    });
   }
 
   /** All images, in no fixed order. */

@@ -32,8 +32,10 @@ export interface ChangeOptions {
 export interface RecallOptions {
   /** How many images are wanted, 10 by default. */
   top?: number | undefined;
-  /** How many queries, 32 by default. Each is compared with all once. */
+  /** How many images are searched by, 16 by default. Each is compared with all once. */
   queries?: number | undefined;
+  /** Texts as people will search by: their recall is measured instead of an estimate. */
+  texts?: readonly string[] | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -46,7 +48,15 @@ const searchRules: Record<keyof SearchOptions, Rule> = {
   where: textRule,
   signal: signalRule,
 };
-const recallRules: Record<keyof RecallOptions, Rule> = { top: whole(400), queries: whole(10_000), signal: signalRule };
+const recallRules: Record<keyof RecallOptions, Rule> = {
+  top: whole(400),
+  queries: whole(10_000),
+  texts: [
+    (value) => Array.isArray(value) && value.length > 0 && value.every((text) => typeof text === 'string'),
+    'an array of texts, not empty',
+  ],
+  signal: signalRule,
+};
 const changeRules: Record<keyof ChangeOptions, Rule> = {
   onBadImage: badImageRule,
   onProgress: functionRule,

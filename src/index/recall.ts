@@ -1,9 +1,13 @@
 // Which part of the nearest images a search finds that does not compare all.
 import { at } from '../errors.js';
 
-/** Of the `top` nearest images of each of `queries` made-up queries, the part that was found: from 0 to 1. */
+/** Parts of the `top` nearest images that were found, from 0 to 1. */
 export interface Recall {
-  readonly recall: number;
+  /** With images of the index as queries. */
+  readonly images: number;
+  /** With texts that were given, or queries as far from images as captions are. */
+  readonly texts: number;
+  /** How many images were searched by. */
   readonly queries: number;
   readonly top: number;
 }
@@ -11,15 +15,24 @@ export interface Recall {
 type Search = (feature: Float32Array, k: number, kind: 'as fits' | 'exact') => Promise<{ similarity: number }[]>;
 
 /**
- * Searches twice for each query: as searches go, and by comparing all. A query is as near to an image of `sample` as a text
- * is to its image. The images themselves would not do: an index of neighbours knows those of every image that is in it, and
- * finds 0.74 of them where it finds 0.48 for a query of its own (docs/search.md).
+ * Searches twice for each query: as searches go, and by comparing all. Images of the index alone would tell too much: an index
+ * of neighbours knows those of each image that is in it. Made-up queries alone may tell too little, as they have no likeness
+ * to any image but one (docs/search.md has figures of both).
  */
-export async function recallOf(sample: readonly Float32Array[], top: number, search: Search): Promise<Recall> {
+export async function recallOf(
+  sample: readonly Float32Array[],
+  texts: readonly Float32Array[] | undefined,
+  top: number,
+  search: Search,
+): Promise<Recall> {
+  const images = await partFound(sample, top, search);
+  return { images, texts: await partFound(texts ?? sample.map(near), top, search), queries: sample.length, top };
+}
+
+async function partFound(queries: readonly Float32Array[], top: number, search: Search): Promise<number> {
   let wanted = 0;
   let found = 0;
-  for (const image of sample) {
-    const query = near(image);
+  for (const query of queries) {
     const all = await search(query, top, 'exact');
     const some = await search(query, top, 'as fits');
     // Images as near as the last of them are as good an answer.
@@ -27,7 +40,7 @@ export async function recallOf(sample: readonly Float32Array[], top: number, sea
     wanted += all.length;
     found += some.filter(({ similarity }) => similarity >= least).length;
   }
-  return { recall: wanted === 0 ? 1 : found / wanted, queries: sample.length, top };
+  return wanted === 0 ? 1 : found / wanted;
 }
 
 /** Cosine of a caption and its image, about. */

@@ -80,7 +80,15 @@ export interface IndexStore {
   compact(): Promise<void>;
   /** After many changes: makes what searches of so many images want, where they want something. */
   settle?(signal?: AbortSignal): Promise<void>;
-  /** Of a search that does not compare all images: the part of the `top` nearest that it finds. Undefined where it compares all. */
-  recall?(top: number, queries: number, signal?: AbortSignal): Promise<Recall | undefined>;
+  /**
+   * Of a search that does not compare all images: the part of the `top` nearest that it finds, by `queries` of the images and
+   * by `texts`, features (E); see recallOf. Undefined where it compares all.
+   */
+  recall?(
+    top: number,
+    queries: number,
+    texts?: readonly Float32Array[],
+    signal?: AbortSignal,
+  ): Promise<Recall | undefined>;
   close(): Promise<void>;
 }

@@ -157,7 +157,12 @@ class PostgresStore implements IndexStore {
   }
 
   /** Undefined where all images are compared. See recallOf. */
-  async recall(top: number, queries: number, signal?: AbortSignal): Promise<Recall | undefined> {
+  async recall(
+    top: number,
+    queries: number,
+    texts?: readonly Float32Array[],
+    signal?: AbortSignal,
+  ): Promise<Recall | undefined> {
     const state = await this.#state(this.#database.query);
     if (!this.#usesHnsw(state, top)) return undefined;
     const { table, vector } = this.#names;
@@ -168,7 +173,7 @@ class PostgresStore implements IndexStore {
       [percent, queries],
     );
     const sample = rows.map(({ bytes }) => featureOf(bytes));
-    return recallOf(sample, top, (feature, k, kind) => this.#nearest(feature, k, undefined, kind, signal));
+    return recallOf(sample, texts, top, (feature, k, kind) => this.#nearest(feature, k, undefined, kind, signal));
   }
 
   /** Every call sees what is committed. */
