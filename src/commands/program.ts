@@ -192,7 +192,7 @@ export function program(): Command {
   const served = add('serve', 'serve an index over HTTP: a page to search by text or picture, and an API');
   addFlags(served.argument('<index>', 'the folder of an index, or postgres://…'), serveFlags).action(
     async (index: string) =>
-      (await import('./serve.js')).serveCommand(index, flagValues(served, serveFlags), version()),
+      (await import('./serve.js')).serveCommand(index, flagValues(served, serveFlags), packageVersion()),
   );
   // Bench declares its flags itself: whatever follows its name, --help too, is passed on.
   add('bench', 'measure this program beside the Python reference')
