@@ -32,9 +32,11 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
     throw error;
   };
   const { run, unlock } = await openRun(options, rank, voice).catch(cleared);
-  if (isMain(run)) await writeRunFacts(run, since, null);
-  const work = options.evaluate ? evaluate : fineTune;
-  const result = await work(run)
+  const work = async () => {
+    if (isMain(run)) await writeRunFacts(run, since, null);
+    return options.evaluate ? evaluate(run) : fineTune(run);
+  };
+  const result = await work()
     .catch((error: unknown) => {
       throw isMemoryShort(error) ? withMemoryAdvice(error, options.evaluate) : error;
     })
