@@ -179,7 +179,7 @@ function card(hit: Hit): HTMLLIElement {
   facts.append(score('Similarity (ITC)', hit.similarity.toFixed(3), Math.max(0, hit.similarity)));
   const like = make('button', 'plain', 'More like this');
   like.type = 'button';
-  like.setAttribute('aria-label', `More like ${hit.id}`);
+  like.setAttribute('aria-label', `More like this: ${hit.id}`);
   like.addEventListener('click', () => void search({ id: hit.id }));
   facts.append(like);
   item.append(open, facts);

@@ -41,9 +41,9 @@ kbd{font:inherit;font-size:.8rem;border:1px solid var(--line);border-radius:5px;
 #results{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(15rem,42vw),1fr));gap:1rem}
 #results.busy{opacity:.5;transition:opacity .2s .15s}
 #results li{background:var(--card);border:1px solid var(--line);border-radius:12px;overflow:hidden;display:flex;flex-direction:column;min-width:0}
-.open{display:block;padding:0;border-radius:0;background:none;width:100%;aspect-ratio:4/3;color:inherit}
+.open{display:block;padding:0;border-radius:0;background:none;width:100%;aspect-ratio:4/3;color:inherit;position:relative}
 .open:focus-visible{outline-offset:-3px}
-.open img{width:100%;height:100%;object-fit:cover;display:block;background:var(--line)}
+.open img{position:absolute;inset:0;width:100%;height:100%;object-fit:cover;display:block;background:var(--line)}
 .facts{padding:.6rem .75rem .75rem;font-size:.85rem;display:flex;flex-direction:column;gap:.35rem;flex:1}
 .id{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;color:var(--quiet)}
 .score{display:grid;grid-template-columns:1fr auto;gap:0 .5rem}
@@ -55,6 +55,7 @@ meter::-moz-meter-bar{background:var(--accent);border-radius:3px}
 .facts button{margin-top:auto;padding:.3rem .6rem;font-size:.85rem}
 #more{display:block;margin:1.5rem auto}
 #empty{text-align:center;color:var(--quiet);margin:12vh auto;line-height:2.6}
+button.idea{line-height:1.5;padding:.3rem .8rem}
 main{padding-bottom:3rem}
 dialog{border:1px solid var(--line);border-radius:14px;background:var(--card);color:var(--ink);max-width:min(1100px,94vw);padding:1rem}
 dialog::backdrop{background:#000a}
