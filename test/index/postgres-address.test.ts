@@ -20,7 +20,7 @@ test('table, search and ef_search are the index’s own; the others are given to
     efSearch: 100,
   });
   assert.deepEqual(own('postgresql://h/d'), {
-    ...{ name: 'postgres://h/d?table=blip_images', table, search: 'by size', efSearch: 400 },
+    ...{ name: 'postgres://h/d?table=blip_images', table, search: 'by size', efSearch: 1000 },
   });
   assert.equal(parseAddress('postgresql://h/d').connection, 'postgresql://h/d');
 });

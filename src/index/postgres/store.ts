@@ -19,8 +19,8 @@ import {
 } from './rows.js';
 import { makeTables, type Names, type Opened, openTables } from './schema.js';
 
-/** From as many images on, HNSW: comparing all of fewer takes less time than encoding the text does (docs/search.md). */
-const HNSW_FROM = 100_000;
+/** From as many images on, HNSW: comparing all of fewer takes less than a quarter of a second (docs/search.md). */
+const HNSW_FROM = 300_000;
 /** More neighbours than this are found by comparing all: HNSW gives at most its candidates. */
 const MOST_BY_HNSW = 500;
 const MOST_CANDIDATES = 1000;
