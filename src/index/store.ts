@@ -41,6 +41,8 @@ export interface IndexFacts {
 export interface Neighbour {
   readonly id: string;
   readonly similarity: number;
+  /** The image itself, where the store has it at hand; else it is asked for by `get`. */
+  readonly image?: IndexedImage | undefined;
 }
 
 export interface NearestOptions {

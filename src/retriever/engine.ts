@@ -9,9 +9,9 @@ import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
 import { otherTask } from '../model/foreign-names.js';
 import { imagesFromBytes } from '../model/normalize-images.js';
-import { packTexts, sortByLength, tokenChunks } from '../model/packed-texts.js';
+import { type Packing, packTexts, sortByLength, tokenChunks } from '../model/packed-texts.js';
 import { type LoadReport, loadPretrained } from '../model/pretrained.js';
-import { isEvaluated } from '../model/state-dict.js';
+import { isEvaluated, patchesOf } from '../model/state-dict.js';
 import type { KeysValues } from '../model/text-encoder.js';
 import { openCheckpoint } from '../torch/checkpoint/index.js';
 import { cudaState, gpuIndex, resolveDevice } from '../torch/cuda.js';
@@ -19,7 +19,8 @@ import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import type { Precision } from '../torch/precision.js';
 import { type Device, scope, type Tensor } from '../torch/tensor.js';
-import type { ModelFacts, ModelSetup } from './protocol.js';
+import { fingerprintOf } from './fingerprint.js';
+import type { KeptImage, ModelFacts, ModelSetup } from './protocol.js';
 
 /** Numbers of each text in a match: probability, similarity, score. */
 export const MATCH_VALUES = 3;
@@ -48,6 +49,23 @@ function demandAll({ path, missing, unexpected }: LoadReport): void {
   );
 }
 
+/** The multimodal encoder's part that depends on texts alone. */
+interface Stem {
+  stem: Tensor;
+  packing: Packing;
+}
+
+/** The texts of a match: token rows, shortest first, and where each is; features in that order, undefined of no texts. */
+interface PreparedTexts {
+  sorted: readonly Int32Array[];
+  rowOf: Int32Array;
+  features: Tensor | undefined;
+  /** Where all texts are one batch. */
+  stem: Stem | undefined;
+}
+
+const lengthsOf = (rows: readonly Int32Array[]) => Int32Array.from(rows, (row) => row.length);
+
 export class Engine {
   readonly facts: ModelFacts;
   readonly #model: BlipRetrieval;
@@ -67,14 +85,23 @@ export class Engine {
     const architecture = architectureOf({ medConfig: {} }, sizes);
     const { state, report } = await loadPretrained(path, architecture, { allowPartial: true });
     demandAll(report);
+    const fingerprint = fingerprintOf(state);
     const model = new BlipRetrieval(state, architecture, { device, precision });
     const { embedDim, vision } = architecture;
-    return new Engine(model, { device, vit: sizes.vit, imageSize: vision.imageSize, embedDim });
+    return new Engine(model, { device, vit: sizes.vit, imageSize: vision.imageSize, embedDim, fingerprint });
   }
 
-  /** Pixels (B, P, P, 3) uint8 → unit features (B, E). */
-  embedImages(pixels: Uint8Array, count: number): Float32Array {
-    return withAdvice(() => scope(() => this.#model.encodeImages(this.#normalised(pixels, count)).features.float32()));
+  /** Pixels (B, P, P, 3) uint8 → unit features (B, E) and, where wanted, each image's tokens (L, V) as bytes of bfloat16. */
+  encodeImages(pixels: Uint8Array, count: number, keepTokens: boolean) {
+    return withAdvice(() =>
+      scope(() => {
+        const { embeds, features } = this.#model.encodeImages(this.#normalised(pixels, count));
+        const half = keepTokens ? ops.to(embeds, { dtype: 'bfloat16' }) : undefined;
+        // A copy each, so that one image does not hold the others in memory.
+        const tokens = half && Array.from({ length: count }, (_, i) => new Uint8Array(ops.select(half, 0, i).bytes()));
+        return { features: features.float32(), tokens };
+      }),
+    );
   }
 
   /** Unit features (n, E) in the order of the texts, which are cleaned as captions are. */
@@ -88,30 +115,74 @@ export class Engine {
     return ordered;
   }
 
-  /** Pixels (B, P, P, 3) uint8, and the n texts of each image → (n, 3) for each image: see MATCH_VALUES. */
-  match(pixels: Uint8Array, textsOf: readonly (readonly string[])[]): Float64Array<ArrayBuffer>[] {
+  /** Images, decoded or kept by an index, and the n texts of each → (n, 3) for each image: see MATCH_VALUES. */
+  match(
+    images: readonly (KeptImage | { pixels: Uint8Array })[],
+    textsOf: readonly (readonly string[])[],
+  ): Float64Array<ArrayBuffer>[] {
     return withAdvice(() =>
       scope(() => {
-        const { embeds, features } = this.#model.encodeImages(this.#normalised(pixels, textsOf.length));
-        return textsOf.map((texts, image) =>
-          scope(() => this.#matchImage(ops.select(embeds, 0, image), ops.select(features, 0, image), texts)),
-        );
+        const decoded = images.flatMap((image) => ('pixels' in image ? [image.pixels] : []));
+        const count = decoded.length;
+        const encoded =
+          count === 0 ? undefined : this.#model.encodeImages(this.#normalised(Buffer.concat(decoded), count));
+        const shared = new Map<string, PreparedTexts>();
+        let next = 0;
+        return images.map((image, i) => {
+          const texts = at(textsOf, i);
+          const key = JSON.stringify(texts);
+          const prepared = shared.get(key) ?? this.#prepare(texts);
+          shared.set(key, prepared);
+          if ('tokens' in image) return scope(() => this.#matchImage(...this.#kept(image), prepared));
+          if (encoded === undefined) throw new TypeError('Expected encoded images but received none.');
+          const number = next++;
+          return scope(() =>
+            this.#matchImage(ops.select(encoded.embeds, 0, number), ops.select(encoded.features, 0, number), prepared),
+          );
+        });
       }),
     );
   }
 
-  /** An image's tokens (L, V) and feature (E) with its texts. */
-  #matchImage(embeds: Tensor, feature: Tensor, texts: readonly string[]): Float64Array<ArrayBuffer> {
-    const values = new Float64Array(texts.length * MATCH_VALUES);
-    if (texts.length === 0) return values;
+  /** What of a match depends on the texts alone; one batch of texts is made ready for all images that meet it. */
+  #prepare(texts: readonly string[]): PreparedTexts {
     const { sorted, rowOf } = sortByLength(texts.map((text) => this.#tokens(text)));
-    const column = ops.reshape(feature, [-1, 1]);
-    const similarities = ops.matmul(this.#textFeatures(sorted), column).float32(); // (n, 1)
-    const keysValues: KeysValues[] = this.#model.imageKeysValues(embeds);
+    const chunks = [...tokenChunks(lengthsOf(sorted), this.#tokenBudget)];
+    const features = texts.length === 0 ? undefined : this.#textFeatures(sorted);
+    return { sorted, rowOf, features, stem: chunks.length === 1 ? this.#stem(sorted) : undefined };
+  }
+
+  #stem(rows: readonly Int32Array[]): Stem {
     const { encTokenId: firstToken } = this.#tokenizer;
+    const packed = packTexts(rows, this.#model.device, { firstToken });
+    return { stem: this.#model.stem(packed), packing: packed.packing };
+  }
+
+  /** Tokens (L, V) and feature (E) of a kept image, as the model computes them. */
+  #kept({ tokens, feature }: KeptImage): [embeds: Tensor, feature: Tensor] {
+    const { device, precision, architecture } = this.#model;
+    const { width } = architecture.vision;
+    const wanted = patchesOf(architecture.vision) + 1; // L
+    if (tokens.length !== wanted * width * 2)
+      throw new UserError('The index has image tokens of another model. Make it again.');
+    const dtype = precision === 'bf16' ? 'bfloat16' : 'float32';
+    return [
+      ops.to(ops.fromBytes(tokens, 'bfloat16', [wanted, width]), { device, dtype }),
+      ops.to(ops.float32(feature), { device }),
+    ];
+  }
+
+  /** An image's tokens (L, V) and feature (E) with its texts. */
+  #matchImage(embeds: Tensor, feature: Tensor, prepared: PreparedTexts): Float64Array<ArrayBuffer> {
+    const { sorted, rowOf, features, stem: ready } = prepared;
+    const values = new Float64Array(rowOf.length * MATCH_VALUES);
+    if (features === undefined) return values;
+    const column = ops.reshape(feature, [-1, 1]);
+    const similarities = ops.matmul(features, column).float32(); // (n, 1)
+    const keysValues: KeysValues[] = this.#model.imageKeysValues(embeds);
     const logits = this.#inChunks(sorted, (rows) => {
-      const packed = packTexts(rows, this.#model.device, { firstToken });
-      return this.#model.matchLogits(this.#model.stem(packed), packed.packing, keysValues);
+      const { stem, packing } = ready ?? this.#stem(rows);
+      return this.#model.matchLogits(stem, packing, keysValues);
     }).float32(); // (n, 2)
     for (const [text, row] of rowOf.entries()) {
       const [no, yes, similarity] = [at(logits, 2 * row), at(logits, 2 * row + 1), at(similarities, row)];
@@ -136,8 +207,7 @@ export class Engine {
 
   /** `run` on runs of the rows that fit the budget of tokens; what it gives, one below the other. */
   #inChunks(sorted: readonly Int32Array[], run: (rows: readonly Int32Array[]) => Tensor): Tensor {
-    const lengths = Int32Array.from(sorted, (row) => row.length);
-    const parts = Array.from(tokenChunks(lengths, this.#tokenBudget), ([first, end]) =>
+    const parts = Array.from(tokenChunks(lengthsOf(sorted), this.#tokenBudget), ([first, end]) =>
       scope(() => run(sorted.slice(first, end))),
     );
     return ops.cat(parts);

@@ -5,13 +5,10 @@ import { formatBytes } from '../disk/space.js';
 import { get, makeDispatcher } from '../download/http.js';
 import { parseUrl, shownUrl } from '../download/url.js';
 import { kindOf, messageOf, UserError } from '../errors.js';
+import type { ImageInput } from '../index/encoder.js';
 import type { ImageData } from './protocol.js';
 
-/**
- * A path, the bytes of an image file, a `file:`, `http:` or `https:` URL, or a Blob. Bytes must stay as they are until the
- * call has ended. A text is always a path, never an address.
- */
-export type ImageInput = string | Uint8Array | URL | Blob;
+export type { ImageInput };
 
 export interface InputLimits {
   maxImageBytes: number;

@@ -2,16 +2,14 @@
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { at, messageOf, UserError } from '../errors.js';
 import {
+  type Done,
   errorOf,
   type FromThread,
   type Job,
   type ModelFacts,
   type ModelSetup,
-  type Outcome,
   type ToThread,
 } from './protocol.js';
-
-type Values = Extract<Outcome, { values: unknown }>['values'];
 
 /** A job that has no outcome yet. */
 interface Open {
@@ -20,7 +18,7 @@ interface Open {
   origin: { stack?: string };
   /** Its data are on their way to the thread, or no longer wanted. */
   left(): void;
-  resolve(values: Values): void;
+  resolve(done: Done): void;
   reject(error: unknown): void;
 }
 
@@ -42,6 +40,7 @@ export class ModelThread {
   /** Batches that are with the thread, in order; undefined in place of jobs that were aborted. */
   readonly #sent: (Open | undefined)[][] = [];
   #batchSize = 1;
+  #indexedAtOnce = 1;
   #isPumping = false;
   /** Why nothing more is done. */
   #end: Error | undefined;
@@ -89,13 +88,14 @@ export class ModelThread {
     }
   }
 
-  /** Images that are encoded together; 1 until it is set. */
-  set batchSize(images: number) {
+  /** Images that are encoded together, and those of them that are encoded for an index; 1 until it is set. */
+  setBatches(images: number, indexed: number): void {
     this.#batchSize = images;
+    this.#indexedAtOnce = indexed;
   }
 
-  /** The numbers of a job; see Outcome. @throws the job's own error; the reason of `signal`; why the thread has ended */
-  run(job: Job, { origin, signal, left = () => {} }: RunOptions): Promise<Values> {
+  /** What a job gives. @throws the job's own error; the reason of `signal`; why the thread has ended */
+  run(job: Job, { origin, signal, left = () => {} }: RunOptions): Promise<Done> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       if (this.#end !== undefined) return reject(this.#end);
@@ -107,9 +107,9 @@ export class ModelThread {
         job,
         origin,
         left,
-        resolve: (values) => {
+        resolve: (result) => {
           done();
-          resolve(values);
+          resolve(result);
         },
         reject: (error) => {
           done();
@@ -148,7 +148,7 @@ export class ModelThread {
     const batch = this.#takeBatch();
     const jobs = batch.map(({ job }) => job);
     // Bytes move: they are copies, or were fetched.
-    const moved = jobs.flatMap((job) => (job.kind !== 'texts' && 'bytes' in job.image ? [job.image.bytes.buffer] : []));
+    const moved = jobs.flatMap((job) => ('image' in job && 'bytes' in job.image ? [job.image.bytes.buffer] : []));
     this.#sent.push(batch);
     this.#worker.postMessage({ jobs } satisfies ToThread, moved);
     for (const open of batch) open.left();
@@ -157,12 +157,16 @@ export class ModelThread {
   /** The job that has waited longest, and those of its kind that fit beside it. */
   #takeBatch(): Open[] {
     const { kind } = at(this.#line, 0).job;
-    const [most, size] =
-      kind === 'texts'
-        ? [TEXTS_TOGETHER, (job: Job) => (job.kind === 'texts' ? job.texts.length : 1)]
-        : [this.#batchSize, () => 1];
+    const most = {
+      texts: TEXTS_TOGETHER,
+      scan: 1,
+      encode: this.#indexedAtOnce,
+      image: this.#batchSize,
+      match: this.#batchSize,
+    }[kind];
+    const size = (job: Job) => (job.kind === 'texts' ? job.texts.length : 1);
     const batch: Open[] = [];
-    let room: number = most;
+    let room = most;
     for (const open of [...this.#line]) {
       if (open.job.kind !== kind) continue;
       if (batch.length > 0 && size(open.job) > room) break;
@@ -183,7 +187,7 @@ export class ModelThread {
       for (const [i, open] of batch.entries()) {
         if (open === undefined) continue;
         const outcome = at(message.outcomes, i);
-        if ('values' in outcome) open.resolve(outcome.values);
+        if ('values' in outcome) open.resolve(outcome);
         else open.reject(errorOf(outcome.failure, open.origin));
       }
       this.#pumpSoon();

@@ -1,6 +1,5 @@
 // What a retriever can be asked for, checked once at the door. Mistakes are UserErrors that name the option.
-import { nearestName } from '../config/nearest.js';
-import { isRecord, kindOf, UserError } from '../errors.js';
+import { booleanRule, checkOptions, functionRule, type Rule, signalRule, whole } from '../config/check-options.js';
 import { type Precision, precisions } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
 
@@ -43,16 +42,6 @@ export type Checked = RetrieverOptions & {
   fetchTimeout: number;
 };
 
-/** Whether a value will do, and what it should have been. */
-type Rule = readonly [fits: (value: unknown) => boolean, expected: string];
-
-const whole = (most: number): Rule => [
-  (value) => typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most,
-  `a whole number from 1 to ${most}`,
-];
-const signal: Rule = [(value) => value instanceof AbortSignal, 'an AbortSignal'];
-const fn: Rule = [(value) => typeof value === 'function', 'a function'];
-
 const openRules: Record<keyof RetrieverOptions, Rule> = {
   device: [
     (value) => typeof value === 'string' && /^(?:cpu|cuda(?::\d{1,3})?)$/.test(value),
@@ -72,16 +61,19 @@ const openRules: Record<keyof RetrieverOptions, Rule> = {
   maxImageBytes: whole(2 ** 31 - 1),
   fetchTimeout: whole(86_400_000),
   sha256: [(value) => typeof value === 'string' && /^[0-9a-f]{8,64}$/i.test(value), '8 to 64 hexadecimal digits'],
-  offline: [(value) => typeof value === 'boolean', 'true or false'],
-  print: fn,
-  signal,
+  offline: booleanRule,
+  print: functionRule,
+  signal: signalRule,
 };
-const callRules: Record<keyof CallOptions, Rule> = { signal };
-const progressRules: Record<'signal' | 'onProgress', Rule> = { signal, onProgress: fn };
+const callRules: Record<keyof CallOptions, Rule> = { signal: signalRule };
+const progressRules: Record<'signal' | 'onProgress', Rule> = {
+  signal: signalRule,
+  onProgress: functionRule,
+};
 
 /** @throws UserError that names the option */
 export function checkOpenOptions(options: unknown): Checked {
-  const checked = check<RetrieverOptions>('Retriever.open', openRules, options);
+  const checked = checkOptions<RetrieverOptions>('Retriever.open', openRules, options);
   return {
     ...checked,
     precision: checked.precision ?? 'fp32',
@@ -93,7 +85,7 @@ export function checkOpenOptions(options: unknown): Checked {
 
 /** @throws UserError that names the option */
 export function checkCallOptions(call: string, options: unknown): CallOptions {
-  return check<CallOptions>(call, callRules, options);
+  return checkOptions<CallOptions>(call, callRules, options);
 }
 
 export interface ListOptions extends CallOptions {
@@ -103,38 +95,5 @@ export interface ListOptions extends CallOptions {
 
 /** @throws UserError that names the option */
 export function checkListOptions(call: string, options: unknown): ListOptions {
-  return check<ListOptions>(call, progressRules, options);
-}
-
-function check<T extends object>(call: string, rules: Record<keyof T & string, Rule>, options: unknown): T {
-  const wrong = (sentence: string) => new UserError(sentence, { exitCode: 2 });
-  if (options === undefined) return {} as T;
-  if (!isRecord(options)) throw wrong(`The options of ${call} are ${kindOf(options)}. Give an object.`);
-  const known = new Map<string, Rule>(Object.entries(rules));
-  for (const [name, value] of Object.entries(options)) {
-    const rule = known.get(name);
-    if (rule === undefined) {
-      const near = nearestName(name, known.keys());
-      const remedy =
-        near === undefined
-          ? `It takes ${[...known.keys()].map((key) => `\`${key}\``).join(', ')}.`
-          : `Did you mean \`${near}\`?`;
-      throw wrong(`${call} has no option \`${name}\`. ${remedy}`);
-    }
-    const [fits, expected] = rule;
-    if (value !== undefined && !fits(value))
-      throw wrong(`The option \`${name}\` of ${call} is ${kindOf(value)}. Give ${expected}.`);
-  }
-  return { ...options } as T;
-}
-
-/** @throws UserError unless `text` is a text; `list` and `index` name it in the sentence */
-export function checkText(list: string, index: number, text: unknown): asserts text is string {
-  if (typeof text !== 'string')
-    throw new UserError(`\`${list}[${index}]\` is ${kindOf(text)}. Give a text.`, { exitCode: 2 });
-}
-
-/** @throws UserError unless `list` is an array; `what` names it in the sentence, `of` what belongs into it */
-export function checkList(what: string, list: unknown, of: string): asserts list is readonly unknown[] {
-  if (!Array.isArray(list)) throw new UserError(`${what} is ${kindOf(list)}. Give an array of ${of}.`, { exitCode: 2 });
+  return checkOptions<ListOptions>(call, progressRules, options);
 }

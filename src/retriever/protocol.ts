@@ -1,8 +1,14 @@
 // What the retriever and the thread of its model say to each other, and errors on their way between them.
 import { codeOf, messageOf, UserError } from '../errors.js';
+import type { ScanJob } from '../index/exact.js';
 import type { VisionName } from '../model/architecture.js';
 import type { Precision } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
+
+/** A call, for its errors' stacks. */
+export interface Origin {
+  stack?: string;
+}
 
 /** What the thread is started with. */
 export interface ModelSetup {
@@ -22,22 +28,45 @@ export interface ModelFacts {
   vit: VisionName;
   imageSize: number; // pixels
   embedDim: number;
+  /** Of the weights: see fingerprintOf. */
+  fingerprint: string;
 }
 
 /** An image as it goes to the thread: a file that is read there, or bytes, which move. `name` follows `The image` in messages. */
 export type ImageData = { name: string; path: string } | { name: string; bytes: Uint8Array<ArrayBuffer> };
 
-/** What is asked of the model. Jobs of one kind are joined into batches. */
+/** An image by what an index keeps of it: tokens (L, V) bfloat16, and its unit feature (E). */
+export type KeptImage = { tokens: Uint8Array; feature: Float32Array };
+
+/** What is asked of the model. Jobs of one kind are joined into batches; a scan stays alone. */
 export type Job =
   | { kind: 'image'; image: ImageData }
+  /** Feature and, where wanted, tokens, with what an index says of the file. */
+  | { kind: 'encode'; image: ImageData; keepTokens: boolean }
   | { kind: 'texts'; texts: readonly string[] }
-  | { kind: 'match'; image: ImageData; texts: readonly string[] };
+  /** With `digest`, an image whose bytes have another one is refused. */
+  | { kind: 'match'; image: ImageData | KeptImage; digest?: string; texts: readonly string[] }
+  | { kind: 'scan'; scan: ScanJob };
 
-/**
- * Numbers of a job that was done: of an image its feature (E); of n texts their features (n, E); of a match (n, 3), for each
- * text probability, similarity and score.
- */
-export type Outcome = { values: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer> } | { failure: Failure };
+/** What a job gave. */
+export interface Done {
+  /**
+   * Of an image its feature (E); of n texts their features (n, E); of a match (n, 3), for each text probability, similarity
+   * and score; of a scan (m, 3), see ExactScan.
+   */
+  values: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+  tokens?: Uint8Array<ArrayBuffer> | undefined;
+  file?: FileFacts | undefined;
+}
+
+/** What was read: of bytes only their digest. */
+export interface FileFacts {
+  digest: string;
+  size?: number | undefined;
+  modified?: number | undefined; // ms since 1970
+}
+
+export type Outcome = Done | { failure: Failure };
 
 export type ToThread = { jobs: Job[] };
 export type FromThread = { ready: ModelFacts } | { failed: Failure } | { outcomes: Outcome[] };

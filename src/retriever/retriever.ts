@@ -1,24 +1,27 @@
 // The library's front: a checkpoint that is open, images and texts to unit features (ITC), and whether they match (ITM).
+import { checkList, checkText } from '../config/check-options.js';
 import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
 import { at, kindOf, UserError } from '../errors.js';
+import type { Encoder } from '../index/encoder.js';
+import type { ImageIndex } from '../index/image-index.js';
 import { demandPlatform } from '../libtorch/platform.js';
 import type { VisionName } from '../model/architecture.js';
 import type { Precision } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
 import { checkImage, type ImageInput, readImage } from './image-input.js';
+import { type Calls, indexEncoder } from './index-encoder.js';
+import { type CreateIndexOptions, checkCreateIndex, createIndex, openIndex } from './indexes.js';
 import { ModelThread } from './model-thread.js';
 import {
   type CallOptions,
   type Checked,
   checkCallOptions,
-  checkList,
   checkListOptions,
   checkOpenOptions,
-  checkText,
   type ListOptions,
   type RetrieverOptions,
 } from './options.js';
-import type { ImageData, Job, ModelFacts } from './protocol.js';
+import type { ImageData, Job, ModelFacts, Origin } from './protocol.js';
 import { mapWindow, Permits, visitAll, withSignals } from './windowed.js';
 
 // At import, on its main thread: what comes later would fail in the model's thread, with the linker's words or sharp's.
@@ -32,11 +35,6 @@ export interface Match {
   similarity: number;
   /** What an evaluation ranks by and `--save_scores` writes: the ITM logit of a match plus the similarity. */
   score: number;
-}
-
-/** A call, for its errors' stacks. */
-interface Origin {
-  stack?: string;
 }
 
 const CPU_BATCH = 8; // small batches keep activations in the caches
@@ -66,11 +64,14 @@ export class Retriever {
   readonly imageSize: number;
   /** Length of a feature. */
   readonly embedDim: number;
+  /** Of the weights: equal for one model in another file format, and another after training. */
+  readonly fingerprint: string;
   /** Calls that may be unfinished at a time. */
   readonly maxPending: number;
   readonly #thread: ModelThread;
   readonly #options: Checked;
   readonly #batchSize: number;
+  readonly #encoder: Encoder;
   readonly #copies = new Permits(IMAGES_IN_MEMORY);
   readonly #fetches = new Permits(FETCHES);
   readonly #closing = new AbortController();
@@ -84,11 +85,20 @@ export class Retriever {
     this.vit = facts.vit;
     this.imageSize = facts.imageSize;
     this.embedDim = facts.embedDim;
+    this.fingerprint = facts.fingerprint;
     this.maxPending = options.maxPending;
     this.#thread = thread;
     this.#options = options;
     this.#batchSize = options.batchSize ?? (facts.device === 'cpu' ? CPU_BATCH : CUDA_BATCH);
-    thread.batchSize = this.#batchSize;
+    // An indexing is long, and searches come between its batches: on a CPU small ones, which are hardly slower.
+    const indexed = facts.device === 'cpu' ? Math.ceil(this.#batchSize / 4) : this.#batchSize;
+    thread.setBatches(this.#batchSize, indexed);
+    const calls: Calls = {
+      call: (method, signal, work) => this.#call(method, signal, work),
+      run: (job, options) => this.#thread.run(job, options),
+      withImage: (image, name, signal, use) => this.#withImage(image, name, signal, use),
+    };
+    this.#encoder = indexEncoder(this, { indexed, matched: this.#batchSize }, calls);
   }
 
   /**
@@ -205,7 +215,7 @@ export class Retriever {
     for (const [i, each] of texts.entries()) checkText('text', i, each);
     const given = isOne ? [text] : [...text];
     return this.#call(this.match, signal, async (origin, either) => {
-      const values = await this.#withImage(image, 'given as bytes', either, (data, left) =>
+      const { values } = await this.#withImage(image, 'given as bytes', either, (data, left) =>
         this.#thread.run({ kind: 'match', image: data, texts: given }, { origin, signal: either, left }),
       );
       const matches = given.map((_, i) => ({
@@ -215,6 +225,25 @@ export class Retriever {
       }));
       return isOne ? at(matches, 0) : matches;
     });
+  }
+
+  /**
+   * Makes an index of the images in a folder, encodes them all and opens it. Where the index is there already, of the same
+   * folder and model, it is brought up to date: a call that was stopped or killed can be made again.
+   * @throws UserError for an option that will not do, an index of something else, or, by `onBadImage`, an image; the reason
+   * of `options.signal`. What was encoded until then stays.
+   */
+  async createIndex(folder: string, options: CreateIndexOptions = {}): Promise<ImageIndex> {
+    return createIndex(this.#encoder, checkCreateIndex(folder, options));
+  }
+
+  /**
+   * Opens an index: its folder, or `postgres://…`.
+   * @throws UserError where there is none, or it was made with another model; the reason of `options.signal`
+   */
+  async openIndex(index: string, options: CallOptions = {}): Promise<ImageIndex> {
+    const { signal } = checkCallOptions('openIndex', options);
+    return openIndex(this.#encoder, index, signal);
   }
 
   /** Rejects the calls that are unfinished, ends the thread, and frees the model. A second call does nothing more. */
@@ -253,7 +282,7 @@ export class Retriever {
   }
 
   async #features(job: Job, origin: Origin, signal: AbortSignal, left?: () => void): Promise<Float32Array> {
-    const values = await this.#thread.run(job, { origin, signal, left });
+    const { values } = await this.#thread.run(job, { origin, signal, left });
     if (!(values instanceof Float32Array))
       throw new TypeError(`Expected features of ${job.kind} but received matches.`);
     return values;

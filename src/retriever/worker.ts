@@ -1,13 +1,19 @@
 // The thread of a retriever's model: decodes the images of a batch while the one before is computed, and answers in order.
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadSharp } from '../data/images/load-sharp.js';
-import { at } from '../errors.js';
+import { readImageFile } from '../data/images/read-file.js';
+import { at, UserError } from '../errors.js';
+import type { ExactScan } from '../index/exact.js';
 import type { Engine } from './engine.js';
 import {
+  type FileFacts,
   type FromThread,
   failureOf,
   type ImageData,
   type Job,
+  type KeptImage,
   type ModelSetup,
   type Outcome,
   type ToThread,
@@ -18,68 +24,113 @@ if (port === null) throw new Error('retriever/worker.js runs in a worker thread'
 const setup: ModelSetup = workerData;
 
 function send(message: FromThread): void {
-  const moved =
-    'outcomes' in message
-      ? message.outcomes.flatMap((outcome) => ('values' in outcome ? [outcome.values.buffer] : []))
-      : [];
+  const outcomes = 'outcomes' in message ? message.outcomes : [];
+  const moved = outcomes.flatMap((outcome) =>
+    'values' in outcome
+      ? [outcome.values.buffer, ...(outcome.tokens === undefined ? [] : [outcome.tokens.buffer])]
+      : [],
+  );
   port?.postMessage(message, moved);
 }
 
-/** Pixels (P, P, 3) uint8 of an image, or why there are none. */
-type Decoded = { pixels: Uint8Array } | { error: unknown };
-type Decode = (image: ImageData) => Promise<Decoded>;
+/** An image made ready for the model: decoded, with what was read, or kept; or why there is none. */
+type Ready = { pixels: Uint8Array; file: FileFacts | undefined } | KeptImage | { error: unknown };
+type Prepare = (job: Job) => Promise<Ready> | undefined;
 
-async function decoder(size: number): Promise<Decode> {
+/** Reads a file for an index. What is said of it is of no later state than its bytes are. */
+function readForIndex(path: string): { bytes: Uint8Array; file: FileFacts } {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  const bytes = readImageFile(path, CHECK);
+  return { bytes, file: { digest: sha256Of(bytes), size: stats?.size, modified: stats?.mtimeMs } };
+}
+
+async function preparer(size: number): Promise<Prepare> {
   await loadSharp();
   const [{ decodeRgb }, { evaluationTransform }] = await Promise.all([
     import('../data/images/decode.js'),
     import('../data/images/evaluation-transform.js'),
   ]);
   const { maxPixels } = setup;
-  return async (image) => {
-    try {
-      const source = 'path' in image ? image.path : image.bytes;
-      const rgb = await decodeRgb(source, { maxPixels, name: image.name, remedy: 'Check the path.' });
-      const pixels = new Uint8Array(size * size * 3);
-      evaluationTransform(rgb, size, pixels);
-      return { pixels };
-    } catch (error) {
-      return { error };
-    }
+  const decode = async (source: string | Uint8Array, name: string) => {
+    const rgb = await decodeRgb(source, { maxPixels, name, remedy: CHECK });
+    const pixels = new Uint8Array(size * size * 3);
+    evaluationTransform(rgb, size, pixels);
+    return pixels;
+  };
+  const ready = async (image: ImageData, digest: string | undefined, isForIndex: boolean): Promise<Ready> => {
+    const { name } = image;
+    if (!isForIndex) return { pixels: await decode('path' in image ? image.path : image.bytes, name), file: undefined };
+    const { bytes, file } =
+      'path' in image ? readForIndex(image.path) : { bytes: image.bytes, file: { digest: sha256Of(image.bytes) } };
+    if (digest !== undefined && digest !== file.digest)
+      throw new UserError(`The image ${name} has changed since it was indexed. Call sync().`);
+    return { pixels: await decode(bytes, name), file };
+  };
+  return (job) => {
+    if (!('image' in job)) return undefined;
+    if ('tokens' in job.image) return Promise.resolve(job.image);
+    const digest = job.kind === 'match' ? job.digest : undefined;
+    const isForIndex = job.kind === 'encode' || digest !== undefined;
+    return ready(job.image, digest, isForIndex).catch((error: unknown) => ({ error }));
   };
 }
 
-/** `compute` of the images that could be decoded, given one after the other; the others' outcome is why they could not. */
+const CHECK = 'Check the path.';
+const sha256Of = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
+type Sound = Exclude<Ready, { error: unknown }>;
+
+/** `compute` of the images that are ready, given together; the others' outcome is why they are not. */
 function withImages(
-  decoded: readonly Decoded[],
-  compute: (pixels: Uint8Array, images: readonly number[]) => Outcome[],
+  ready: readonly Ready[],
+  compute: (images: readonly Sound[], jobs: readonly number[]) => Outcome[],
 ): Outcome[] {
-  const images = decoded.flatMap((image, i) => ('pixels' in image ? [i] : []));
-  const sound = decoded.flatMap((image) => ('pixels' in image ? [image.pixels] : []));
-  const computed = images.length === 0 ? [] : compute(Buffer.concat(sound), images);
+  const jobs = ready.flatMap((image, i) => ('error' in image ? [] : [i]));
+  const sound = ready.flatMap((image) => ('error' in image ? [] : [image]));
+  const computed = jobs.length === 0 ? [] : compute(sound, jobs);
   let next = 0;
-  return decoded.map((image) => ('error' in image ? { failure: failureOf(image.error) } : at(computed, next++)));
+  return ready.map((image) => ('error' in image ? { failure: failureOf(image.error) } : at(computed, next++)));
 }
 
-/** The numbers of jobs that are all of one kind. */
-function compute(engine: Engine, jobs: readonly Job[], decoded: readonly Decoded[]): Outcome[] {
+/** The features of images, with the tokens of those whose jobs want them. */
+function encoded(engine: Engine, images: readonly Sound[], jobs: readonly Job[]): Outcome[] {
   const { embedDim } = engine.facts;
-  const textsOf = jobs.map((job) => (job.kind === 'image' ? [] : job.texts));
-  switch (jobs[0]?.kind) {
+  const pixels = Buffer.concat(images.flatMap((image) => ('pixels' in image ? [image.pixels] : [])));
+  const isWanted = jobs.map((job) => job.kind === 'encode' && job.keepTokens);
+  const { features, tokens } = engine.encodeImages(pixels, images.length, isWanted.includes(true));
+  return images.map((image, i) => ({
+    values: features.slice(i * embedDim, (i + 1) * embedDim),
+    tokens: isWanted[i] ? tokens?.[i] : undefined,
+    file: 'file' in image ? image.file : undefined,
+  }));
+}
+
+/** The outcomes of jobs that are all of one kind. */
+function compute(engine: Engine, scan: ExactScan, jobs: readonly Job[], ready: readonly Ready[]): Outcome[] {
+  const { embedDim } = engine.facts;
+  const textsOf = jobs.map((job) => ('texts' in job ? job.texts : []));
+  const [first] = jobs;
+  switch (first?.kind) {
     case 'image':
-      return withImages(decoded, (pixels, images) => {
-        const features = engine.embedImages(pixels, images.length);
-        return images.map((_, i) => ({ values: features.slice(i * embedDim, (i + 1) * embedDim) }));
-      });
+    case 'encode':
+      return withImages(ready, (images, numbers) =>
+        encoded(
+          engine,
+          images,
+          numbers.map((number) => at(jobs, number)),
+        ),
+      );
     case 'match':
-      return withImages(decoded, (pixels, images) =>
+      return withImages(ready, (images, numbers) =>
         engine
           .match(
-            pixels,
-            images.map((image) => at(textsOf, image)),
+            images,
+            numbers.map((number) => at(textsOf, number)),
           )
           .map((values) => ({ values })),
       );
+    case 'scan':
+      return [{ values: scan.nearest(first.scan) }];
     default: {
       const features = engine.embedTexts(textsOf.flat());
       let start = 0;
@@ -94,16 +145,17 @@ function compute(engine: Engine, jobs: readonly Job[], decoded: readonly Decoded
 
 try {
   // Loaded here and not above, so that a failure to load a library is told like any other.
-  const { Engine } = await import('./engine.js');
+  const [{ Engine }, { ExactScan }] = await Promise.all([import('./engine.js'), import('../index/exact.js')]);
   const engine = await Engine.open(setup);
-  const decode = await decoder(engine.facts.imageSize);
+  const prepare = await preparer(engine.facts.imageSize);
+  const scan = new ExactScan();
   let last: Promise<void> = Promise.resolve();
   port.on('message', ({ jobs }: ToThread) => {
-    const decoding = Promise.all(jobs.flatMap((job) => (job.kind === 'texts' ? [] : [decode(job.image)])));
+    const preparing = Promise.all(jobs.flatMap((job) => prepare(job) ?? []));
     last = last.then(async () => {
-      const decoded = await decoding;
+      const ready = await preparing;
       try {
-        send({ outcomes: compute(engine, jobs, decoded) });
+        send({ outcomes: compute(engine, scan, jobs, ready) });
       } catch (error) {
         const failure = failureOf(error);
         send({ outcomes: jobs.map(() => ({ failure })) });

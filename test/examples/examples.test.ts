@@ -2,7 +2,7 @@
 // Covers index.ts and core.ts.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { preCaption } from '#blip/data/caption.js';
@@ -95,4 +95,18 @@ test('fine-tune.mjs trains to the log and the losses of the command', async () =
   for (const name of ['log.txt', 'metrics.jsonl'])
     assert.equal(folderText('example', name), folderText('command', name), name);
   assert.ok(readdirSync(join(folder, 'example')).includes('checkpoint_best.pth'));
+});
+
+test('search.mjs prints images of the folder, most similar first, the second time without encoding them again', () => {
+  const args = [join(demo, 'data/images'), 'a red circle', join(demo, 'tiny.pth')];
+  const first = run('search.mjs', ...args);
+  assert.equal(run('search.mjs', ...args), first);
+  const lines = first.trimEnd().split('\n');
+  const similarities = lines.map((line) => Number(line.split(' ')[0]));
+  assert.equal(lines.length, 5);
+  assert.deepEqual(
+    similarities,
+    [...similarities].sort((a, b) => b - a),
+  );
+  for (const line of lines) assert.ok(existsSync(line.slice(line.indexOf(' ') + 1)), line);
 });

@@ -1,12 +1,13 @@
 // The fault trials in full, one line each and a sum of every kind: what docs/faults.md records. About ten minutes.
-// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures.
+// Covers training/checkpoint, resume, run-logs, disk/atomic-file, distributed/launcher, failures, index/folder-store, sync.
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { temporaryFolder } from '../helpers/files.js';
-import { tinyRun } from '../helpers/tiny-run.js';
+import { tinyCheckpoint, tinyData, tinyRun } from '../helpers/tiny-run.js';
 import { runDiskTrials } from './trials/full-disk.js';
+import { runIndexKillTrials } from './trials/index-kill.js';
 import { runKillTrials } from './trials/kill.js';
 import { runLostRankTrials } from './trials/lost-rank.js';
 import { runMachineTrials } from './trials/machines.js';
@@ -30,6 +31,13 @@ const kinds: [name: string, run: (options: Omit<TrialOptions, 'trials'>) => Prom
   ['20 ranks killed or stopped', (options) => runLostRankTrials({ ...options, trials: 20 })],
   ['full disks', (options) => runDiskTrials({ ...options, all: true })],
   ['two machines', runMachineTrials],
+  [
+    '50 indexings and syncs killed by -9',
+    async (options) => {
+      const checkpoint = await tinyCheckpoint(options.folder);
+      return runIndexKillTrials({ ...options, trials: 50, checkpoint, photos: join(tinyData, 'images/val') });
+    },
+  ],
 ];
 
 for (const [name, run] of kinds)

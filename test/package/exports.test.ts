@@ -17,7 +17,9 @@ const ENTRIES = {
   'blip-retrieval': {
     file: 'index',
     values: 'Retriever UserError',
-    types: 'CallOptions Device ImageInput ListOptions Match Precision RetrieverOptions',
+    types: `
+      BadImage CallOptions ChangeOptions ChangeReport CreateIndexOptions Device Hit ImageIndex ImageInput IndexedImage IndexFacts
+      ListOptions Match NamedImage OnBadImage Precision Query RetrieverOptions SearchOptions SyncReport`,
   },
   'blip-retrieval/core': {
     file: 'core',

@@ -115,7 +115,7 @@ test('a defect in the thread keeps its class, its words and its stack', async (t
 });
 
 test('calls of one turn are joined into batches of one kind, of `batchSize` images', async (t) => {
-  const from = 'send({ outcomes: compute(engine, jobs, decoded) });';
+  const from = 'send({ outcomes: compute(engine, scan, jobs, ready) });';
   // Written at once: what a thread prints passes through the main thread.
   const to = `(await import('node:fs')).writeSync(1, jobs[0].kind + ' ' + jobs.length + '\\n'); ${from}`;
   const there = plant([{ file: 'dist/retriever/worker.js', from, to }], t);
