@@ -8,6 +8,7 @@ import { UserError } from '../errors.js';
 import { runFlags } from '../training/options.js';
 import type { FetchOptions } from './fetch.js';
 import { addFlags, flagValues } from './flags.js';
+import { addIndexCommands } from './index-flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
@@ -114,6 +115,7 @@ export function program(): Command {
 
   const add = (name: string, description: string) =>
     root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+  addIndexCommands(add);
   add('setup', 'find or fetch LibTorch and build the addon')
     .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
     .option('--cpu', 'use the CPU build')

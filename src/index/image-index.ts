@@ -51,6 +51,7 @@ export class ImageIndex {
   readonly #store: IndexStore;
   readonly #encoder: Encoder;
   #size = 0;
+  #lastSync: SyncReport | undefined;
   #isClosed = false;
 
   private constructor(store: IndexStore, encoder: Encoder) {
@@ -78,6 +79,11 @@ export class ImageIndex {
   /** Images, when the index was last read or changed. */
   get size(): number {
     return this.#size;
+  }
+
+  /** What the last `sync` did, or the one of `createIndex`; undefined where there was none since the index was opened. */
+  get lastSync(): SyncReport | undefined {
+    return this.#lastSync;
   }
 
   /**
@@ -161,9 +167,10 @@ export class ImageIndex {
    */
   async sync(options: ChangeOptions = {}): Promise<SyncReport> {
     const { signal, ...others } = checkChangeOptions('sync', options);
-    return this.#call(this.sync, signal, (model, either) =>
+    this.#lastSync = await this.#call(this.sync, signal, (model, either) =>
       this.#changing(() => syncFolder(this.#store, model, this.#encoder.window, { ...others, signal: either })),
     );
+    return this.#lastSync;
   }
 
   /** Joins segments and frees the room of removed images. It happens by itself, too. */

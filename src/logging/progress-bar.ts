@@ -14,6 +14,8 @@ export interface ProgressOptions {
   now?: () => number;
   /** Without colour; NO_COLOR decides by default. */
   plain?: boolean;
+  /** Shows the pace, in this unit: `images/s`. */
+  rate?: string;
 }
 
 /** Milliseconds between two drawings: more often is noise, and costs time on a slow terminal. */
@@ -37,6 +39,7 @@ export class ProgressBar {
   readonly #stream: ProgressStream;
   readonly #now: () => number;
   readonly #plain: boolean;
+  readonly #rate: string | undefined;
   readonly #start: number;
   #drawn = Number.NEGATIVE_INFINITY;
 
@@ -47,6 +50,7 @@ export class ProgressBar {
     this.#stream = options.stream;
     this.#now = options.now ?? (() => performance.now());
     this.#plain = options.plain ?? noColor();
+    this.#rate = options.rate;
     this.#start = this.#now();
   }
 
@@ -62,7 +66,8 @@ export class ProgressBar {
     const full = '#'.repeat(filled);
     const bar = `[${this.#plain ? full : `\x1b[32m${full}\x1b[0m`}${'.'.repeat(BAR_CELLS - filled)}]`;
     const count = `${Math.floor(share * 100)}%`.padStart(4);
-    const text = `${count}  ${done}/${this.#total}  ${left}  elapsed ${pythonDuration(elapsed)}`;
+    const pace = this.#rate && done > 0 && elapsed > 0 ? `${(done / elapsed).toFixed(1)} ${this.#rate}  ` : '';
+    const text = `${count}  ${done}/${this.#total}  ${pace}${left}  elapsed ${pythonDuration(elapsed)}`;
     // A line that wraps cannot be drawn over, so a narrow terminal gets no bar.
     const { columns = 80 } = this.#stream;
     const wide = this.#label.length + BAR_CELLS + text.length + 4 < columns;
