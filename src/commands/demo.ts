@@ -1,12 +1,14 @@
 // `demo`: draws a data set, trains a small model on it from random weights, and evaluates it before and after, all with
 // the main command. Nothing is downloaded.
 import { copyFileSync, existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { claimFolder } from '../demo/settings.js';
 import { insightFile } from '../evaluation/insight.js';
+import { manifestStamp } from '../index/manifest.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { columnsOf } from '../logging/progress-bar.js';
 import { wrapped } from '../logging/terminal.js';
@@ -14,7 +16,9 @@ import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
 import { writeReport } from '../report/run-report.js';
+import { Retriever } from '../retriever/retriever.js';
 import { shellWord } from './ending.js';
+import { searchExample } from './index-folder.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
 
@@ -95,6 +99,16 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
   console.log(`The report is in ${report}.`);
+  const index = join(outputDir, 'images.index');
+  await indexPictures(join(imageRoot, 'test'), index, join(outputDir, 'checkpoint_best.pth'));
+  console.log(`To search the test pictures: ${searchExample(index, 'a red circle above a blue square', ' -k 5')}`);
+}
+
+/** Indexes the pictures anew: an earlier demo's index is of another model. */
+async function indexPictures(folder: string, output: string, checkpoint: string): Promise<void> {
+  if ((await manifestStamp(output)) !== undefined) await rm(output, { recursive: true });
+  await using blip = await Retriever.open(resolve(checkpoint));
+  await using _index = await blip.createIndex(folder, { output });
 }
 
 /** What the report says below its title, in HTML. */

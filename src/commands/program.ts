@@ -8,6 +8,7 @@ import { packageVersion } from '../libtorch/package-version.js';
 import { runFlags } from '../training/options.js';
 import type { FetchOptions } from './fetch.js';
 import { addFlags, flagValues } from './flags.js';
+import { addIndexCommands } from './index-flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
@@ -126,6 +127,7 @@ export function program(): Command {
 
   const add = (name: string, description: string) =>
     root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+  addIndexCommands(add);
   add('setup', 'find or fetch LibTorch and build the addon')
     .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
     .option('--cpu', 'use the CPU build')

@@ -54,6 +54,7 @@ export class ImageIndex {
   readonly #store: IndexStore;
   readonly #encoder: Encoder;
   #size = 0;
+  #lastSync: SyncReport | undefined;
   #isClosed = false;
 
   private constructor(store: IndexStore, encoder: Encoder) {
@@ -81,6 +82,11 @@ export class ImageIndex {
   /** Images, when the index was last read or changed. */
   get size(): number {
     return this.#size;
+  }
+
+  /** What the last `sync` did, or the one of `createIndex`; undefined where there was none since the index was opened. */
+  get lastSync(): SyncReport | undefined {
+    return this.#lastSync;
   }
 
   /**
@@ -165,13 +171,14 @@ export class ImageIndex {
    */
   async sync(options: ChangeOptions = {}): Promise<SyncReport> {
     const { signal, ...others } = checkChangeOptions('sync', options);
-    return this.#call(this.sync, signal, async (model, either) => {
+    this.#lastSync = await this.#call(this.sync, signal, async (model, either) => {
       const window = this.#encoder.window;
       const work = () => syncFolder(this.#store, model, window, { ...others, signal: either });
       const report = await this.#changing(work);
       await this.#store.settle?.(either);
       return report;
     });
+    return this.#lastSync;
   }
 
   /** Joins segments and frees the room of removed images. It happens by itself, too. */

@@ -1,0 +1,118 @@
+// `index`: makes an index of a folder's images, or brings it up to date.
+import { resolve } from 'node:path';
+import { exitCodeOf, type StopSignal, stopSignals } from '../distributed/signals.js';
+import { printable, UserError } from '../errors.js';
+import type { BadImage } from '../index/bad-image.js';
+import { demandFolder } from '../index/folder-images.js';
+import type { ImageIndex } from '../index/image-index.js';
+import type { SyncReport } from '../index/sync.js';
+import type { IndexFlags } from './index-flags.js';
+import { inCommands, openModel, recordedFactsIfThere, shellWord } from './index-model.js';
+import { IndexProgress } from './index-progress.js';
+
+/** Bad images that are listed; of more, the count is enough. */
+const LISTED = 20;
+
+/** The command. Results go to stdout, all else to stderr; sets the exit code. @throws UserError */
+export function indexCommand(folder: string, flags: IndexFlags): Promise<void> {
+  return inCommands(() => indexFolder(folder, flags));
+}
+
+async function indexFolder(folder: string, flags: IndexFlags): Promise<void> {
+  const { output, store, json, strict } = flags;
+  if (folder === '') throw new UserError('FOLDER is an empty text. Give the path of a folder.', { exitCode: 2 });
+  if (output === '') throw new UserError('--output is an empty text. Give the path of a folder.', { exitCode: 2 });
+  if (output !== undefined && store !== undefined)
+    throw new UserError('--output and --store both say where the index goes. Give one of them.', { exitCode: 2 });
+  const root = resolve(folder);
+  await demandFolder(root); // before a model is downloaded
+  const place = store ?? output ?? `${root}.index`;
+  const facts = await recordedFactsIfThere(place);
+  const stop = new Stop();
+  const progress = new IndexProgress(process.stderr);
+  try {
+    await using blip = await openModel(flags, facts?.source);
+    const include = flags.include.length > 0 ? flags.include : facts?.include;
+    await using index = await blip.createIndex(root, {
+      ...(store === undefined ? { output: place } : { store }),
+      include,
+      keepTokens: flags.keepTokens || (facts?.keepsTokens ?? false),
+      onBadImage: 'skip',
+      onProgress: (done, total) => progress.update(done, total),
+      signal: stop.signal,
+    });
+    progress.finish();
+    const { lastSync: report } = index;
+    if (report === undefined) throw new TypeError('An index that was just made has no report.');
+    console.log(json ? JSON.stringify(asJson(index, report)) : asText(index, report));
+    if (index.size === 0) {
+      const chosen = include === undefined ? '' : ` that ${include.map(shellWord).join(' ')} chooses`;
+      console.error(
+        `There is no image in ${printable(root, 1000)}${chosen}: the index is empty. Check the folder and --include.`,
+      );
+    }
+    tellBad(report.bad);
+    if (strict && report.bad.length > 0) process.exitCode = 1;
+  } catch (error) {
+    progress.finish();
+    if (stop.caught === undefined) throw error;
+    console.error(`Stopped by ${stop.caught}. What was encoded so far is kept; the same command goes on from there.`);
+    process.exitCode = exitCodeOf(stop.caught);
+  } finally {
+    stop.release();
+  }
+}
+
+/** The first signal stops the indexing; a second one ends the process at once. */
+class Stop {
+  caught: StopSignal | undefined;
+  readonly #controller = new AbortController();
+  readonly #handlers = stopSignals().map((name) => ({
+    name,
+    handler: () => {
+      this.caught ??= name;
+      this.#controller.abort(new UserError(`Stopped by ${name}.`));
+      this.release();
+    },
+  }));
+
+  constructor() {
+    for (const { name, handler } of this.#handlers) process.once(name, handler);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  release(): void {
+    for (const { name, handler } of this.#handlers) process.off(name, handler);
+  }
+}
+
+function asJson(index: ImageIndex, { bad, ...counts }: SyncReport): object {
+  return { index: index.name, checkpoint: index.facts.source, images: index.size, ...counts, bad };
+}
+
+function asText(index: ImageIndex, { added, changed, renamed, removed, unchanged, bad }: SyncReport): string {
+  const counts = Object.entries({ added, changed, renamed, removed, unchanged, bad: bad.length })
+    .filter(([name, count]) => count > 0 || name !== 'renamed')
+    .map(([name, count]) => `${count} ${name}`);
+  return [
+    `${index.name}: ${index.size} ${index.size === 1 ? 'image' : 'images'} (${counts.join(', ')})`,
+    `To search it: ${searchExample(index.name)}`,
+  ].join('\n');
+}
+
+/** A command that searches this index. */
+export function searchExample(name: string, query = 'a dog in snow', more = ''): string {
+  return `npx blip-retrieval search ${shellWord(name)} "${query}"${more}`;
+}
+
+function tellBad(bad: readonly BadImage[]): void {
+  if (bad.length === 0) return;
+  console.error(
+    `${bad.length} ${bad.length === 1 ? 'image' : 'images'} cannot be read and ${bad.length === 1 ? 'is' : 'are'} left out:`,
+  );
+  for (const { reason } of bad.slice(0, LISTED)) console.error(`  ${printable(reason, 1000)}`);
+  if (bad.length > LISTED) console.error(`  and ${bad.length - LISTED} more; --json lists them all.`);
+}
