@@ -2,7 +2,6 @@
 import { Command, Option } from 'commander';
 import { flag, whole } from '../config/flag.js';
 import { nearestName } from '../config/nearest.js';
-import { rankFromEnvironment } from '../distributed/rank.js';
 import { UserError } from '../errors.js';
 import { packageVersion } from '../libtorch/package-version.js';
 import { runFlags } from '../training/options.js';
@@ -11,10 +10,11 @@ import { addFlags, flagValues } from './flags.js';
 import { addIndexCommands } from './index-flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
-import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
+import { addRetrievalOptions } from './options.js';
+import { addRetrievalCommands, isNewcomer, startRetrieval } from './retrieval-commands.js';
+import { addRetrieverCommands } from './retriever-commands.js';
 import { serveFlags } from './serve-flags.js';
 import type { SetupOptions } from './setup.js';
-import { decideStart } from './start.js';
 
 export const NAME = 'blip-retrieval';
 
@@ -100,6 +100,7 @@ export function program(): Command {
     .exitOverride()
     .showHelpAfterError(`(${NAME} --help lists the options)`)
     .helpOption('-h, --help', 'print this help')
+    .configureHelp({ subcommandTerm: (command) => command.name() }) // with arguments, lines pass 80 columns
     .helpCommand('help [command]', 'print the options of a command')
     .allowExcessArguments();
   addRetrievalOptions(root.addOption(debugOption()));
@@ -107,26 +108,14 @@ export function program(): Command {
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
     if (unknown !== undefined) throw unknownCommand(unknown, command);
-    const options = retrievalOptions(command);
-    const flags = launchFlags(command);
-    const { place, machine, notes } = decideStart(rankFromEnvironment(process.env, flags), flags);
-    if (options.dryRun) {
-      const { dryRun } = await import('./dry-run.js');
-      await dryRun(options, place, machine);
-      return;
-    }
-    if (machine !== undefined) {
-      const { launchRanks } = await import('./launch.js');
-      process.exitCode = await launchRanks(options, machine, notes, process.argv.slice(1));
-      return;
-    }
-    options.notes.push(...notes);
-    const { runRetrieval } = await import('./retrieval.js');
-    await runRetrieval(options, place);
+    if (isNewcomer(command)) command.outputHelp();
+    else await startRetrieval(command);
   });
 
   const add = (name: string, description: string) =>
     root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+  addRetrievalCommands(add);
+  addRetrieverCommands(add);
   addIndexCommands(add);
   add('setup', 'find or fetch LibTorch and build the addon')
     .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')

@@ -24,7 +24,11 @@ export function decideStart(variables: Rank | undefined, flags: LaunchFlags, env
   const { nprocPerNode, nnodes, maxRestarts, given } = flags;
   const ownRank = env.BLIP_LAUNCHER_PID !== undefined && variables !== undefined;
   const wanted = nprocPerNode !== '1' || nnodes > 1 || maxRestarts > 0;
-  if (ownRank || !wanted) return { ...(variables && { place: variables }), notes: localRankNote(variables, flags) };
+  if (ownRank || !wanted)
+    return {
+      ...(variables && { place: variables }),
+      notes: [...localRankNote(variables, flags), ...halfRankNote(variables, env)],
+    };
   if (variables === undefined) return { machine: numbered(flags, env), notes: [] };
 
   const { rank, worldSize } = variables;
@@ -86,4 +90,15 @@ function numbered(flags: LaunchFlags, env: Environment, variables?: Rank): Launc
 function localRankNote(variables: Rank | undefined, { localRank }: LaunchFlags): string[] {
   if (localRank === undefined || variables !== undefined) return [];
   return ['--local_rank is not needed by a run of one process: it has no effect.'];
+}
+
+/** Half of what names a rank is a mistake of whoever started this: the others would wait for nobody. */
+function halfRankNote(variables: Rank | undefined, { RANK, WORLD_SIZE }: Environment): string[] {
+  if (variables !== undefined) return [];
+  const remedy = 'Set both, or start with --nproc_per_node or torchrun.';
+  if (WORLD_SIZE && Number(WORLD_SIZE) > 1 && !RANK)
+    return [`WORLD_SIZE is ${WORLD_SIZE} but RANK is not set: this is a run of one process. ${remedy}`];
+  if (RANK && !WORLD_SIZE)
+    return [`RANK is ${RANK} but WORLD_SIZE is not set: this is a run of one process. ${remedy}`];
+  return [];
 }

@@ -22,11 +22,12 @@ export function flag<T>(value: string, help: string, initial: T, parse?: Flag<T>
   return { value, help, initial, ...(parse && { parse }) };
 }
 
-/** A parser of whole numbers of at least `least`. */
-export function whole(least: number): (text: string) => number {
+/** A parser of whole numbers of at least `least`, and at most `most`. */
+export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
-    throw new RangeError(`Expected a whole number, ${least} or more.`);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    const range = most === Number.MAX_SAFE_INTEGER ? `, ${least} or more` : ` from ${least} to ${most}`;
+    throw new RangeError(`Expected a whole number${range}.`);
   };
 }

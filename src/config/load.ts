@@ -1,6 +1,7 @@
 // A retrieval config from a YAML file and --set overrides: every mistake in one error, then camelCase settings.
 import { isRecord, kindOf, printable, UserError } from '../errors.js';
 import { type CamelCased, camelCased } from './camel-case.js';
+import { findConfig } from './find.js';
 import { misspelledName, nearestName } from './nearest.js';
 import {
   configFields,
@@ -59,17 +60,18 @@ export function misfitText({ key, expected, received }: Misfit): string {
 
 /**
  * Reads and checks a config. The model's own limits are not known here: model/architecture.ts has loadConfig, with them.
- * @param path YAML file
+ * @param name YAML file, or the short name of one that comes with the package
  * @param overrides `key=value` or `med_config.key=value`, later ones win; values are YAML
  * @param misfits further checks, of the settings that are right by themselves
  * @throws UserError that lists every misspelled key, missing key and wrong value with its line and the nearest known key
  */
 export function readConfig(
-  path: string,
+  name: string,
   overrides: readonly string[],
   options: LoadConfigOptions,
   misfits: (config: Partial<RetrievalConfig>) => readonly Misfit[],
 ): RetrievalConfig {
+  const path = findConfig(name);
   const { values, lines } = readYamlFile(path);
   const places = new Map([...lines].map(([key, line]) => [key, `line ${line}`]));
   const problems: Problem[] = [];
@@ -116,7 +118,7 @@ export function readConfig(
     medConfig,
     training: isComplete(training, trainingFields) ? camelCased(training) : undefined,
     raw,
-    notes: unknown.notes(path),
+    notes: [...(path === name ? [] : [`The config ${name} is ${path}.`]), ...unknown.notes(path)],
   };
 }
 

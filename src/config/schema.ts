@@ -20,6 +20,7 @@ export const evaluationFields = {
   pretrained: z
     .union([z.string(), z.literal(false).transform(() => '')])
     .refine((text) => !/^[a-z][a-z0-9+.-]+:\/\//i.test(text) || /^https?:\/\/[^/]/i.test(text))
+    .refine((text) => !/^hf:/i.test(text) || /^hf:[^/@]+\/[^/@]+(?:@.+)?$/i.test(text))
     .describe('the path, http(s) URL, hf:OWNER/NAME or short name of a checkpoint'),
   batch_size_test: positive, // images that are encoded together
   k_test: positive, // candidates that are re-ranked for each query

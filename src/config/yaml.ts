@@ -10,6 +10,7 @@ import {
   YAMLException,
 } from 'js-yaml';
 import { at, codeOf, isRecord, kindOf, messageOf, printable, UserError } from '../errors.js';
+import { configHint } from './find.js';
 
 /** A config is a page of text; a larger file was given by mistake. */
 const MAX_BYTES = 1 << 20;
@@ -34,7 +35,7 @@ export function readYamlFile(path: string): YamlMapping {
     text = new TextDecoder('utf-8', { fatal: true }).decode(readAtMost(path, MAX_BYTES));
   } catch (error) {
     if (error instanceof UserError) throw error;
-    throw new UserError(`The config ${path} cannot be read: ${readProblem(error)}.`, { cause: error });
+    throw new UserError(`The config ${path} cannot be read: ${readProblem(error, path)}.`, { cause: error });
   }
   return parseMapping(text, path);
 }
@@ -152,11 +153,11 @@ function readAtMost(path: string, limit: number): Buffer {
   }
 }
 
-function readProblem(error: unknown): string {
+function readProblem(error: unknown, path: string): string {
   switch (codeOf(error)) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return 'it does not exist. Check the path';
+      return `it does not exist. Check the path${configHint(path)}`;
     case 'EISDIR':
       return 'it is a folder. Name a YAML file';
     case 'EACCES':

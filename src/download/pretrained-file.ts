@@ -9,7 +9,7 @@ import { messageOf, UserError } from '../errors.js';
 import { download, isDownloaded, OtherSource } from './download.js';
 import { fetchFromHub, findInHubCache, type HubOptions } from './hub/fetch-from-hub.js';
 import { progressLines } from './progress.js';
-import { publishedModel } from './published-models.js';
+import { nearestModel, publishedModel } from './published-models.js';
 import { sourceOf, sourceText } from './source-note.js';
 import { parseUrl, shownUrl } from './url.js';
 import { configIn, indexIn, shardedText, WEIGHT_FILES, weightsIn } from './weight-files.js';
@@ -86,6 +86,8 @@ async function fromHub(source: string, options: PretrainedOptions): Promise<Pret
 
 function remedyFor(path: string): string {
   const hub = /^[\w-]+\/[\w.-]+$/.test(path) ? ` For a model of Hugging Face, write hf:${path}.` : '';
+  const near = /[/\\]/.test(path) ? undefined : nearestModel(path);
+  if (near !== undefined) return `Did you mean ${near}? The command \`models\` lists the names.`;
   return `Give the path of a file, a URL, hf:OWNER/NAME, or a name that the command \`models\` lists.${hub}`;
 }
 

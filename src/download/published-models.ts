@@ -1,4 +1,5 @@
 // The checkpoints that the authors of BLIP published and that this program can use, by short names.
+import { nearestName } from '../config/nearest.js';
 
 export interface PublishedModel {
   /** What a user types in the place of a file. */
@@ -34,6 +35,14 @@ export const PUBLISHED_MODELS: readonly PublishedModel[] = [
 /** The published checkpoint of that short name. */
 export function publishedModel(name: string): PublishedModel | undefined {
   return PUBLISHED_MODELS.find((model) => model.name === name);
+}
+
+/** The short name that `name` misspells; undefined where none is near. */
+export function nearestModel(name: string): string | undefined {
+  return nearestName(
+    name,
+    PUBLISHED_MODELS.map((model) => model.name),
+  );
 }
 
 function retrieval(dataset: string, what: string): PublishedModel[] {
