@@ -26,7 +26,12 @@ export async function load(
 ): Promise<Outcome> {
   const { image } = at(rows, 0);
   const bytes = Uint8Array.from(readFileSync(join(photos, image)));
-  const ask = async (path: string, body: string | Uint8Array<ArrayBuffer>, type = 'application/json', signal?: AbortSignal) => {
+  const ask = async (
+    path: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    type = 'application/json',
+    signal?: AbortSignal,
+  ) => {
     const init = { method: 'POST', body, headers: { 'Content-Type': type }, ...(signal && { signal }) };
     const response = await fetch(url + path, init);
     const text = await response.text();
