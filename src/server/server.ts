@@ -161,7 +161,11 @@ export async function startServer(service: Service, options: ServeOptions, versi
     const cut = target.indexOf('?');
     const path = cut < 0 ? target : target.slice(0, cut);
     const route = path in API || path in open || path in closed ? path : 'other';
+    const { socket } = request;
+    idle.delete(socket);
     response.once('close', () => {
+      if (isStopping) socket.destroySoon();
+      else if (!socket.destroyed) idle.add(socket);
       const seconds = (performance.now() - start) / 1000;
       const status = response.writableFinished ? response.statusCode : 499;
       metrics.count(route, status, seconds);
@@ -202,7 +206,7 @@ export async function startServer(service: Service, options: ServeOptions, versi
 
   const server = createServer(
     {
-      headersTimeout: 10_000,
+      headersTimeout: Math.min(10_000, timeout * 500),
       requestTimeout: timeout * 500, // half of it for the body to come
       keepAliveTimeout: 65_000, // longer than proxies keep theirs
       connectionsCheckingInterval: 2000,
@@ -211,6 +215,12 @@ export async function startServer(service: Service, options: ServeOptions, versi
     (request, response) => void serve(request, response),
   );
   server.maxConnections = MAX_CONNECTIONS;
+  // Connections without a request. Node's closeIdleConnections passes over those that have not had one, as browsers open them.
+  const idle = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    idle.add(socket);
+    socket.once('close', () => idle.delete(socket));
+  });
   server.setTimeout(timeout * 1000 + 30_000); // clients that do not read their answers
   server.on('clientError', refuse);
   await listen();
@@ -231,14 +241,12 @@ export async function startServer(service: Service, options: ServeOptions, versi
   async function shutDown(): Promise<void> {
     isStopping = true;
     const ended = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-    const idle = setInterval(() => server.closeIdleConnections(), 100);
+    for (const socket of idle) socket.destroy();
     const late = setTimeout(() => {
       stopping.abort(new HttpError(503, 'The server stops.'));
       setTimeout(() => server.closeAllConnections(), 200);
     }, GRACE);
     await ended;
-    clearInterval(idle);
     clearTimeout(late);
     stopping.abort(new HttpError(503, 'The server stops.'));
     await warmUp;

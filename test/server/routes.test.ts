@@ -1,7 +1,9 @@
 // The routes of the server: what they answer, and what they refuse. Covers server, routes, schemas, body, gate, files, openapi.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { at } from '#blip/errors.js';
@@ -241,4 +243,47 @@ test('beyond its queue the server says 429, and a client that goes frees its pla
   } finally {
     await own.close();
   }
+});
+
+test('a body that does not come is answered by 408, work that takes too long by 503', async () => {
+  const own = await serveTiny(tiny, { timeout: 1 });
+  try {
+    const status = await new Promise((resolve, reject) => {
+      const slow = request(`${own.url}/search`, { method: 'POST', headers: { 'Content-Length': 100 } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+        slow.destroy();
+      });
+      slow.on('error', reject);
+      slow.write('{"te');
+    });
+    assert.equal(status, 408);
+    const images = Array.from({ length: 32 }, () => ({ id: anImage }));
+    const told = await Promise.all(
+      Array.from({ length: 24 }, () => post(`${own.url}/rerank`, { query: 'a dog', images })),
+    );
+    assert.ok(told.every((each) => each.status === 200 || each.status === 503));
+    assert.ok(told.some((each) => each.status === 503));
+  } finally {
+    await own.close();
+  }
+});
+
+test('a server that stops finishes what is under way', async () => {
+  const own = await serveTiny(tiny);
+  const images = Array.from({ length: 32 }, () => ({ id: anImage }));
+  const idle = connect(Number(new URL(own.url).port), '127.0.0.1');
+  await once(idle, 'connect');
+  const running = post(`${own.url}/rerank`, { query: 'a dog', images });
+  const active = async () => /^blip_requests_active 1$/m.test(await (await fetch(`${own.url}/metrics`)).text());
+  while (!(await active())) await new Promise(setImmediate);
+  // Browsers open connections before they need them.
+  const order: string[] = [];
+  idle.once('close', () => order.push('idle'));
+  const answered = running.then(() => order.push('answered'));
+  await own.close();
+  await answered;
+  assert.deepEqual(order, ['idle', 'answered']);
+  assert.equal((await running).status, 200);
+  await assert.rejects(fetch(`${own.url}/health`));
 });
