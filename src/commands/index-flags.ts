@@ -75,7 +75,9 @@ export function addIndexCommands(add: (name: string, description: string) => Com
 
 function shorten(command: Command, name: string, short: string): void {
   const option = command.options.find((each: Option) => each.name() === name);
-  if (option !== undefined) option.short = short;
+  if (option === undefined) return;
+  option.short = short;
+  option.flags = `${short}, ${option.flags}`;
 }
 
 /** A sentence of the library, which names options and methods, as a user of these commands reads it. */
