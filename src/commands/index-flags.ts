@@ -1,8 +1,7 @@
 // The flags of `index` and `search`.
-import type { Command, Option } from 'commander';
 import { type FlagValues, flag, whole } from '../config/flag.js';
 import { runFlags } from '../training/options.js';
-import { addFlags, flagValues, withFlagNames } from './flags.js';
+import { withFlagNames } from './flags.js';
 
 const modelFlags = {
   checkpoint: flag<string | undefined>(
@@ -48,35 +47,6 @@ export const searchFlags = {
 
 export type IndexFlags = FlagValues<typeof indexFlags>;
 export type SearchFlags = FlagValues<typeof searchFlags>;
-
-const INDEX_HELP = `
-An index that is there is brought up to date: only new and changed images are
-encoded, by the model that it was made with. A new one takes coco-base. Ctrl-C
-keeps what was done; the same command goes on.`;
-
-/** Declares both commands. */
-export function addIndexCommands(add: (name: string, description: string) => Command): void {
-  const index = add('index', 'make an index of a folder of images for `search`, or bring it up to date');
-  addFlags(index.argument('<folder>'), indexFlags).addHelpText('after', INDEX_HELP);
-  shorten(index, 'output', '-o');
-  index.action(async (folder: string) =>
-    (await import('./index-folder.js')).indexCommand(folder, flagValues(index, indexFlags)),
-  );
-  const search = add('search', 'find the images of an index that fit a text, or look like an image');
-  search
-    .argument('<index>', 'the folder of an index, or postgres://…')
-    .argument('<query>', 'a text, or the path of an image');
-  addFlags(search, searchFlags);
-  shorten(search, 'top', '-k');
-  search.action(async (name: string, query: string) =>
-    (await import('./search.js')).searchCommand(name, query, flagValues(search, searchFlags)),
-  );
-}
-
-function shorten(command: Command, name: string, short: string): void {
-  const option = command.options.find((each: Option) => each.name() === name);
-  if (option !== undefined) option.short = short;
-}
 
 /** A sentence of the library, which names options and methods, as a user of these commands reads it. */
 export function asIndexCommands(message: string): string {
