@@ -38,5 +38,7 @@ export function addRetrieverCommands(add: Add): void {
 
 function short(command: Command, name: string, letter: string): void {
   const option = command.options.find((each) => each.name() === name);
-  if (option !== undefined) option.short = letter;
+  if (option === undefined) return;
+  option.short = letter;
+  option.flags = `${letter}, ${option.flags}`;
 }

@@ -6,8 +6,9 @@ import { nearestName } from './nearest.js';
 
 const FOLDER = fileURLToPath(new URL('../../configs', import.meta.url));
 
-/** The short names of the packaged configs. */
+/** The short names of the packaged configs; none where only the code was taken along, as bundlers do. */
 function packagedConfigs(): string[] {
+  if (!existsSync(FOLDER)) return [];
   const files = readdirSync(FOLDER).filter((name) => name.endsWith('.yaml'));
   return files.map((name) => basename(name, '.yaml')).sort();
 }
@@ -28,5 +29,7 @@ export function configHint(path: string): string {
   const known = packagedConfigs();
   const near = nearestName(basename(path).replace(/\.ya?ml$/i, ''), known);
   if (near !== undefined) return `, or pass --config ${near}, which comes with this program`;
-  return /[/\\.]/.test(path) ? '' : `. The configs that come with this program are ${known.join(', ')}`;
+  return /[/\\.]/.test(path) || known.length === 0
+    ? ''
+    : `. The configs that come with this program are ${known.join(', ')}`;
 }

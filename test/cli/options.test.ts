@@ -110,6 +110,10 @@ test('the commands are those of the contract', async () => {
   assert.equal(code, 0);
   assert.equal(stderr, '');
   assert.deepEqual(listed(stdout).commands, [
+    'evaluate',
+    'train',
+    'embed',
+    'score',
     'setup',
     'doctor',
     'demo',

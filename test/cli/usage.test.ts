@@ -16,7 +16,7 @@ const folder = temporaryFolder();
 
 test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and no stack', async () => {
   for (const [args, message] of [
-    [['evaluate'], /^error: There is no command 'evaluate'/],
+    [['evalute'], /^error: There is no command 'evalute'\. Did you mean evaluate\?/],
     [['--evaluate', 'chek-data'], /Did you mean check-data\?/],
     [['--evalute'], /unknown option '--evalute'\n\(Did you mean --evaluate\?\)/],
     [['--seed'], /'--seed <number>' argument missing/],
