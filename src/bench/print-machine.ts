@@ -53,7 +53,7 @@ export function printMachine(report: MachineReport): string {
     '',
     table(rows, 'right'),
     '',
-    `peak memory: evaluation ${peak(memory)}${measured === undefined ? '' : `; training ${peak(measured.memory)}`}`,
+    `peak memory: evaluation ${peak(memory)}${measured === undefined ? '' : `\n             training ${peak(measured.memory)}`}`,
     '',
     `Images go in batches of ${o.batch}; ${report.texts.units} texts at once, all matched with one image for`,
     'the pairs. A query is encoded, then compared with 5,000 features; no re-ranking.',

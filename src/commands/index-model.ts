@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { lookAt } from '../disk/folder.js';
 import { UserError } from '../errors.js';
 import { manifestStamp, readManifest } from '../index/manifest.js';
+import { NoIndex } from '../index/postgres/failures.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { Retriever } from '../retriever/retriever.js';
 import { asIndexCommands, type IndexFlags } from './index-flags.js';
@@ -29,8 +30,7 @@ export async function recordedFacts(name: string): Promise<RecordedFacts> {
 export async function recordedFactsIfThere(name: string): Promise<RecordedFacts | undefined> {
   if (!isAddress(name)) return (await manifestStamp(resolve(name))) === undefined ? undefined : recordedFacts(name);
   return recordedFacts(name).catch((error: unknown) => {
-    // Whatever else is wrong with the server is told when the index is made.
-    if (error instanceof UserError) return undefined;
+    if (error instanceof NoIndex) return undefined;
     throw error;
   });
 }

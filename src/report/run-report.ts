@@ -182,6 +182,8 @@ function done({ facts, config, test }: RunFiles): string {
     `<p class="muted">Images are in <code>${escapeHtml(test.imageRoot)}</code>. Intervals are those of 1,000 bootstrap samples over images.</p>`,
   );
   if (config !== undefined)
-    parts.push(`<details><summary>config.yaml</summary><pre><code>${escapeHtml(config)}</code></pre></details>`);
+    parts.push(
+      `<details><summary>config.yaml</summary><pre tabindex="0"><code>${escapeHtml(config)}</code></pre></details>`,
+    );
   return parts.join('\n');
 }

@@ -19,8 +19,9 @@ test('draws, evaluates, trains, evaluates and writes a report', async () => {
   assert.match(stdout, /^Train Epoch: \[0\] {2}\[0\/2\]/m); // 80 rows in batches of 32
   assert.match(stdout, /Test recall at 1 before and after: text \d+\.\d % and \d+\.\d %/);
   const report = readFileSync(join(output, 'report.html'), 'utf8');
-  assert.match(report, /<svg [^>]*>[\s\S]*<polyline points="[\d., -]+"/);
-  assert.match(report, /text R@10<\/th><td>\d+\.\d<\/td><td>\d+\.\d<\/td><td><b>\d+\.\d<\/b>/);
+  assert.match(report, /<svg [^>]*>[\s\S]*<polyline class="s0" points="[\d., -]+"/);
+  assert.match(report, /<th scope="col">before<\/th>/);
+  assert.match(report, /Caption, R@10<\/th><td><b [^>]*>\d+\.\d\d<\/b><\/td>/);
   assert.ok(existsSync(join(output, 'checkpoint_best.pth')));
 
   assert.match(stdout, /^Each picture shows two shapes/m);

@@ -74,7 +74,7 @@ test('a command that needs LibTorch says where it was searched, and nothing of t
     LIBTORCH: join(folder, 'none'),
   });
   assert.equal(code, 1);
-  assert.match(stderr, /^error: LibTorch was not found\./);
+  assert.match(stderr, /^error: LIBTORCH is \S+none: there is no such folder\. Name a LibTorch folder/);
   assert.doesNotMatch(stderr, /Name a readable file/);
 });
 
@@ -83,7 +83,10 @@ test('a LibTorch that is not there, or lacks a library, makes it unusable: exit 
   const absent = report({ LIBTORCH: join(folder, 'nowhere') });
   assert.deepEqual([absent.status, absent.report.usable, absent.report.libtorch.found], [1, false, false]);
   assert.equal(absent.report.libtorch.looked[0]?.outcome, 'there is no such folder');
-  assert.match(absent.report.addon.error ?? '', /LibTorch was not found/);
+  assert.match(
+    absent.report.addon.error ?? '',
+    /^LIBTORCH is \S+nowhere: there is no such folder\. Name a LibTorch folder/,
+  );
   const root = fakeTorch(folder, { without: ['nvidia/cu13/lib/libcudart.so.13'] });
   const { status, stdout } = doctor([], { LIBTORCH: root });
   assert.equal(status, 1);

@@ -1,6 +1,9 @@
 // What PostgreSQL, the network and TLS say when something fails, as sentences with a remedy. None has the password.
 import { codeOf, messageOf, printable, UserError } from '../../errors.js';
 
+/** There is a server, and no index in it. */
+export class NoIndex extends UserError {}
+
 const SILENT = [
   'ECONNREFUSED',
   'ENOENT',

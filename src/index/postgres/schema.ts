@@ -4,6 +4,7 @@ import { factsSchema } from '../manifest.js';
 import type { IndexFacts } from '../store.js';
 import type { PostgresAddress } from './address.js';
 import type { Database, Run } from './database.js';
+import { NoIndex } from './failures.js';
 
 const FORMAT = 'blip-retrieval index';
 const VERSION = 1;
@@ -32,12 +33,12 @@ export interface Opened {
   readonly isIterative: boolean;
 }
 
-/** @throws UserError where there is no index, or something else */
+/** @throws NoIndex where there is no index; UserError where there is something else */
 export async function openTables(database: Database, address: PostgresAddress): Promise<Opened> {
   return database.transaction('read', async (run) => {
     const opened = await opening(run, address);
     if (opened !== undefined) return opened;
-    throw new UserError(`There is no index at ${address.name}. Make one with createIndex, or check the address.`);
+    throw new NoIndex(`There is no index at ${address.name}. Make one with createIndex, or check the address.`);
   });
 }
 
