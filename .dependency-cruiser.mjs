@@ -3,7 +3,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-// report, server and index are rooms to come.
 const floors = [
   ['cli.ts'],
   ['commands', 'core.ts', 'index.ts'],

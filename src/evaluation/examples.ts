@@ -99,7 +99,14 @@ export function chooseExamples(retrieved: Retrieved, seed: number): { captions: 
       (id) => retrieved.rank(direction, id) !== null, // no rank without a right answer
     );
     const byRank = [...queries].sort((a, b) => at(retrieved.ranks[direction], b) - at(retrieved.ranks[direction], a));
-    const worst = byRank.slice(0, WORST).filter((id) => at(retrieved.ranks[direction], id) > 0);
+    // One caption of an image: the others tell the same.
+    const seen = new Set<number>();
+    const worst = byRank
+      .filter((id) => {
+        const [image = id] = direction === 'textToImage' ? retrieved.right(direction, id) : [id];
+        return at(retrieved.ranks[direction], id) > 0 && !seen.has(image) && seen.add(image);
+      })
+      .slice(0, WORST);
     const rest = queries.filter((id) => !worst.includes(id));
     const below = randomBelow(seed);
     const random: number[] = [];

@@ -28,6 +28,6 @@ caption{text-align:left;padding:.6rem .8rem;color:var(--muted)}
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.25rem 1rem}dt{color:var(--muted)}dd{margin:0;min-width:0}
 code,pre{font:13px/1.5 ui-monospace,monospace;background:var(--soft);border-radius:.3rem;padding:.1rem .35rem}pre{padding:.8rem;overflow-x:auto}pre code{padding:0}
 summary{cursor:pointer}summary:focus-visible,a:focus-visible{outline:2px solid var(--a);outline-offset:2px}
-@media(max-width:40rem){body{padding:1rem .8rem 3rem}.found{grid-template-columns:repeat(3,minmax(0,1fr))}.asked{grid-template-columns:5.5rem 1fr;gap:.7rem}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
+@media(max-width:40rem){th[scope=row]{white-space:normal;min-width:7rem}th,td{padding:.35rem .5rem}body{padding:1rem .8rem 3rem}.found{grid-template-columns:repeat(3,minmax(0,1fr))}.asked{grid-template-columns:5.5rem 1fr;gap:.7rem}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
 @media print{body{max-width:none;padding:0;font-size:11pt}.query,figure,.card,table{break-inside:avoid}details{display:block}h2{break-after:avoid}.wide{overflow:visible}}
 `;
