@@ -43,9 +43,9 @@ describe('an installed package', { skip: cannotPack }, () => {
     return { PATH: bin };
   }
 
-  test('is what is needed and no more, the addon too, in under 1 MB', () => {
+  test('is what is needed and no more, the addon too, in under 1.5 MB', () => {
     assert.deepEqual(packed.defects, []);
-    assert.ok(packed.size < 1_000_000, `${packed.size} bytes`);
+    assert.ok(packed.size < 1_500_000, `${packed.size} bytes`);
   });
 
   test('uses the addon that came with it: no build, no line, no compiler', (t) => {

@@ -112,10 +112,10 @@ describe("README's commands and program in an empty project", { skip: cannotPack
     const child = spawn('node_modules/.bin/blip-retrieval', args.slice(1), {
       cwd: own,
       env: { ...process.env, BLIP_CACHE: join(own, 'cache'), LIBTORCH: recordedLibtorch(), ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'ignore', 'pipe'],
     });
     t.after(() => child.kill('SIGKILL'));
-    for await (const line of createInterface({ input: child.stdout })) {
+    for await (const line of createInterface({ input: child.stderr })) {
       const address = /http:\/\/[\w.:[\]]+/.exec(line)?.[0];
       if (address === undefined) continue;
       assert.equal((await fetch(`${address}/health`)).status, 200);
