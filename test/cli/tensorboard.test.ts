@@ -71,3 +71,39 @@ test('a resumed run leaves each step once, with the numbers of a run that was ne
   const caption = values.find(({ tag }) => tag === 'gallery/random 1 caption');
   assert.match(caption?.text ?? '', / \(right image at rank \d+\)$/);
 });
+
+test('the numbers of a logged step are what they say', () => {
+  for (const line of metrics('whole')) {
+    const {
+      temperature = 0,
+      itm_accuracy = -1,
+      grad_norm = 0,
+      data_wait = -1,
+      images_per_second = 0,
+      memory_mib = 0,
+    } = line;
+    assert.ok(temperature >= 0.001 && temperature <= 0.5);
+    assert.ok(Number.isInteger(Math.round(itm_accuracy * 12 * 1e4) / 1e4), '12 pairs a step of 4 rows');
+    assert.ok(grad_norm > 0 && data_wait >= 0 && images_per_second > 0 && memory_mib > 10);
+  }
+});
+
+test('batches that are added up to one update have the norm of their mean gradient', async () => {
+  const { code, stderr } = await tiny.run('sum', '--accumulate', '3', '--max_steps', '3');
+  assert.equal(code, 0, stderr);
+  const [first] = metrics('whole');
+  const [alone, sum] = metrics('sum');
+  assert.equal(alone?.grad_norm, first?.grad_norm, 'one batch of three so far: as if it were the only one');
+  assert.ok(sum?.grad_norm !== undefined && sum.grad_norm > 0);
+});
+
+test('an evaluation writes its recalls', async () => {
+  const { code, stderr } = await tiny.run('evaluated', '--evaluate', '--tensorboard');
+  assert.equal(code, 0, stderr);
+  assert.equal(readdirSync(tiny.path('evaluated', 'tensorboard')).length, 1);
+  const scalars = shownScalars(tiny.path('evaluated', 'tensorboard'));
+  assert.deepEqual(
+    [...scalars.keys()].filter((tag) => tag.endsWith('/txt_r1')),
+    ['recall_val/txt_r1', 'recall_test/txt_r1'],
+  );
+});
