@@ -8,7 +8,7 @@ import { root } from './build-steps.mjs';
 import { contentDefects, pack } from './package-contents.mjs';
 import { prebuild } from './prebuild.mjs';
 
-const limit = 1_000_000;
+const limit = 1_500_000;
 
 function run(command, args, cwd) {
   console.log(`$ ${[command, ...args].join(' ')}`);
