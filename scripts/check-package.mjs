@@ -1,7 +1,7 @@
 // Checks what would be published: publint, the tarball's size and contents, its types, and that it works when installed
 // into an empty folder. Usage: node scripts/check-package.mjs
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from './build-steps.mjs';
