@@ -102,7 +102,7 @@ export function evaluationLines(setting: Setting): string[] {
       ['kept stems of texts', formatBytes(stems)],
       ['program, weights and working space', formatBytes(working)],
       ['in all', formatBytes(images + stems + working)],
-      ['can be had', formatBytes(free)],
+      ['available', formatBytes(free)],
     ]),
     ...section('time', [
       ['until the model is loaded', duration(start)],
@@ -131,7 +131,7 @@ export function trainingLines(setting: TrainingSetting): string[] {
       [`program, and activations of ${batch} rows`, formatBytes(Math.max(0, peak - fixed))],
       ['in all', formatBytes(peak)],
       ['in the evaluations', formatBytes(later)],
-      ['can be had', formatBytes(free)],
+      ['available', formatBytes(free)],
       ['largest batch_size_train that fits', Number.isFinite(most) ? count(most) : 'any'],
     ]),
     ...section('time', [

@@ -24,7 +24,7 @@ export function demandEncodingMemory(
       ? `The largest batch_size_test that fits is ${largest}`
       : `Not even one image fits; the largest image_size that fits is about ${Math.max(PATCH_SIZE, side)}`;
   throw new UserError(
-    `Encoding ${batchSize} images of ${imageSize} pixels at once (batch_size_test) needs about ${formatBytes(needed)} of memory, and ${formatBytes(most)} can be had. ${remedy}.`,
+    `Encoding ${batchSize} images of ${imageSize} pixels at once (batch_size_test) needs about ${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. ${remedy}.`,
   );
 }
 
@@ -39,6 +39,6 @@ export function demandFeatureMemory(
   const largest = Math.floor(Math.max(0, most - working));
   throw new UserError(
     `feature_memory ${formatBytes(featureMemory)} is too much: with ${formatBytes(images + stems)} of features the evaluation needs ` +
-      `${formatBytes(needed)} of memory, and ${formatBytes(most)} can be had. The largest that fits is ${largest} bytes (${formatBytes(largest)}); 'auto' chooses by itself.`,
+      `${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. The largest that fits is ${largest} bytes (${formatBytes(largest)}); 'auto' chooses by itself.`,
   );
 }

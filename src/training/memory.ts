@@ -80,17 +80,17 @@ function whatFits(sizes: StepSizes, batch: number, free: number): string {
   return 'No batch_size_train and no image_size fits. Take a smaller vit or queue_size';
 }
 
-/** `needed` bytes or more, where only `free` can be had: what to change is estimated. */
+/** `needed` bytes or more, where only `free` is available: what to change is estimated. */
 function tooLarge(sizes: StepSizes, batch: number, needed: string, free: number): UserError {
   const kept = formatBytes(sumOf(keptBytes(sizes.architecture)));
   return new UserError(
     `Training with batch_size_train ${batch} at image_size ${sizes.architecture.vision.imageSize} needs ${needed} of memory ` +
-      `(${kept} whatever the batch), and ${formatBytes(free)} can be had. ${whatFits(sizes, batch, free)}, or use a machine with more memory.`,
+      `(${kept} whatever the batch), and ${formatBytes(free)} is available. ${whatFits(sizes, batch, free)}, or use a machine with more memory.`,
   );
 }
 
 /**
- * @param free bytes that can be had before the model is made
+ * @param free bytes that are available before the model is made
  * @param swap bytes that the system could move away beside them
  * @returns a line that says what is needed, by an estimate
  * @throws UserError where training certainly needs more: what must be kept exceeds all of it
@@ -99,7 +99,7 @@ export function demandTrainingMemory(sizes: StepSizes, batch: number, free: numb
   const least = sumOf(keptBytes(sizes.architecture)) + batch * leastBytesOfRow(sizes);
   if (least > free + swap) throw tooLarge(sizes, batch, `more than ${formatBytes(least)}`, free);
   const about = formatBytes(estimatedTrainingBytes(sizes, batch));
-  return `Memory: about ${about} for batches of ${batch}; ${formatBytes(free)} can be had (\`dryRun\` measures it, and the time).`;
+  return `Memory: about ${about} for batches of ${batch}; ${formatBytes(free)} is available (\`dryRun\` measures it, and the time).`;
 }
 
 /** @throws UserError where even steps of `tried` rows, which are to tell what `batch` rows need, are likely not to fit */
@@ -121,6 +121,6 @@ export function trainingTooLarge({
       : 'Not even a batch of 1 fits: lower image_size or queue_size, or take a smaller vit';
   return new UserError(
     `Training with batch_size_train ${batch} needs about ${formatBytes(peak)} of memory, as measured with smaller batches, ` +
-      `and ${formatBytes(free)} can be had. ${remedy}, or use a machine with more memory.`,
+      `and ${formatBytes(free)} is available. ${remedy}, or use a machine with more memory.`,
   );
 }

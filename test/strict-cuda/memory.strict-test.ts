@@ -27,7 +27,7 @@ for (const [what, megabytes] of [
     const ranOut =
       /^error: Memory is short: .*CUDA out of memory\. Tried to allocate [^\n]*is free\. Lower batch_size_test/m;
     const foreseen =
-      /^error: Training with batch_size_train 4 at image_size 96 needs more than 4\d\.\d MB of memory .*, and \d\d\.0 MB can be had\. /m;
+      /^error: Training with batch_size_train 4 at image_size 96 needs more than 4\d\.\d MB of memory .*, and \d\d\.0 MB is available\. /m;
     assert.match(stderr, what === 'training' ? foreseen : ranOut);
     assert.doesNotMatch(stderr, /\n\s+at /, 'no stack');
   });

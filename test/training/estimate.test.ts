@@ -147,6 +147,6 @@ test('a trial is refused where its own small batch is likely not to fit', () => 
     /batch_size_train 64 .* needs about/,
   );
   const measured = trainingTooLarge({ batch: 32, peak: 23e9, most: 29, free: 21e9 }).message;
-  assert.match(measured, /needs about 23\.0 GB.*21\.0 GB can be had\. The largest batch_size_train that fits is 29,/);
+  assert.match(measured, /needs about 23\.0 GB.*21\.0 GB is available\. The largest batch_size_train that fits is 29,/);
   assert.match(trainingTooLarge({ batch: 32, peak: 23e9, most: 0, free: 1e9 }).message, /Not even a batch of 1 fits/);
 });
