@@ -15,7 +15,6 @@ import { wrapped } from '../logging/terminal.js';
 import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
-import { writeReport } from '../report/run-report.js';
 import { Retriever } from '../retriever/retriever.js';
 import { shellWord } from './ending.js';
 import { searchExample } from './index-folder.js';
@@ -91,6 +90,7 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   const after = await runRetrieval({ ...options, evaluate: false });
   if (process.exitCode !== undefined || before === undefined || after === undefined) return;
   const minutes = (performance.now() - started) / 60000;
+  const { writeReport } = await import('../report/run-report.js');
   const report = await writeReport(outputDir, {
     title: 'A small BLIP, trained on drawn scenes',
     introduction: introduction(demo, minutes),

@@ -6,7 +6,6 @@ import { appendEvaluation, type SplitReport, VAL_FILE, writeValEvaluation } from
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
-import { addGallery } from '../report/gallery-strips.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { openEvents, recallScalars } from '../training/run-events.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
@@ -37,7 +36,8 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   if (isMain(run)) appendEvaluation(options.outputDir, result.val.metrics, result.test.metrics);
   const events = openEvents(run, 0);
   events?.scalars(0, { ...recallScalars('val', result.val.metrics), ...recallScalars('test', result.test.metrics) });
-  if (events !== undefined) await addGallery(events, 0, options.outputDir);
+  if (events !== undefined)
+    await (await import('../report/gallery-strips.js')).addGallery(events, 0, options.outputDir);
   events?.close();
   return result;
 }

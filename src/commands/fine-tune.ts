@@ -7,7 +7,6 @@ import { download } from '../download/download.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, describeMade, loadTrainingState, randomTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
-import { addGallery } from '../report/gallery-strips.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
 import { attainableMemory, freeSwap } from '../torch/device-memory.js';
@@ -56,7 +55,12 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
     signals.release(); // it takes long, and what was trained is saved
     using evaluated = model.evaluated();
     last = await runSplits(evaluated, run);
-    if (events !== undefined) await addGallery(events, (state.epoch + 1) * data.stepsPerEpoch, options.outputDir);
+    if (events !== undefined)
+      await (await import('../report/gallery-strips.js')).addGallery(
+        events,
+        (state.epoch + 1) * data.stepsPerEpoch,
+        options.outputDir,
+      );
     signals.watch();
     return last;
   };

@@ -4,7 +4,6 @@ import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { recallTable } from '../evaluation/report.js';
 import { pythonDuration } from '../logging/python-format.js';
 
-import { writeReport } from '../report/run-report.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { endingLines } from './ending.js';
 import { evaluate } from './evaluate.js';
@@ -66,6 +65,7 @@ async function report(run: Run, since: number, seconds: number): Promise<string 
   const { outputDir } = run.options;
   try {
     await writeRunFacts(run, since, seconds);
+    const { writeReport } = await import('../report/run-report.js'); // sharp comes with it: late, and only where it is needed
     await writeReport(outputDir);
     return undefined;
   } catch (error) {
