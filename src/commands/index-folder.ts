@@ -5,10 +5,17 @@ import { printable, UserError } from '../errors.js';
 import type { BadImage } from '../index/bad-image.js';
 import { demandFolder } from '../index/folder-images.js';
 import type { ImageIndex } from '../index/image-index.js';
+import type { Recall } from '../index/recall.js';
 import type { SyncReport } from '../index/sync.js';
 import type { IndexFlags } from './index-flags.js';
 import { inCommands, openModel, recordedFactsIfThere, shellWord } from './index-model.js';
 import { IndexProgress } from './index-progress.js';
+
+/** What an approximate index may miss: never silently. */
+function recallLine({ images, texts, queries, top }: Recall): string {
+  const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+  return `The index is approximate: a search finds ${percent(images)} of the ${top} most similar images for an image, and ${percent(texts)} for a query as far from images as captions are (${queries} of each, compared with all images). search=exact in the address compares all.`;
+}
 
 /** Bad images that are listed; of more, the count is enough. */
 const LISTED = 20;
@@ -45,6 +52,8 @@ async function indexFolder(folder: string, flags: IndexFlags): Promise<void> {
     const { lastSync: report } = index;
     if (report === undefined) throw new TypeError('An index that was just made has no report.');
     console.log(json ? JSON.stringify(asJson(index, report)) : asText(index, report));
+    const recall = await index.recall({ signal: stop.signal }); // undefined where every search compares all images
+    if (recall !== undefined) console.error(recallLine(recall));
     if (index.size === 0) {
       const chosen = include === undefined ? '' : ` that ${include.map(shellWord).join(' ')} chooses`;
       console.error(
