@@ -15,6 +15,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   }
   InitDispatch(env, exports);
   InitLinear(env, exports);
+  InitAttention(env, exports);
   InitTensor(env, exports);
   InitRuntime(env, exports);
   InitProcess(env, exports);

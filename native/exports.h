@@ -47,6 +47,7 @@ bool ReadBytes(napi_env env, napi_value value, Bytes* out);  // false when it is
 // Parts of torch.node, in the order of addon.cc and src/torch/native-exports.ts.
 void InitDispatch(Napi::Env env, Napi::Object exports);
 void InitLinear(Napi::Env env, Napi::Object exports);
+void InitAttention(Napi::Env env, Napi::Object exports);
 void InitTensor(Napi::Env env, Napi::Object exports);
 void InitRuntime(Napi::Env env, Napi::Object exports);
 void InitProcess(Napi::Env env, Napi::Object exports);

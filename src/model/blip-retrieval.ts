@@ -51,8 +51,8 @@ export class BlipRetrieval {
         onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
       }
       return noGrad(() => ({
-        vision: new VisionTransformer(onDevice, architecture.vision),
-        text: new TextEncoder(onDevice, architecture.text),
+        vision: new VisionTransformer(onDevice, architecture.vision, { frozen: true }),
+        text: new TextEncoder(onDevice, architecture.text, { frozen: true }),
         visionProj: Linear.of(onDevice, 'vision_proj'),
         textProj: Linear.of(onDevice, 'text_proj'),
         itmHead: Linear.of(onDevice, 'itm_head'),

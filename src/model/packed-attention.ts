@@ -38,6 +38,12 @@ export const attendByLength: PackedAttention = (q, k, v, packing, dropout) => {
   return parts.length === 1 ? at(parts, 0) : ops.cat(parts);
 };
 
+/** All texts in one kernel that this program brings (native/attention.cc): on the CPU, without gradients or dropout. */
+export const attendOnCpu: PackedAttention = (q, k, v, packing) => {
+  const perText = q.size(0) === packing.texts && packing.tokens !== packing.texts;
+  return ops.attentionPacked(q, k, v, perText ? packing.cuSeqlensOfFirst : packing.cuSeqlens, packing.cuSeqlens);
+};
+
 const flash = operatorOfFirst('aten::_flash_attention_forward');
 const efficient = operatorOfFirst('aten::_efficient_attention_forward');
 
@@ -126,7 +132,7 @@ export function chooseAttention(
 ): PackedAttention {
   const { device, dtype } = sample;
   const gpu = gpuIndex(device);
-  if (gpu === undefined) return attendByLength;
+  if (gpu === undefined) return gradients ? attendByLength : attendOnCpu;
   const generator = Generator.default(device);
   const before = generator.state;
   let problem: string;

@@ -33,13 +33,19 @@ export interface TextMode {
   attentionDropout: number;
 }
 
+/** residual + dropout(layer(x)), in one pass where nothing is dropped. */
+function addTo(residual: Tensor, layer: Linear, x: Tensor, dropout: number): Tensor {
+  if (dropout === 0) return layer.forward(x, { residual });
+  return ops.add(ops.dropout(layer.forward(x), dropout), residual);
+}
+
 /** Query, key and value of self-attention, (D → D) each: as one product, or apart where gradients are wanted. */
 class QueryKeyValue {
   readonly #layers: readonly Linear[];
 
-  constructor(state: StateDict, prefix: string, fused: boolean) {
-    const parts = ['query', 'key', 'value'].map((name) => Linear.of(state, `${prefix}.${name}`));
-    this.#layers = fused ? [Linear.beside(parts)] : parts;
+  constructor(state: StateDict, prefix: string, frozen: boolean) {
+    const names = ['query', 'key', 'value'].map((name) => `${prefix}.${name}`);
+    this.#layers = frozen ? [Linear.frozen(state, ...names)] : names.map((name) => Linear.of(state, name));
   }
 
   /** x (T, D) → q, k, v (T, D) */
@@ -66,17 +72,18 @@ class Layer {
     state: StateDict,
     prefix: string,
     readonly sizes: TextSizes,
-    fused: boolean,
+    frozen: boolean,
   ) {
     const cross = `${prefix}.crossattention`;
-    this.qkv = new QueryKeyValue(state, `${prefix}.attention.self`, fused);
-    this.attentionDense = Linear.of(state, `${prefix}.attention.output.dense`);
+    const linear = frozen ? Linear.frozen : Linear.of;
+    this.qkv = new QueryKeyValue(state, `${prefix}.attention.self`, frozen);
+    this.attentionDense = linear(state, `${prefix}.attention.output.dense`);
     this.attentionNorm = LayerNorm.of(state, `${prefix}.attention.output.LayerNorm`, sizes.eps);
-    this.crossQuery = Linear.of(state, `${cross}.self.query`);
-    this.crossDense = Linear.of(state, `${cross}.output.dense`);
+    this.crossQuery = linear(state, `${cross}.self.query`);
+    this.crossDense = linear(state, `${cross}.output.dense`);
     this.crossNorm = LayerNorm.of(state, `${cross}.output.LayerNorm`, sizes.eps);
-    this.intermediate = Linear.of(state, `${prefix}.intermediate.dense`);
-    this.output = Linear.of(state, `${prefix}.output.dense`);
+    this.intermediate = linear(state, `${prefix}.intermediate.dense`);
+    this.output = linear(state, `${prefix}.output.dense`);
     this.outputNorm = LayerNorm.of(state, `${prefix}.output.LayerNorm`, sizes.eps);
   }
 
@@ -91,8 +98,8 @@ class Layer {
       const pick = (t: Tensor) => (first ? ops.indexSelect(t, 0, packing.first) : t);
       const { attend, attentionDropout, hiddenDropout } = mode;
       const attended = attend(this.#heads(pick(q)), this.#heads(k), this.#heads(v), packing, attentionDropout);
-      const dense = this.attentionDense.forward(ops.reshape(attended, [-1, this.sizes.width]));
-      return this.attentionNorm.forward(ops.add(ops.dropout(dense, hiddenDropout), pick(x)));
+      const flat = ops.reshape(attended, [-1, this.sizes.width]);
+      return this.attentionNorm.forward(addTo(pick(x), this.attentionDense, flat, hiddenDropout));
     });
   }
 
@@ -106,16 +113,16 @@ class Layer {
       const q = ops.transpose(ops.reshape(placed, [images, -1, heads, width / heads]), 1, 2); // (I, H, most, d)
       const attended = ops.attention(q, keys, values, mode.attentionDropout); // (I, H, most, d)
       const flat = ops.reshape(ops.transpose(attended, 1, 2), [-1, width]);
-      const dense = this.crossDense.forward(rows ? ops.indexSelect(flat, 0, rows.gather) : flat);
-      return this.crossNorm.forward(ops.add(ops.dropout(dense, mode.hiddenDropout), x));
+      const gathered = rows ? ops.indexSelect(flat, 0, rows.gather) : flat;
+      return this.crossNorm.forward(addTo(x, this.crossDense, gathered, mode.hiddenDropout));
     });
   }
 
   /** x (R, D) → (R, D) */
   feedForward(x: Tensor, mode: TextMode): Tensor {
     return scope(() => {
-      const dense = this.output.forward(ops.gelu(this.intermediate.forward(x)));
-      return this.outputNorm.forward(ops.add(ops.dropout(dense, mode.hiddenDropout), x));
+      const hidden = this.intermediate.forward(x, { gelu: true });
+      return this.outputNorm.forward(addTo(x, this.output, hidden, mode.hiddenDropout));
     });
   }
 }
@@ -126,14 +133,14 @@ class CrossKeysValues {
   readonly #sizes: TextSizes;
   readonly inputs: number; // V
 
-  constructor(state: StateDict, prefix: string, sizes: TextSizes, fused: boolean) {
-    const parts = Array.from(
+  constructor(state: StateDict, prefix: string, sizes: TextSizes, frozen: boolean) {
+    const names = Array.from(
       { length: sizes.depth },
       (_, i) => `${prefix}.encoder.layer.${i}.crossattention.self`,
-    ).flatMap((name) => [Linear.of(state, `${name}.key`), Linear.of(state, `${name}.value`)]);
+    ).flatMap((name) => [`${name}.key`, `${name}.value`]);
     this.#sizes = sizes;
-    this.inputs = at(parts, 0).weight.size(1);
-    this.#layers = fused ? [Linear.beside(parts)] : parts;
+    this.#layers = frozen ? [Linear.frozen(state, ...names)] : names.map((name) => Linear.of(state, name));
+    this.inputs = at(this.#layers, 0).weight.size(1);
   }
 
   /** Image tokens (I, L, V) → for every layer keys and values (I, H, L, d). */
@@ -165,20 +172,20 @@ export class TextEncoder {
   /** Evaluation, attending by length, until set otherwise. */
   mode: TextMode = { attend: attendByLength, hiddenDropout: 0, attentionDropout: 0 };
 
-  /** `fused` copies weights to make several products one: faster, but gradients would not reach the originals. */
+  /** `frozen`: for inference alone, with fewer and faster products; frees the weights of products in `state`. */
   constructor(
     state: StateDict,
     readonly sizes: TextSizes,
-    { prefix = 'text_encoder', fused = true }: { prefix?: string; fused?: boolean } = {},
+    { prefix = 'text_encoder', frozen = false }: { prefix?: string; frozen?: boolean } = {},
   ) {
     this.#words = weight(state, `${prefix}.embeddings.word_embeddings.weight`);
     this.#positions = weight(state, `${prefix}.embeddings.position_embeddings.weight`);
     this.#norm = LayerNorm.of(state, `${prefix}.embeddings.LayerNorm`, sizes.eps);
     this.#layers = Array.from(
       { length: sizes.depth },
-      (_, i) => new Layer(state, `${prefix}.encoder.layer.${i}`, sizes, fused),
+      (_, i) => new Layer(state, `${prefix}.encoder.layer.${i}`, sizes, frozen),
     );
-    this.#crossKeysValues = new CrossKeysValues(state, prefix, sizes, fused);
+    this.#crossKeysValues = new CrossKeysValues(state, prefix, sizes, frozen);
   }
 
   /** Embeddings (T, D) of tokens and their positions. */

@@ -124,8 +124,8 @@ export class TrainingModel {
     const dtype = options.precision === 'bf16' ? 'bfloat16' : 'float32';
     const attend = attentionFor(architecture.text, this.device, dtype, { gradients: true });
     const encoders = (suffix: '' | '_m'): Encoders => {
-      const vision = new VisionTransformer(own, architecture.vision, `visual_encoder${suffix}`);
-      const text = new TextEncoder(own, architecture.text, { prefix: `text_encoder${suffix}`, fused: false });
+      const vision = new VisionTransformer(own, architecture.vision, { prefix: `visual_encoder${suffix}` });
+      const text = new TextEncoder(own, architecture.text, { prefix: `text_encoder${suffix}` });
       vision.training = true;
       const { hiddenDropout, attentionDropout } = architecture.text;
       text.mode = { attend, hiddenDropout, attentionDropout };

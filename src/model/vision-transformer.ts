@@ -8,10 +8,15 @@ import { VISION_EPS, type VisionSizes } from './architecture.js';
 
 /** Stochastic depth (arXiv 1603.09382): whole samples of (B, L, D) zeroed at `rate`, the others divided by 1 - rate. */
 function dropSamples(x: Tensor, rate: number): Tensor {
-  if (rate === 0) return x;
   const kept = ops.empty([x.size(0), 1, 1], { device: x.device });
   ops.bernoulliInPlace(kept, 1 - rate);
   return ops.mul(x, ops.div(kept, 1 - rate));
+}
+
+/** residual + layer(x), in one pass where no sample is dropped. */
+function addTo(residual: Tensor, layer: Linear, x: Tensor, dropPath: number): Tensor {
+  if (dropPath === 0) return layer.forward(x, { residual });
+  return ops.add(residual, dropSamples(layer.forward(x), dropPath));
 }
 
 class Block {
@@ -26,13 +31,15 @@ class Block {
     state: StateDict,
     prefix: string,
     readonly heads: number,
+    frozen: boolean,
   ) {
+    const linear = frozen ? Linear.frozen : Linear.of;
     this.norm1 = LayerNorm.of(state, `${prefix}.norm1`, VISION_EPS);
-    this.qkv = Linear.of(state, `${prefix}.attn.qkv`);
-    this.proj = Linear.of(state, `${prefix}.attn.proj`);
+    this.qkv = linear(state, `${prefix}.attn.qkv`);
+    this.proj = linear(state, `${prefix}.attn.proj`);
     this.norm2 = LayerNorm.of(state, `${prefix}.norm2`, VISION_EPS);
-    this.fc1 = Linear.of(state, `${prefix}.mlp.fc1`);
-    this.fc2 = Linear.of(state, `${prefix}.mlp.fc2`);
+    this.fc1 = linear(state, `${prefix}.mlp.fc1`);
+    this.fc2 = linear(state, `${prefix}.mlp.fc2`);
   }
 
   #attend(x: Tensor): Tensor {
@@ -45,10 +52,9 @@ class Block {
   /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp; training only. */
   forward(x: Tensor, dropPath = 0): Tensor {
     return scope(() => {
-      const attention = this.proj.forward(this.#attend(this.norm1.forward(x)));
-      const attended = ops.add(x, dropSamples(attention, dropPath));
-      const hidden = ops.gelu(this.fc1.forward(this.norm2.forward(attended)));
-      return ops.add(attended, dropSamples(this.fc2.forward(hidden), dropPath));
+      const attended = addTo(x, this.proj, this.#attend(this.norm1.forward(x)), dropPath);
+      const hidden = this.fc1.forward(this.norm2.forward(attended), { gelu: true });
+      return addTo(attended, this.fc2, hidden, dropPath);
     });
   }
 }
@@ -62,10 +68,11 @@ export class VisionTransformer {
   /** Whether blocks are skipped at random, as drop path asks. */
   training = false;
 
+  /** `frozen`: for inference alone, with faster products; frees the weights of products in `state`. */
   constructor(
     state: StateDict,
     readonly sizes: VisionSizes,
-    prefix = 'visual_encoder',
+    { prefix = 'visual_encoder', frozen = false }: { prefix?: string; frozen?: boolean } = {},
   ) {
     this.#classToken = weight(state, `${prefix}.cls_token`);
     this.#positions = weight(state, `${prefix}.pos_embed`);
@@ -75,7 +82,7 @@ export class VisionTransformer {
     };
     this.#blocks = Array.from(
       { length: sizes.depth },
-      (_, i) => new Block(state, `${prefix}.blocks.${i}`, sizes.heads),
+      (_, i) => new Block(state, `${prefix}.blocks.${i}`, sizes.heads, frozen),
     );
     this.#norm = LayerNorm.of(state, `${prefix}.norm`, VISION_EPS);
   }

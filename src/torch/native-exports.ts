@@ -10,7 +10,10 @@ export interface Native {
   /** `returns`: types of the results that are returned; not of those written into an argument. */
   resolve(name: string, overload: string): { id: number; arguments: string[]; returns: string[] };
   invoke(operator: number, ...values: readonly unknown[]): NativeResult;
-  linear(x: Handle, weight: Handle, bias: Handle): Handle;
+  linear(x: Handle, weight: Handle, bias: Handle, gelu: boolean, residual?: Handle): Handle;
+  packLinear(weight: Handle): Handle;
+  attendPacked(q: Handle, k: Handle, v: Handle, queryEnds: Handle, tokenEnds: Handle): Handle;
+  attend(q: Handle, k: Handle, v: Handle): Handle;
 
   /** Reports to V8 the memory of a tensor that only its GC will dispose of; returns all bytes reported so far. */
   trackExternal(handle: Handle): number;

@@ -22,13 +22,24 @@ export class Linear {
     return new Linear(weight(state, `${prefix}.weight`), weight(state, `${prefix}.bias`));
   }
 
-  /** Several linear layers of one input as one: their outputs side by side. Copies the weights. */
-  static beside(layers: readonly Linear[]): Linear {
-    return new Linear(ops.cat(layers.map((layer) => layer.weight)), ops.cat(layers.map((layer) => layer.bias)));
+  /**
+   * The layers of these names as one, their outputs side by side, for inference alone: its weight is laid out as the
+   * device's kernels read it. Frees the weights in `state`.
+   */
+  static frozen(state: StateDict, ...prefixes: readonly string[]): Linear {
+    const layers = prefixes.map((prefix) => Linear.of(state, prefix));
+    const [only] = layers;
+    const merged = layers.length > 1 || only === undefined;
+    const whole = merged ? ops.cat(layers.map((layer) => layer.weight)) : only.weight;
+    const bias = merged ? ops.cat(layers.map((layer) => layer.bias)) : only.bias;
+    if (merged) for (const layer of layers) for (const tensor of [layer.weight, layer.bias]) tensor.dispose();
+    const packed = ops.packLinear(whole);
+    whole.dispose();
+    return new Linear(packed, bias);
   }
 
-  forward(x: Tensor): Tensor {
-    return ops.linear(x, this.weight, this.bias);
+  forward(x: Tensor, after?: ops.AfterLinear): Tensor {
+    return ops.linear(x, this.weight, this.bias, after);
   }
 }
 

@@ -123,10 +123,32 @@ export const fillInPlace = operatorInPlace('aten::fill_.Scalar');
 
 // ---- neural network
 
-/** x·weightᵀ + bias: (…, in) → (…, out); weight (out, in). Not aten::linear, which is slower on many CPUs: see native/linear.cc. */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor): Tensor {
+/** What follows a product in the same pass over its results, where there is such a kernel. */
+export interface AfterLinear {
+  /** gelu(x·weightᵀ + bias) */
+  gelu?: boolean;
+  /** (…, out), which is added in the end. */
+  residual?: Tensor | undefined;
+}
+
+/**
+ * x·weightᵀ + bias: (…, in) → (…, out); weight (out, in), plain or of `packLinear`. Not aten::linear, which is slower on
+ * many CPUs: see native/linear.cc.
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor, { gelu = false, residual }: AfterLinear = {}): Tensor {
   try {
-    return tensorOf(native().linear(x.handle, weight.handle, bias.handle));
+    return tensorOf(native().linear(x.handle, weight.handle, bias.handle, gelu, residual?.handle));
+  } catch (error) {
+    return rethrow(error);
+  }
+}
+/**
+ * The weight (out, in) in the layout that the CPU's kernels read, for `linear` and nothing else; the same tensor under a
+ * new handle where there is no such layout. Gradients do not reach it.
+ */
+export function packLinear(weight: Tensor): Tensor {
+  try {
+    return tensorOf(native().packLinear(weight.handle));
   } catch (error) {
     return rethrow(error);
   }
@@ -142,7 +164,25 @@ export const layerNorm = (x: Tensor, weight: Tensor, bias: Tensor, eps: number) 
   layerNormOp(x, weight.shape as number[], weight, bias, eps);
 const attentionOp = operator('aten::scaled_dot_product_attention');
 /** softmax(q·kᵀ/√d)·v over (B, heads, L, d), fused where the device can; `dropout` of the probabilities. */
-export const attention = (q: Tensor, k: Tensor, v: Tensor, dropout = 0) => attentionOp(q, k, v, null, dropout);
+export function attention(q: Tensor, k: Tensor, v: Tensor, dropout = 0): Tensor {
+  if (dropout > 0) return attentionOp(q, k, v, null, dropout);
+  try {
+    return tensorOf(native().attend(q.handle, k.handle, v.handle));
+  } catch (error) {
+    return rethrow(error);
+  }
+}
+/**
+ * Attention of packed sequences on the CPU, without gradients: q (Q, H, d), k and v (T, H, d), ends of each sequence's
+ * queries and tokens, int32 (n + 1) from 0 on → (Q, H, d).
+ */
+export function attentionPacked(q: Tensor, k: Tensor, v: Tensor, queryEnds: Tensor, tokenEnds: Tensor): Tensor {
+  try {
+    return tensorOf(native().attendPacked(q.handle, k.handle, v.handle, queryEnds.handle, tokenEnds.handle));
+  } catch (error) {
+    return rethrow(error);
+  }
+}
 const dropoutOp = operator('aten::dropout');
 /** Elements zeroed with probability `rate`, the others divided by 1 - rate; x itself when the rate is 0. */
 export const dropout = (x: Tensor, rate: number) => (rate === 0 ? x : dropoutOp(x, rate, true));

@@ -36,7 +36,7 @@ export function sumAndEulersSum(where: Where): { sum: number; euler: number } {
   return scope(() => {
     const { text: sizes, vision } = linearArchitecture(1);
     const state = stateOn(where);
-    const encoder = new TextEncoder(state, sizes, { fused: false });
+    const encoder = new TextEncoder(state, sizes);
     const dtype = precision === 'bf16' ? 'bfloat16' : 'float32';
     const attend = attentionFor(sizes, device, dtype, { gradients: true });
     encoder.mode = { attend, hiddenDropout: RATES.hidden, attentionDropout: RATES.attention };

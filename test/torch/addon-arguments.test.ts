@@ -47,7 +47,7 @@ type Kind =
   | 'nested array';
 
 /** For each function its arguments, and values that fit. */
-type Functions = Record<string, [name: string, kind: Kind | 'optional array', fitting: unknown][]>;
+type Functions = Record<string, [name: string, kind: Kind | 'optional array' | 'optional tensor', fitting: unknown][]>;
 
 const TORCH: Functions = {
   resolve: [
@@ -58,6 +58,21 @@ const TORCH: Functions = {
     ['x', 'tensor', tensor],
     ['weight', 'tensor', tensor],
     ['bias', 'tensor', tensor],
+    ['gelu', 'boolean', false],
+    ['residual', 'optional tensor', tensor],
+  ],
+  packLinear: [['weight', 'tensor', tensor]],
+  attendPacked: [
+    ['q', 'tensor', tensor],
+    ['k', 'tensor', tensor],
+    ['v', 'tensor', tensor],
+    ['queryEnds', 'tensor', tensor],
+    ['tokenEnds', 'tensor', tensor],
+  ],
+  attend: [
+    ['q', 'tensor', tensor],
+    ['k', 'tensor', tensor],
+    ['v', 'tensor', tensor],
   ],
   trackExternal: [['handle', 'handle', tensor]],
   dispose: [['handle', 'handle', stale]],
@@ -278,13 +293,14 @@ for (const [name, parameters] of Object.entries({ ...TORCH, ...IMAGE })) {
     const before = addon.liveHandles();
     const fitting = parameters.map(([, , value]) => value);
     parameters.forEach(([parameter, kind], position) => {
-      const wrong = kind === 'optional array' ? WRONG.array.filter((value) => value !== undefined) : WRONG[kind];
+      const [, optional] = /^optional (.*)$/.exec(kind) ?? [];
+      const wrong = WRONG[(optional ?? kind) as Kind].filter((value) => optional === undefined || value !== undefined);
       wrong.forEach((value, i) => {
         const what = `${name} with ${show(value)} (${kind} ${i}) for ${parameter}`;
         const error = failure(name, fitting.with(position, value), what);
         assert.ok(error.message.includes(` for ${parameter} but received `), `${what}: ${error.message}`);
       });
-      if (kind !== 'optional array') failure(name, fitting.slice(0, position), `${name} without ${parameter}`);
+      if (optional === undefined) failure(name, fitting.slice(0, position), `${name} without ${parameter}`);
     });
     const error = failure(name, [...fitting, undefined], `${name} with one argument too many`);
     assert.match(error.message, /expected at most \d+ arguments but received \d+/);

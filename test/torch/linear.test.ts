@@ -84,3 +84,69 @@ test('equal rows give equal results, wherever they stand and however many there 
     assert.deepEqual(ops.slice(one, 0, 0, 1).bytes(), ops.slice(one, 0, 3, 4).bytes());
   });
 });
+
+for (const dtype of ['float32', 'bfloat16'] as const)
+  test(`${dtype}: a packed weight gives the same, with GELU, a residual, and any number of rows`, () => {
+    const before = liveHandles();
+    manualSeed(4);
+    scope(() => {
+      const [inputs, outputs] = [384, 768];
+      const weight = ops.to(ops.mul(ops.randn([outputs, inputs]), 0.05), { dtype });
+      const bias = ops.to(ops.randn([outputs]), { dtype });
+      const packed = ops.packLinear(weight);
+      assert.deepEqual(packed.shape, [outputs, inputs]);
+      const float = (x: Tensor) => ops.to(x, { dtype: 'float32' });
+      const tolerance = dtype === 'float32' ? 2e-5 : 6e-2;
+      for (const rows of [[1], [15], [577], [2, 7]]) {
+        const x = ops.to(ops.randn([...rows, inputs]), { dtype });
+        const residual = ops.to(ops.randn([...rows, outputs]), { dtype });
+        const product = exact(float(x), float(weight), float(bias));
+        const close = (out: Tensor, expected: Tensor, what: string) => {
+          assert.equal(out.dtype, dtype);
+          assertClose(float(out), expected, tolerance, `${what}, ${rows} rows`);
+        };
+        for (const w of [weight, packed]) {
+          close(ops.linear(x, w, bias), product, 'plain');
+          close(ops.linear(x, w, bias, { gelu: true }), ops.gelu(product), 'GELU');
+          close(ops.linear(x, w, bias, { residual }), ops.add(product, float(residual)), 'residual');
+        }
+        const wide = float(residual);
+        assertClose(
+          float(ops.linear(x, packed, bias, { residual: wide })),
+          ops.add(product, wide),
+          tolerance,
+          'a residual of another type',
+        );
+      }
+      const none = ops.to(ops.randn([0, inputs]), { dtype });
+      assert.deepEqual(ops.linear(none, packed, bias, { gelu: true }).shape, [0, outputs]);
+      assert.throws(() => ops.linear(ops.randn([2, inputs + 1]), packed, bias), /shapes/);
+      assert.throws(() => ops.linear(ops.randn([inputs]), packed, bias), /shapes/);
+      assert.throws(() => packed.bytes(), /storage|strides|layout|data/); // only `linear` reads it
+    });
+    assert.equal(liveHandles(), before);
+  });
+
+test('a float32 row meets a packed bfloat16 weight as under autocast', () => {
+  scope(() => {
+    const [weight, bias] = [ops.randn([768, 384]), ops.randn([768])].map((x) => ops.to(x, { dtype: 'bfloat16' })) as [
+      Tensor,
+      Tensor,
+    ];
+    const x = ops.randn([9, 384]);
+    const lowered = autocast('cpu', 'bfloat16', () => ops.linear(x, weight, bias));
+    const packed = ops.linear(x, ops.packLinear(weight), bias);
+    assert.equal(packed.dtype, 'bfloat16');
+    const float = (y: Tensor) => ops.to(y, { dtype: 'float32' });
+    assertClose(float(packed), float(lowered), 0.5, 'values'); // values up to 80: one step of bfloat16 is 0.5
+  });
+});
+
+test('small weights, and those with gradients, are not packed: the tensor itself comes back', () => {
+  scope(() => {
+    const small = ops.randn([8, 8]);
+    assert.deepEqual(ops.packLinear(small).bytes(), small.bytes());
+    const leafWeight = leaf([768, 768]);
+    assert.equal(ops.packLinear(leafWeight).requiresGrad, true);
+  });
+});
