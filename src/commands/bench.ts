@@ -8,6 +8,7 @@ import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } f
 import { printMachine } from '../bench/print-machine.js';
 import { devices, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
+import { type Against, rivals } from '../bench/rivals.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
@@ -28,7 +29,13 @@ const optional = (help: string) => flag<number | undefined>('<n>', help, undefin
 
 const benchFlags = {
   reference: text('<dir>', 'checkout of salesforce/BLIP'),
-  python: flag('<exe>', 'Python that has its packages', 'python3'),
+  against: flag<Against | undefined>(
+    '<rival>',
+    'rerank, train: what to measure against: the checkout, transformers (its forward given pairs, or an image with all its texts), or this program in fp32 (default: blip)',
+    undefined,
+    rivals,
+  ),
+  python: flag('<exe>', "Python that has the other program's packages", 'python3'),
   pretrained: text('<file>', 'a file, folder, URL, hf:OWNER/NAME or short name (default: weights drawn by a rule)'),
   images: optional('number of images (rerank: 8, scaling: up to 64, loaders: 64)'),
   texts: optional('number of captions (machine: 128, others: 5 an image)'),
@@ -63,7 +70,7 @@ export function benchCommand(): Command {
         .default(undefined, 'machine, or rerank with --reference'),
     );
   return addFlags(command, benchFlags).action((work: Work | undefined, flags: Flags) =>
-    bench(flags.scaling ? 'scaling' : (work ?? (flags.reference === undefined ? 'machine' : 'rerank')), flags),
+    bench(flags.scaling ? 'scaling' : (work ?? (flags.reference === undefined && flags.against === undefined ? 'machine' : 'rerank')), flags),
   );
 }
 
@@ -96,11 +103,9 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     return;
   }
 
-  if (reference === undefined) {
-    const remedy = 'a checkout of https://github.com/salesforce/BLIP, and --python EXE';
-    throw wrong(`bench ${work} needs --reference DIR, ${remedy}`);
-  }
-  const both = { reference, python, rounds: flags.rounds ?? ROUNDS[work] ?? 10, threads };
+  demandRival(work, flags);
+  const against = flags.against ?? 'blip';
+  const both = { against, reference, python, rounds: flags.rounds ?? ROUNDS[work] ?? 10, threads };
   const images = flags.images ?? (work === 'rerank' ? 8 : 64);
   switch (work) {
     case 'rerank': {
@@ -125,6 +130,21 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     case 'loader':
       return print(await benchLoader({ ...both, images, image_size }), printSmall);
   }
+}
+
+/** @throws UserError where the work cannot be measured against what --against says */
+function demandRival(work: Work, { against = 'blip', reference, precision }: Flags): void {
+  if (against === 'blip') {
+    if (reference !== undefined) return;
+    const remedy = 'a checkout of https://github.com/salesforce/BLIP, and --python EXE';
+    throw wrong(`bench ${work} needs --reference DIR, ${remedy}`);
+  }
+  if (work !== 'rerank' && work !== 'train')
+    throw wrong(`bench ${work} has nothing to do with --against ${against}, which is for rerank and train. Leave it out`);
+  if (work === 'train' && against !== 'fp32')
+    throw wrong(`bench train cannot be measured against ${against}, which has no training for retrieval. Give --against blip or fp32`);
+  if (against === 'fp32' && precision === 'fp32')
+    throw wrong('--against fp32 is for another precision of this program. Give --precision bf16, or tf32 on a GPU');
 }
 
 function writeCurve(file: string, svg: string): void {

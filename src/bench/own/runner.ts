@@ -6,7 +6,7 @@ import { writeDrawnCheckpoint } from '../drawn-weights.js';
 import type { Command, Commands, Op } from '../protocol.js';
 import { measure } from './measure.js';
 import { loadTraining, trainSteps } from './train.js';
-import { add, load, loadEpoch, open, rerank, timed, transform } from './work.js';
+import { add, load, loadEpoch, open, rerank, timed, transform, trial } from './work.js';
 
 let versions = {};
 
@@ -15,6 +15,7 @@ const works: { [O in Op]: (command: Commands[O]) => object | Promise<object> } =
   load: (command) => timed(() => load(command)),
   rerank,
   measure,
+  trial,
   load_training: (command) => timed(() => loadTraining(command)),
   train: trainSteps,
   open: ({ checkpoint }) => timed(() => open(checkpoint)),
