@@ -122,10 +122,14 @@ export const threadsOnly = (threads: number) => ({
   GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '1000',
 });
 
-/** Starts this program's side; for the CPU without LibTorch's CUDA libraries. */
-export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'): Promise<Worker> {
+/** Starts this program's side; for the CPU without LibTorch's CUDA libraries. `place` is that of a rank (own/place.ts). */
+export function startOwn(
+  threads: number,
+  device: ModelSetting['device'] = 'cpu',
+  place: readonly string[] = [],
+): Promise<Worker> {
   const script = fileURLToPath(new URL('./own/runner.js', import.meta.url));
-  return startWorker(ownTitle, process.execPath, [script, device], threadsOnly(threads));
+  return startWorker(ownTitle, process.execPath, [script, device, ...place], threadsOnly(threads));
 }
 
 /** The checkpoint to measure with: the given one, as the reference reads it, or one that a process of its own draws into `folder`. */

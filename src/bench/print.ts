@@ -27,13 +27,25 @@ export function bytes(value: number): string {
 const headerOf = (titles: Both<string>) => ['', titles.own, titles.reference, 'ratio'];
 const cells = (name: string, ...values: number[]) => [name, ...values.map(short)];
 
-/** A report: what was measured, the machine and the versions, tables, and lines below them. */
-function page(what: string, machine: Machine, versions: Versions, tables: Rows[], ...below: string[]): string {
+/** A report: what was measured, the machine and the versions, tables (of figures, or made already), and lines below them. */
+export function page(
+  what: string,
+  machine: Machine,
+  versions: Versions,
+  tables: (Rows | string)[],
+  ...below: string[]
+): string {
   const { date, cpu, vectors, cores, load, node } = machine;
   const shown = (name: string) => (name === 'torch' ? "Python's torch" : name);
   const named = Object.entries(versions).map(([name, version]) => `${shown(name)} ${version}`);
-  const head = [date, `${cpu}, ${vectors}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
-  const parts = [what ? `${what}\n${head}` : head, ...tables.map((rows) => table(rows, 'right')), ...below];
+  const head = [date, `${cpu}, ${vectors}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join(
+    '; ',
+  );
+  const parts = [
+    what ? `${what}\n${head}` : head,
+    ...tables.map((rows) => (typeof rows === 'string' ? rows : table(rows, 'right'))),
+    ...below,
+  ];
   return parts.join('\n\n');
 }
 

@@ -78,7 +78,14 @@ const steps = { seconds: numbers, loss_itm: numbers, loss_ita: numbers };
 export const Trained = z.object({ ...steps, cpu: seconds, memory: Memory });
 /** Seconds of each repetition, in which `units` images, texts or pairs were done; CPU seconds of all of them together. */
 export const Measured = z.object({ units: z.number().int(), seconds: numbers, cpu: seconds, memory: Memory });
-const costs = { start: seconds, image: seconds, token: seconds, similarity: seconds, work: seconds, distinctShare: seconds };
+const costs = {
+  start: seconds,
+  image: seconds,
+  token: seconds,
+  similarity: seconds,
+  work: seconds,
+  distinctShare: seconds,
+};
 /** `counts` of the inputs, `costs` in seconds (EvaluationCosts), what was measured, and the bytes that image tokens may take. */
 export const Tried = z.object({
   counts: z.object({ images: z.int(), texts: z.int(), distinct: z.int(), tokens: z.int() }),

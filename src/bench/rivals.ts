@@ -11,7 +11,16 @@ import { compareCheckpoint } from '../model/pretrained.js';
 import { writeHuggingFaceWeights } from '../model/write-weights.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
 import { architectureFor } from './drawn-weights.js';
-import { loadCommand, type ModelOptions, ownTitle, say, startOwn, startWorker, threadsOnly, type Worker } from './harness.js';
+import {
+  loadCommand,
+  type ModelOptions,
+  ownTitle,
+  say,
+  startOwn,
+  startWorker,
+  threadsOnly,
+  type Worker,
+} from './harness.js';
 import { type Command, type Commands, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
 
 /** 'transformers' gives its forward pairs, 'transformers-images' an image with all of its texts. */
@@ -51,7 +60,11 @@ export function titlesOf({ against = 'blip', precision = '' }: { against?: Again
 
 const runnerScript = (name: string) => fileURLToPath(new URL(`../../bench/${name}`, import.meta.url));
 
-function startPython(options: Pick<ComparisonOptions, 'python' | 'threads'>, against: Exclude<Against, 'fp32'>, args: string[]) {
+function startPython(
+  options: Pick<ComparisonOptions, 'python' | 'threads'>,
+  against: Exclude<Against, 'fp32'>,
+  args: string[],
+) {
   const { python, threads } = options;
   const env = { ...threadsOnly(threads), PYTHONUNBUFFERED: '1', PYTHONDONTWRITEBYTECODE: '1' };
   return startWorker(`${REFERENCE_TITLES[against]} (${python})`, python, args, env);
@@ -110,7 +123,8 @@ type Load = { op: 'load' } & Commands['load'];
 export async function loadCommands(options: ComparisonOptions & ModelOptions, folder: string): Promise<Both<Load>> {
   const { against = 'blip', vit, image_size, queue_size, device, precision, pretrained } = options;
   if (against === 'fp32') {
-    const checkpoint = pretrained === undefined ? {} : { checkpoint: (await fetchPretrained(pretrained, { print: say })).path };
+    const checkpoint =
+      pretrained === undefined ? {} : { checkpoint: (await fetchPretrained(pretrained, { print: say })).path };
     const own = { op: 'load', vit, image_size, queue_size, device, precision, ...checkpoint } as const;
     return { own, reference: { ...own, precision: 'fp32' } };
   }

@@ -27,6 +27,7 @@ import { type Device, scope } from '../../torch/tensor.js';
 import { architectureFor, drawnState } from '../drawn-weights.js';
 import type { Commands, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
+import { ranks } from './place.js';
 
 export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
   const start = performance.now();
@@ -69,9 +70,9 @@ export async function rerank(command: Commands['rerank']) {
     return SILENT;
   };
   const start = cpuSeconds();
-  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
+  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop, ranks: ranks() });
   const end = cpuSeconds();
-  if (path !== undefined) await writeScores(path, scores);
+  if (path !== undefined && ranks().rank === 0) await writeScores(path, scores);
   const phases = { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
   return { seconds: phases, memory: peakMemory(model.device) };
 }
