@@ -45,6 +45,8 @@ export async function benchAll(given: AllOptions, only: readonly RowId[] = rowId
   const processor = readProcessor();
   const published = given.vit === 'base' && given.image_size === 384;
   let options = given;
+  // Once, and before anything is measured: whatever it is, a local file in the reference's form comes of it.
+  if (given.pretrained !== undefined) options = { ...given, pretrained: await checkpointOf(given, folder) };
   const measured: MeasuredRow[] = [];
   for (const id of rowIds.filter((id) => only.includes(id))) {
     const { work, lacks, measure } = rows[id];

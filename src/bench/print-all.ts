@@ -39,10 +39,9 @@ export function printAll(report: AllReport): string {
 }
 
 /** The name of the section: figures of another processor, size or number of threads stand beside these. */
-export function sectionName({ machine, options }: AllReport): string {
-  const { vit, image_size, threads } = options;
+export function sectionName(processor: string, { vit, image_size, threads }: AllOptions): string {
   const size = vit === 'base' && image_size === 384 ? '' : `, vit ${vit}, ${image_size} px`;
-  return `${machine.cpu}, ${threads} threads${size}`;
+  return `${processor}, ${threads} threads${size}`;
 }
 
 /** Without folders of this machine. */
@@ -93,7 +92,7 @@ export function markdownOf(report: AllReport, before: string): string {
     `load ${machine.load.toFixed(1)} when it began`,
   ];
   return [
-    `### ${sectionName(report)}`,
+    `### ${sectionName(machine.cpu, options)}`,
     '',
     `${facts.join('; ')}.`,
     '',

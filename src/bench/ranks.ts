@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { z } from 'zod';
 import { formatBytes } from '../disk/space.js';
 import { freePort } from '../distributed/launcher.js';
+import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, UserError } from '../errors.js';
 import { freeHostMemory } from '../torch/device-memory.js';
 import { estimatedTrainingBytes } from '../training/memory.js';
@@ -71,7 +72,8 @@ export async function benchRanks(options: RanksOptions) {
   const { machine, folder } = begin();
   const { vit, image_size, queue_size, precision, pretrained } = options;
   const setting = { vit, image_size, queue_size, device: 'cpu', precision } as const;
-  const load = { ...setting, ...(pretrained !== undefined && { checkpoint: pretrained }) };
+  const checkpoint = pretrained === undefined ? undefined : (await fetchPretrained(pretrained, { print: say })).path;
+  const load = { ...setting, ...(checkpoint !== undefined && { checkpoint }) };
   const layouts: readonly [Layout, Layout] = [
     { ranks: 1, threads },
     { ranks: count, threads: rank_threads },

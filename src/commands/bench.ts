@@ -11,12 +11,13 @@ import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } f
 import { markdownOf, printAll, sectionName } from '../bench/print-all.js';
 import { printMachine } from '../bench/print-machine.js';
 import { printRanks } from '../bench/print-ranks.js';
+import { readProcessor } from '../bench/processor.js';
 import { devices, sizes } from '../bench/protocol.js';
 import { benchRanks } from '../bench/ranks.js';
 import { benchRerank } from '../bench/rerank.js';
 import { type Against, rivals } from '../bench/rivals.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
-import { writeSection } from '../bench/sections.js';
+import { demandSection, writeSection } from '../bench/sections.js';
 import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
 import { type Flag, flag, whole } from '../config/flag.js';
@@ -176,9 +177,11 @@ async function benchTable(model: ModelOptions, flags: Flags, print: Print): Prom
   const others = { reference, python, transformers_python, rounds: flags.rounds ?? 2, seconds };
   const training = { train_batch: flags.batch ?? 4, steps, vit_ckpt_layer };
   const options = { ...rest, batch: 64, ...others, ...training, ...workloadOf(flags.images ?? 8, flags) };
+  const name = sectionName(readProcessor().name, options);
+  if (write !== undefined) demandSection(write, name);
   const report = await benchAll(options, only);
   print(report, printAll);
-  if (write !== undefined) await writeSection(write, sectionName(report), (before) => markdownOf(report, before));
+  if (write !== undefined) await writeSection(write, name, (before) => markdownOf(report, before));
 }
 
 /** What --only names. @throws RangeError */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { writeSection } from '#blip/bench/sections.js';
+import { demandSection, writeSection } from '#blip/bench/sections.js';
 import { UserError } from '#blip/errors.js';
 import { temporaryFolder } from '../helpers/files.js';
 
@@ -28,6 +28,16 @@ test('sections of several processors stand beside each other, and each is replac
   );
 });
 
+test('the first section goes where the file has a place for it', async () => {
+  const file = join(folder, 'place.md');
+  writeFileSync(file, 'a\n\n<!-- bench all -->\n\n## b\n');
+  await writeSection(file, 'X', () => 'x');
+  assert.match(
+    read(file),
+    /^a\n\n<!-- bench all -->\n\n<!-- bench all: X -->\n\nx\n\n<!-- end of bench all: X -->\n\n## b\n$/,
+  );
+});
+
 test('a file that is not there is made, and a name cannot end its comment', async () => {
   const file = join(folder, 'new.md');
   await writeSection(file, 'a --> b', () => 'text');
@@ -49,6 +59,8 @@ test('half a section is an error, and the file stays as it is', async () => {
       (error) => error instanceof UserError && /half\.md has the line <!-- .* -->/.test(error.message),
     );
     assert.equal(read(file), half);
+    assert.throws(() => demandSection(file, 'X'), UserError);
+    demandSection(file, 'Y');
   }
 });
 
