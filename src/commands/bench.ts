@@ -12,7 +12,7 @@ import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
 import { benchTrain } from '../bench/train.js';
 import { type Flag, flag, whole } from '../config/flag.js';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { UserError } from '../errors.js';
 import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
 import { precisions } from '../torch/precision.js';

@@ -1,7 +1,7 @@
 // What a demo's folder was drawn with: two data sets in one folder would mix.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { readJson } from '../disk/json-file.js';
 import { schema, type ValueOf } from '../disk/schema.js';
 import { UserError } from '../errors.js';

@@ -1,6 +1,6 @@
 // The unfinished file of a download, and the note beside it that tells which file it is part of.
 import { type FileHandle, open, rm, stat, writeFile } from 'node:fs/promises';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { readJson } from '../disk/json-file.js';
 import { schema, type ValueOf } from '../disk/schema.js';
 import type { HttpAnswer } from './http.js';

@@ -1,4 +1,5 @@
 // The addon, built at first use where it is not there yet: by a process of its own, while this one waits.
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { UserError } from '../errors.js';
 import { ADDON_REMEDY, type FoundAddon, findAddon, packageRoot, recordedLibtorch } from './addon-files.js';
@@ -31,7 +32,6 @@ export function demandAddon(libtorch?: Libtorch): FoundAddon {
   const { root } = libtorch ?? demandLibtorch();
   const args = [join(packageRoot, 'dist/cli.js'), 'setup', '--offline'];
   const env = { ...process.env, LIBTORCH: root, BLIP_NO_BUILD: '1' };
-  const { spawnSync } = process.getBuiltinModule('node:child_process'); // some milliseconds, and seldom needed
   const child = spawnSync(process.execPath, args, { env, stdio: ['ignore', 2, 'pipe'], encoding: 'utf8' });
   const built = child.status === 0 ? find() : undefined;
   if (built !== undefined) return built;

@@ -1,4 +1,5 @@
 // Where the Python in use keeps its torch, asked without importing it, and remembered while nothing has changed.
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants, renameSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { readJson } from '../disk/json-file.js';
@@ -105,7 +106,6 @@ function remember(env: NodeJS.ProcessEnv, key: string, value: Remembered): void 
 }
 
 function ask(interpreter: string, env: NodeJS.ProcessEnv): Remembered | undefined {
-  const { spawnSync } = process.getBuiltinModule('node:child_process'); // some milliseconds, and seldom needed
   const child = spawnSync(interpreter, ['-c', question], { env, encoding: 'utf8', timeout: 10_000 });
   if (child.status !== 0) return undefined;
   try {

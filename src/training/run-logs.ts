@@ -1,7 +1,8 @@
 // log.txt and metrics.jsonl: a run appends lines, and a resumed run first removes those that it will log again.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cannotWrite, writeFileAtomically } from '../disk/atomic-file.js';
+import { writeFileAtomically } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { parseJson } from '../disk/json-file.js';
 import { schema, type ValueOf } from '../disk/schema.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
