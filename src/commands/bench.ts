@@ -4,12 +4,13 @@ import { availableParallelism } from 'node:os';
 import { Argument, Command } from 'commander';
 import { curveSvg } from '../bench/curve.js';
 import { benchMachine } from '../bench/machine.js';
-import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } from '../bench/print.js';
+import { printRerank, printScaling, printSmall, printStart, printTrain, printTrainLoader } from '../bench/print.js';
 import { printMachine } from '../bench/print-machine.js';
 import { devices, sizes } from '../bench/protocol.js';
 import { benchRerank } from '../bench/rerank.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
+import { benchStart } from '../bench/start.js';
 import { benchTrain } from '../bench/train.js';
 import { type Flag, flag, whole } from '../config/flag.js';
 import { cannotWrite } from '../disk/cannot-write.js';
@@ -18,9 +19,9 @@ import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
 import { precisions } from '../torch/precision.js';
 import { addFlags } from './flags.js';
 
-const WORKS = ['machine', 'rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const;
+const WORKS = ['machine', 'rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader', 'start'] as const;
 type Work = (typeof WORKS)[number];
-const ROUNDS: Partial<Record<Work, number>> = { rerank: 2, train: 3, 'train-loader': 5 };
+const ROUNDS: Partial<Record<Work, number>> = { rerank: 2, train: 3, 'train-loader': 5, start: 20 };
 
 const count = (value: string, help: string, initial: number) => flag(value, help, initial, whole(1));
 const text = (value: string, help: string) => flag<string | undefined>(value, help, undefined);
@@ -33,7 +34,7 @@ const benchFlags = {
   images: optional('number of images (rerank: 8, scaling: up to 64, loaders: 64)'),
   texts: optional('number of captions (machine: 128, others: 5 an image)'),
   k: optional('k_test (rerank: 6, scaling: up to 16)'),
-  rounds: optional('turns of each program (rerank: 2, train: 3, train-loader: 5, others: 10)'),
+  rounds: optional('turns of each program (rerank: 2, train: 3, train-loader: 5, start: 20, others: 10)'),
   vit: flag('<size>', 'size of the model', 'base', sizes),
   image_size: count('<pixels>', 'side of an image, a multiple of 16', 384),
   queue_size: count('<n>', 'length of the queues in the checkpoint', 57600),
@@ -94,6 +95,11 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     print(report, printScaling);
     if (curve !== undefined) writeCurve(curve, curveSvg(scalingPanels(report)));
     return;
+  }
+
+  if (work === 'start') {
+    const rounds = flags.rounds ?? ROUNDS.start ?? 10;
+    return print(await benchStart({ vit, image_size, queue_size, rounds, ...weights }), printStart);
   }
 
   if (reference === undefined) {
