@@ -4,17 +4,18 @@ import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
 import { COCO_PAIRS, extrapolateCoco } from './extrapolate.js';
 import type { ModelOptions } from './harness.js';
 import { startOwn } from './harness.js';
-import { short } from './print.js';
+import { bytes, short } from './print.js';
 import type { Processor } from './processor.js';
 import { Measured, Timed } from './protocol.js';
 import { benchRerank, type RerankReport } from './rerank.js';
 import { alternate, both, type ComparisonOptions, loadCommands } from './rivals.js';
+import { benchStart } from './start.js';
 import { quantile, summary } from './statistics.js';
 import { benchTrain, type TrainReport } from './train.js';
 
 export const rowIds = [
   ...(['rerank', 'rerank-bf16', 'images-bf16', 'train', 'train-bf16', 'text-query'] as const),
-  ...(['transformers', 'coco'] as const),
+  ...(['start', 'transformers', 'coco'] as const),
 ];
 export type RowId = (typeof rowIds)[number];
 
@@ -99,6 +100,9 @@ const noBf16 = ({ processor }: RowContext) =>
 const cpu = { device: 'cpu', precision: 'fp32' } as const;
 const compared = ({ options }: RowContext): ComparisonOptions & AllOptions & ModelOptions => ({ ...options, ...cpu });
 const againstFp32 = (context: RowContext) => ({ ...compared(context), against: 'fp32', precision: 'bf16' }) as const;
+
+/** New processes of each kind in the row `start`: most take a fraction of a second. */
+const STARTS = 10;
 
 /** Captions of 13 words of one token each: with [CLS] and [SEP] a query has 15 tokens. */
 export const QUERY = 'a young man sitting near the old wooden table with a white dog';
@@ -206,6 +210,24 @@ export const rows: Record<RowId, Row> = {
       } finally {
         await worker.close();
       }
+    },
+  },
+  start: {
+    work: 'start of a program',
+    measure: async ({ options }) => {
+      const { vit, image_size, queue_size, pretrained } = options;
+      const weights = pretrained === undefined ? {} : { pretrained };
+      const { starts, opened } = await benchStart({ vit, image_size, queue_size, rounds: STARTS, ...weights });
+      const goals: Record<string, number> = { '--version': 150, '--help': 150, 'first operator': 1200 };
+      const found = starts.map(({ what, min, median, cpu }): Finding => {
+        const note = `median ${short(1e3 * median)} ms; CPU ${short(1e3 * cpu)} ms`;
+        const goal = goals[what];
+        if (goal !== undefined) return milliseconds(`${what}, a new process`, 1e3 * min, goal, note);
+        return { work: `${what}, a new process`, here: `${short(1e3 * min)} ms`, goal: '', reached: undefined, note };
+      });
+      const how = `median ${short(opened.median)} s; CPU ${short(opened.cpu)} s; a resume does it once`;
+      const opening = `opening a checkpoint of ${bytes(opened.bytes)}, checksums compared`;
+      return [...found, { work: opening, here: `${short(opened.min)} s`, goal: '', reached: undefined, note: how }];
     },
   },
   transformers: {

@@ -73,4 +73,4 @@ export async function benchAll(given: AllOptions, only: readonly RowId[] = rowId
   return { machine, commit: commitHere(), options: given, published, rows: measured, seconds };
 }
 
-const NEEDS_FILE: ReadonlySet<RowId> = new Set<RowId>(['rerank', 'train', 'transformers']);
+const NEEDS_FILE: ReadonlySet<RowId> = new Set<RowId>(['rerank', 'train', 'start', 'transformers']);

@@ -62,7 +62,7 @@ export async function startWorker(
   const next = async <T>(schema: z.ZodType<T>): Promise<T> => {
     const { done, value: line } = await lines.next();
     if (done) throw await ended;
-    const answer = parseJson(line, Answer);
+    const answer = parseJson(line, () => Answer);
     const quoted = JSON.stringify(line.slice(0, 200));
     if (answer === undefined) throw new UserError(`${name} did not answer with a JSON object but with ${quoted}.`);
     if (!answer.ok) throw new UserError(`${name} failed: ${answer.error}`);

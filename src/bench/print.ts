@@ -7,6 +7,7 @@ import type { RerankReport } from './rerank.js';
 import { type Both, titlesOf } from './rivals.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
 import { ROWS_PER_IMAGE, type SmallReport, type TrainLoaderReport } from './small.js';
+import type { StartReport } from './start.js';
 import type { TrainReport } from './train.js';
 
 type Rows = readonly (readonly string[])[];
@@ -150,4 +151,16 @@ export function printScaling({ machine, versions, options: o, by_images, by_k }:
   const rows = (points: readonly ScalingPoint[]) => [[...header, 'peak memory'], ...points.map(row)];
   const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
   return page(what, machine, versions, [rows(by_images), rows(by_k)]);
+}
+
+export function printStart({ machine, options, starts, opened }: StartReport): string {
+  const header = ['seconds', 'best', 'median', 'CPU, mean'];
+  const rows = starts.map(({ what, min, median, cpu }) => cells(what, min, median, cpu));
+  const name = `open ${bytes(opened.bytes)}, checksums compared`;
+  const open = cells(name, opened.min, opened.median, opened.cpu);
+  const below = [
+    `${options.rounds} alternating rounds, each in a new process. Opening is measured after LibTorch was opened;`,
+    `peak memory of that process: ${bytes(opened.peak_bytes)}.`,
+  ];
+  return page('', machine, {}, [[header, ...rows, open]], below.join('\n'));
 }

@@ -7,7 +7,7 @@ import { type RowId, rowIds } from '../bench/all-rows.js';
 import { curveSvg } from '../bench/curve.js';
 import type { ModelOptions } from '../bench/harness.js';
 import { benchMachine } from '../bench/machine.js';
-import { printRerank, printScaling, printSmall, printTrain, printTrainLoader } from '../bench/print.js';
+import { printRerank, printScaling, printSmall, printStart, printTrain, printTrainLoader } from '../bench/print.js';
 import { markdownOf, printAll, sectionName } from '../bench/print-all.js';
 import { printMachine } from '../bench/print-machine.js';
 import { printRanks } from '../bench/print-ranks.js';
@@ -19,9 +19,10 @@ import { type Against, rivals } from '../bench/rivals.js';
 import { benchScaling, scalingPanels } from '../bench/scaling.js';
 import { demandSection, writeSection } from '../bench/sections.js';
 import { benchLoader, benchOpen, benchOverhead, benchTrainLoader } from '../bench/small.js';
+import { benchStart } from '../bench/start.js';
 import { benchTrain } from '../bench/train.js';
 import { type Flag, flag, whole } from '../config/flag.js';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { UserError } from '../errors.js';
 import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
 import { precisions } from '../torch/precision.js';
@@ -29,10 +30,10 @@ import { addFlags } from './flags.js';
 
 const WORKS = [
   ...(['machine', 'rerank', 'train', 'scaling', 'open', 'overhead', 'loader', 'train-loader'] as const),
-  ...(['all', 'ranks'] as const),
+  ...(['start', 'all', 'ranks'] as const),
 ] as const;
 type Work = (typeof WORKS)[number];
-const ROUNDS: Partial<Record<Work, number>> = { all: 2, ranks: 2, rerank: 2, train: 3, 'train-loader': 5 };
+const ROUNDS: Partial<Record<Work, number>> = { all: 2, ranks: 2, rerank: 2, train: 3, 'train-loader': 5, start: 20 };
 
 const count = (value: string, help: string, initial: number) => flag(value, help, initial, whole(1));
 const text = (value: string, help: string) => flag<string | undefined>(value, help, undefined);
@@ -54,7 +55,7 @@ const benchFlags = {
   images: optional('number of images (rerank, all: 8, ranks: 16, scaling: up to 64, loaders: 64)'),
   texts: optional('number of captions (machine: 128, others: 5 an image)'),
   k: optional('k_test (rerank, all, ranks: 6, scaling: up to 16)'),
-  rounds: optional('turns of each program (rerank, all, ranks: 2, train: 3, train-loader: 5, others: 10)'),
+  rounds: optional('turns of each program (rerank, all, ranks: 2, train: 3, train-loader: 5, start: 20, others: 10)'),
   vit: flag('<size>', 'size of the model', 'base', sizes),
   image_size: count('<pixels>', 'side of an image, a multiple of 16', 384),
   queue_size: count('<n>', 'length of the queues in the checkpoint', 57600),
@@ -125,6 +126,10 @@ async function bench(work: Work, flags: Flags): Promise<void> {
     return;
   }
 
+  if (work === 'start') {
+    const rounds = flags.rounds ?? ROUNDS.start ?? 10;
+    return print(await benchStart({ vit, image_size, queue_size, rounds, ...weights }), printStart);
+  }
   if (work === 'all') return await benchTable(model, flags, print);
   if (work === 'ranks') {
     if (device !== 'cpu') throw wrong('bench ranks divides the cores of a CPU. Leave --device out');

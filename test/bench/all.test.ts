@@ -39,13 +39,14 @@ test('the query has 15 tokens', () => {
 });
 
 test('rows that lack something are skipped with the reason, the others measured', async () => {
-  const report = await benchAll(options, ['coco', 'rerank', 'train', 'transformers', 'text-query']);
+  const report = await benchAll(options, ['coco', 'rerank', 'train', 'transformers', 'text-query', 'start']);
   assert.deepEqual(
     report.rows.map(({ id, skipped }) => [id, skipped ?? '']),
     [
       ['rerank', 'it needs --reference DIR and --python EXE'],
       ['train', 'it needs --reference DIR and --python EXE'],
       ['text-query', ''],
+      ['start', ''],
       ['transformers', 'it needs --transformers_python EXE'],
       ['coco', ''],
     ],
@@ -53,6 +54,8 @@ test('rows that lack something are skipped with the reason, the others measured'
   const page = printAll(report);
   assert.match(page, /rerank: skipped, it needs --reference DIR/);
   assert.match(page, /text-query +text query of 15 tokens, half of them within +[\d.]+ ms +20 ms$/m);
+  assert.match(page, /^start +first operator, a new process +[\d.]+ ms +1200 ms$/m);
+  assert.match(page, /^start +opening a checkpoint of .*, checksums compared/m);
   assert.match(page, /COCO's test split, foretold, fp32 .* to [\d.e-]+ h/);
   assert.match(page, /Goals are for the published base size/, 'a tiny model reaches no goal');
 });
