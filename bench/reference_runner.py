@@ -13,23 +13,19 @@ python reference_runner.py CHECKOUT VOCAB      one JSON command a line on stdin,
 
 It ends when its input does. `folder` has images and annotations in COCO's layout.
 
-An answer is {"ok": true, …} or {"ok": false, "error": sentence}. Everything that the reference prints goes to stderr.
+runner_protocol.py has the form of the answers. Everything that the reference prints goes to stderr.
 evaluation() is called as it is. The end of its features and the start of its re-ranking are seen from outside: there it
 calls MetricLogger.log_every.
 """
 import argparse
-import json
 import os
 import resource
 import sys
 import time
-import traceback
 
-ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
-os.dup2(2, 1)  # whatever else writes to stdout, native code included, must not break the protocol
+from runner_protocol import Unusable, host_peak, normalized, serve  # first: it takes stdout away from everything else
 
-import reference_shims  # noqa: E402
-from reference_shims import Unusable  # noqa: E402
+import reference_shims
 
 
 class Loader:
@@ -108,15 +104,9 @@ class Runner:
     def autocast(self):
         return self.torch.autocast(self.device.type, self.torch.bfloat16, enabled=self.precision == "bf16")
 
-    def normalized(self, images):
-        from safetensors.torch import load_file
-        from torchvision.transforms.functional import normalize
-        pixels = load_file(images)["images"].permute(0, 3, 1, 2).to(self.torch.float32) / 255
-        return normalize(pixels, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-
     def rerank(self, images, captions, k, batch=64, scores=None):
         from safetensors.torch import save_file
-        loader = Loader(self.normalized(images), [self.pre_caption(c, 30) for c in captions], batch)
+        loader = Loader(normalized(self.torch, images), [self.pre_caption(c, 30) for c in captions], batch)
         rerank_starts = []
 
         def log_every(logger, *args):
@@ -150,7 +140,7 @@ class Runner:
         return answer
 
     def train(self, images, captions, batch):
-        pixels, marks, losses = self.normalized(images), [], {"loss_itm": [], "loss_ita": []}
+        pixels, marks, losses = normalized(self.torch, images), [], {"loss_itm": [], "loss_ita": []}
         texts = [self.pre_caption(c, 30) for c in captions]
         loader = Batches(pixels, texts, batch, lambda: marks.append(self.now()))
         update = self.utils.MetricLogger.update
@@ -215,33 +205,12 @@ class Runner:
                 "versions": versions}
 
     def memory(self):
-        answer = {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        answer = {"peak_bytes": host_peak()}
         if self.device.type == "cuda":
             answer["device_peak_bytes"] = self.torch.cuda.max_memory_allocated()
         return answer
 
 
-def answer(value):
-    ANSWERS.write(json.dumps(value) + "\n")
-
-
-def main(checkout, vocab):
-    try:
-        runner = Runner(os.path.abspath(checkout), os.path.abspath(vocab))
-    except Unusable as error:
-        return answer({"ok": False, "error": str(error)})
-    answer({"ok": True, **runner.hello()})
-    for line in sys.stdin:
-        command = json.loads(line)
-        op = command.pop("op")
-        try:
-            answer({"ok": True, **getattr(runner, op)(**command)})
-        except Unusable as error:
-            answer({"ok": False, "error": str(error)})
-        except Exception as error:  # reported to Node, which decides
-            traceback.print_exc()
-            answer({"ok": False, "error": f"{type(error).__name__}: {error}"})
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    checkout, vocabulary = sys.argv[1:3]
+    serve(lambda: Runner(os.path.abspath(checkout), os.path.abspath(vocabulary)))

@@ -13,6 +13,8 @@ import os
 import sys
 import types
 
+from runner_protocol import Unusable, demand_packages, pip_install
+
 PACKAGES = {  # module: what pip installs
     "torch": "torch==2.11.0",
     "torchvision": "torchvision",
@@ -39,14 +41,6 @@ TINY_VIT = {"embed_dim": 64, "depth": 3, "num_heads": 4}
 TINY_TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
 
 
-class Unusable(Exception):
-    """The checkout or the Python environment lacks something; the message says what, and what to do."""
-
-
-def pip_install(*names):
-    return f"{sys.executable} -m pip install {' '.join(PACKAGES[name] for name in names)}"
-
-
 def check(checkout, vocab):
     """Names everything that is missing at once, before anything heavy is imported."""
     lost = [name for name in FILES if not os.path.isfile(os.path.join(checkout, name))]
@@ -55,15 +49,12 @@ def check(checkout, vocab):
                        "clone https://github.com/salesforce/BLIP and give its folder to --reference")
     if not os.path.isfile(vocab):
         raise Unusable(f"the vocabulary file {vocab} of bert-base-uncased is missing")
-    lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if lacking:
-        raise Unusable(f"{sys.executable} lacks the Python package{'s' if len(lacking) > 1 else ''} "
-                       f"{', '.join(lacking)}; run: {pip_install(*lacking)}")
+    demand_packages(PACKAGES)
     from importlib.metadata import version
     for package, wanted in (("transformers", "4.26."), ("timm", "0.4.")):
         if not version(package).startswith(wanted):
             raise Unusable(f"{sys.executable} has {package} {version(package)}, with which BLIP does not run; "
-                           f"run: {pip_install(package)}")
+                           f"run: {pip_install(PACKAGES, package)}")
 
 
 def _empty(name, **members):

@@ -1,14 +1,13 @@
-// The two programs that `bench` measures, each a child process that does what a JSON line says and answers with one.
+// A program that `bench` measures: a child process that does what a JSON line says and answers with one; and this program as one.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, tmpdir, totalmem } from 'node:os';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, loadavg, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { writeVocabulary } from '../data/vocabulary.js';
 import { parseJson } from '../disk/json-file.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, messageOf, UserError } from '../errors.js';
@@ -16,7 +15,8 @@ import { architectureOf } from '../model/architecture.js';
 import { compareCheckpoint, demandEvaluated } from '../model/pretrained.js';
 import { writeReferenceWeights } from '../model/write-weights.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
-import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed, type Versions } from './protocol.js';
+import { readProcessor } from './processor.js';
+import { Answer, type Command, Hello, type ModelSetting, type ModelSizes, Timed } from './protocol.js';
 
 /** Lines of a child's stderr that an error message quotes. */
 const QUOTED_LINES = 5;
@@ -62,7 +62,7 @@ export async function startWorker(
   const next = async <T>(schema: z.ZodType<T>): Promise<T> => {
     const { done, value: line } = await lines.next();
     if (done) throw await ended;
-    const answer = parseJson(line, Answer);
+    const answer = parseJson(line, () => Answer);
     const quoted = JSON.stringify(line.slice(0, 200));
     if (answer === undefined) throw new UserError(`${name} did not answer with a JSON object but with ${quoted}.`);
     if (!answer.ok) throw new UserError(`${name} failed: ${answer.error}`);
@@ -94,26 +94,9 @@ export async function startWorker(
   return { hello, ask, close };
 }
 
-// ---- the two programs
+// ---- this program
 
-export const title = { own: 'this program', reference: 'salesforce/BLIP' };
-
-type Program = 'own' | 'reference';
-/** Something of each program. */
-export type Both<T> = Record<Program, T>;
-export const both = <T>(of: (name: Program) => T): Both<T> => ({ own: of('own'), reference: of('reference') });
-
-/** Options of every comparison. */
-export interface ComparisonOptions {
-  /** Folder of a checkout of salesforce/BLIP. */
-  reference: string;
-  /** Python that has its packages. */
-  python: string;
-  /** How often each program has its turn. */
-  rounds: number;
-  /** Of each program. */
-  threads: number;
-}
+export const ownTitle = 'this program';
 
 /** Options of the works on a model. */
 export interface ModelOptions extends ModelSetting {
@@ -133,82 +116,20 @@ export const say = (line: string) => void process.stderr.write(`${line}\n`);
  * OpenMP reads the first, MKL the second: neither program may use more cores than the other. Both also wait alike:
  * threads that spin lose most of their time on a machine that runs anything else.
  */
-const threadsOnly = (threads: number) => ({
+export const threadsOnly = (threads: number) => ({
   OMP_NUM_THREADS: String(threads),
   MKL_NUM_THREADS: String(threads),
   GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '1000',
 });
 
-/** Starts this program's side; for the CPU without LibTorch's CUDA libraries. */
-export function startOwn(threads: number, device: ModelSetting['device'] = 'cpu'): Promise<Worker> {
+/** Starts this program's side; for the CPU without LibTorch's CUDA libraries. `place` is that of a rank (own/place.ts). */
+export function startOwn(
+  threads: number,
+  device: ModelSetting['device'] = 'cpu',
+  place: readonly string[] = [],
+): Promise<Worker> {
   const script = fileURLToPath(new URL('./own/runner.js', import.meta.url));
-  return startWorker(title.own, process.execPath, [script, device], threadsOnly(threads));
-}
-
-/**
- * Starts the reference's side: bench/reference_runner.py on an untouched checkout.
- *
- * @param folder where the vocabulary is written for it
- * @throws UserError when the folder is not a checkout, or Python or one of its packages is missing
- */
-export async function startReference(options: Omit<ComparisonOptions, 'rounds'>, folder: string): Promise<Worker> {
-  const { reference, python, threads } = options;
-  if (!existsSync(reference)) {
-    const remedy = 'Clone https://github.com/salesforce/BLIP and give its folder';
-    throw new UserError(`The folder ${reference} of --reference does not exist. ${remedy}.`);
-  }
-  const vocabulary = join(folder, 'vocab.txt');
-  writeVocabulary(vocabulary);
-  const script = fileURLToPath(new URL('../../bench/reference_runner.py', import.meta.url));
-  const env = { ...threadsOnly(threads), PYTHONUNBUFFERED: '1', PYTHONDONTWRITEBYTECODE: '1' };
-  return await startWorker(`${title.reference} (${python})`, python, [script, reference, vocabulary], env);
-}
-
-/** What each program does: a model that every process loads first, and the command of every turn. */
-interface Work<T> extends ComparisonOptions {
-  device?: ModelSetting['device'];
-  load?: Command;
-  command(name: Program): Command;
-  answer: z.ZodType<T>;
-  /** What to say of a turn. */
-  told?(answer: T): string;
-  /** Each turn in a process of its own; else both stay for all rounds. */
-  fresh?: boolean;
-}
-
-/**
- * The turns of both programs, alternating: A B A B.
- *
- * @param folder for temporary files
- * @throws UserError when either program cannot run, with what it lacks
- */
-export async function alternate<T>(folder: string, work: Work<T>) {
-  const versions = both((): Versions => ({}));
-  const turns = both((): T[] => []);
-  const running: Partial<Both<Worker>> = {};
-  const start = async (name: Program) => {
-    const worker = name === 'own' ? await startOwn(work.threads, work.device) : await startReference(work, folder);
-    running[name] = worker;
-    versions[name] = worker.hello.versions;
-    if (work.load) await worker.ask(work.load, Timed);
-    return worker;
-  };
-  try {
-    for (let round = 1; round <= work.rounds; round++) {
-      for (const name of ['reference', 'own'] as const) {
-        const worker = running[name] ?? (await start(name));
-        const answer = await worker.ask(work.command(name), work.answer);
-        turns[name].push(answer);
-        if (work.told) say(`round ${round} of ${work.rounds}: ${title[name]}, ${work.told(answer)}`);
-        if (!work.fresh) continue;
-        await worker.close();
-        delete running[name];
-      }
-    }
-  } finally {
-    await Promise.all(Object.values(running).map((worker) => worker.close()));
-  }
-  return { versions, turns };
+  return startWorker(ownTitle, process.execPath, [script, device, ...place], threadsOnly(threads));
 }
 
 /** The checkpoint to measure with: the given one, as the reference reads it, or one that a process of its own draws into `folder`. */
@@ -245,7 +166,14 @@ export async function loadCommand(options: ModelOptions, folder: string) {
 
 /** Makes a folder (under TMPDIR) that is removed when this process ends, also after SIGINT and SIGTERM. */
 export function scratchFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'blip-bench-'));
+  root ??= removedAtExit(mkdtempSync(join(tmpdir(), 'blip-bench-')));
+  return mkdtempSync(join(root, 'work-'));
+}
+
+/** All folders of this process are in it, so that `bench all` does not add listeners with every row. */
+let root: string | undefined;
+
+function removedAtExit(folder: string): string {
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
   return folder;
@@ -255,9 +183,11 @@ export type Machine = ReturnType<typeof begin>['machine'];
 
 /** What every work begins with: a folder for its files, and what its figures must be read with. */
 export function begin() {
+  const { name, vectors } = readProcessor();
   const machine = {
     date: new Date().toISOString().slice(0, 10),
-    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cpu: name,
+    vectors,
     cores: availableParallelism(),
     memory_bytes: totalmem(),
     load: at(loadavg(), 0), // above 0.5: other programs were running in the minute before

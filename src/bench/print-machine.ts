@@ -47,6 +47,7 @@ export function printMachine(report: MachineReport): string {
     [
       machine.date,
       `load ${machine.load.toFixed(1)}`,
+      machine.vectors,
       `Node ${machine.node}`,
       ...Object.entries(versions).map(([name, version]) => `${name} ${version}`),
     ].join('; '),

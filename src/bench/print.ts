@@ -1,11 +1,13 @@
 // The reports of `bench` as tables for the terminal.
 import { at } from '../errors.js';
 import { table } from '../logging/text.js';
-import { type Both, type Machine, title } from './harness.js';
+import { type Machine, ownTitle } from './harness.js';
 import type { Memory, Versions } from './protocol.js';
 import type { RerankReport } from './rerank.js';
+import { type Both, titlesOf } from './rivals.js';
 import type { ScalingPoint, ScalingReport } from './scaling.js';
 import { ROWS_PER_IMAGE, type SmallReport, type TrainLoaderReport } from './small.js';
+import type { StartReport } from './start.js';
 import type { TrainReport } from './train.js';
 
 type Rows = readonly (readonly string[])[];
@@ -23,23 +25,35 @@ export function bytes(value: number): string {
   return mebibytes < 1024 ? `${short(mebibytes)} MiB` : `${short(mebibytes / 1024)} GiB`;
 }
 
-const HEADER = ['', title.own, title.reference, 'ratio'];
+const headerOf = (titles: Both<string>) => ['', titles.own, titles.reference, 'ratio'];
 const cells = (name: string, ...values: number[]) => [name, ...values.map(short)];
 
-/** A report: what was measured, the machine and the versions, tables, and lines below them. */
-function page(what: string, machine: Machine, versions: Versions, tables: Rows[], ...below: string[]): string {
-  const { date, cpu, cores, load, node } = machine;
-  const shown = (name: string) => (name === 'torch' ? "the reference's torch" : name);
+/** A report: what was measured, the machine and the versions, tables (of figures, or made already), and lines below them. */
+export function page(
+  what: string,
+  machine: Machine,
+  versions: Versions,
+  tables: (Rows | string)[],
+  ...below: string[]
+): string {
+  const { date, cpu, vectors, cores, load, node } = machine;
+  const shown = (name: string) => (name === 'torch' ? "Python's torch" : name);
   const named = Object.entries(versions).map(([name, version]) => `${shown(name)} ${version}`);
-  const head = [date, `${cpu}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join('; ');
-  const parts = [what ? `${what}\n${head}` : head, ...tables.map((rows) => table(rows, 'right')), ...below];
+  const head = [date, `${cpu}, ${vectors}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join(
+    '; ',
+  );
+  const parts = [
+    what ? `${what}\n${head}` : head,
+    ...tables.map((rows) => (typeof rows === 'string' ? rows : table(rows, 'right'))),
+    ...below,
+  ];
   return parts.join('\n\n');
 }
 
 /** The page of a comparison on a model: the figures of both programs, ours divided by the reference's, and their peak memory. */
 function comparison<T extends Memory & { versions: Versions }>(
   what: string,
-  { machine, own, reference }: Both<T> & { machine: Machine },
+  { machine, own, reference, options }: Both<T> & { machine: Machine; options: Parameters<typeof titlesOf>[0] },
   figures: Record<string, (program: T) => number>,
   below: string[],
 ): string {
@@ -49,11 +63,11 @@ function comparison<T extends Memory & { versions: Versions }>(
   const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
   if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
   const versions = { ...own.versions, ...reference.versions };
-  return page(what, machine, versions, [[HEADER, ...rows]], below.join('\n'));
+  return page(what, machine, versions, [[headerOf(titlesOf(options)), ...rows]], below.join('\n'));
 }
 
-const setting = ({ precision, device, threads, rounds }: RerankReport['options'] | TrainReport['options']) =>
-  `${precision}, ${device}, ${threads} threads each, ${rounds} alternating rounds`;
+const setting = ({ precision, device, threads, rounds, against }: RerankReport['options'] | TrainReport['options']) =>
+  `${precision}${against === 'fp32' ? ' against fp32' : ''}, ${device}, ${threads} threads each, ${rounds} alternating rounds`;
 
 export function printRerank(report: RerankReport): string {
   const { options: o, own, reference, scores, recalls_equal } = report;
@@ -69,17 +83,20 @@ export function printRerank(report: RerankReport): string {
       'pairs a CPU second, best': (p) => p.pairs_per_cpu_second.best,
       'features, seconds, best': (p) => p.feature_seconds.min,
       'complete evaluation, seconds, best': (p) => p.total_seconds.min,
+      'features, CPU seconds': (p) => p.feature_cpu_seconds.min,
+      're-ranking, CPU seconds': (p) => p.rerank_cpu_seconds.min,
       'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
     },
     [
       `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
-      `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; reference: ${recalls(reference)}`}`,
+      `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; ${titlesOf(o).reference}: ${recalls(reference)}`}`,
     ],
   );
 }
 
 export function printTrain(report: TrainReport): string {
   const { options: o, own, reference, ratio } = report;
+  const titles = titlesOf(o);
   const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
     loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
   return comparison(
@@ -91,9 +108,9 @@ export function printTrain(report: TrainReport): string {
       'CPU seconds a step': (p) => p.cpu_seconds.min,
     },
     [
-      `steps in the time of one of the reference's: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
-      `ITM and ITA losses by step, each with its own random numbers: ${title.own} ${losses(own)}`,
-      `  ${title.reference} ${losses(reference)}`,
+      `steps in the time of one of ${titles.reference}: ${short(ratio.best)} by the best, ${short(ratio.median)} by the median`,
+      `ITM and ITA losses by step, ${o.against === 'fp32' ? 'with the same random numbers' : 'each with its own random numbers'}: ${titles.own} ${losses(own)}`,
+      `  ${titles.reference} ${losses(reference)}`,
     ],
   );
 }
@@ -101,7 +118,7 @@ export function printTrain(report: TrainReport): string {
 export function printSmall({ machine, versions, unit, own, reference, ratio }: SmallReport): string {
   const rows = [
     [unit, 'best', 'median'],
-    cells(title.own, own.min, own.median),
+    cells(ownTitle, own.min, own.median),
     cells('Python', reference.min, reference.median),
     cells("Python's best time in ours", ratio),
   ];
@@ -111,7 +128,7 @@ export function printSmall({ machine, versions, unit, own, reference, ratio }: S
 export function printTrainLoader(report: TrainLoaderReport): string {
   const { options: o, own: a, reference: b, ratio } = report;
   const rows = [
-    HEADER,
+    headerOf(titlesOf({})),
     cells('images a second and core, best', 1e3 / a.cpu.min, 1e3 / b.cpu.min, ratio.cpu),
     cells('CPU ms an image, best', a.cpu.min, b.cpu.min, ratio.cpu),
     cells('CPU ms an image, median', a.cpu.median, b.cpu.median, b.cpu.median / a.cpu.median),
@@ -134,4 +151,16 @@ export function printScaling({ machine, versions, options: o, by_images, by_k }:
   const rows = (points: readonly ScalingPoint[]) => [[...header, 'peak memory'], ...points.map(row)];
   const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
   return page(what, machine, versions, [rows(by_images), rows(by_k)]);
+}
+
+export function printStart({ machine, options, starts, opened }: StartReport): string {
+  const header = ['seconds', 'best', 'median', 'CPU, mean'];
+  const rows = starts.map(({ what, min, median, cpu }) => cells(what, min, median, cpu));
+  const name = `open ${bytes(opened.bytes)}, checksums compared`;
+  const open = cells(name, opened.min, opened.median, opened.cpu);
+  const below = [
+    `${options.rounds} alternating rounds, each in a new process. Opening is measured after LibTorch was opened;`,
+    `peak memory of that process: ${bytes(opened.peak_bytes)}.`,
+  ];
+  return page('', machine, {}, [[header, ...rows, open]], below.join('\n'));
 }

@@ -44,6 +44,8 @@ export interface Commands {
    * these seconds and at least `least` steps, after `warmUp` others that the answer leaves out.
    */
   train: { until?: { seconds: number; warmUp: number; least: number } } & Inputs;
+  /** What the steps of an evaluation of these inputs cost, as --dry_run measures it; about `seconds` for each half. */
+  trial: { k: number; seconds: number } & Inputs;
   open: { checkpoint: string };
   overhead: { calls: number };
   /** The images of the val split, one after the other; `folder` has images and annotations in COCO's layout. */
@@ -76,6 +78,21 @@ const steps = { seconds: numbers, loss_itm: numbers, loss_ita: numbers };
 export const Trained = z.object({ ...steps, cpu: seconds, memory: Memory });
 /** Seconds of each repetition, in which `units` images, texts or pairs were done; CPU seconds of all of them together. */
 export const Measured = z.object({ units: z.number().int(), seconds: numbers, cpu: seconds, memory: Memory });
+const costs = {
+  start: seconds,
+  image: seconds,
+  token: seconds,
+  similarity: seconds,
+  work: seconds,
+  distinctShare: seconds,
+};
+/** `counts` of the inputs, `costs` in seconds (EvaluationCosts), what was measured, and the bytes that image tokens may take. */
+export const Tried = z.object({
+  counts: z.object({ images: z.int(), texts: z.int(), distinct: z.int(), tokens: z.int() }),
+  costs: z.object(costs),
+  sample: z.object({ images: z.int(), pairs: z.int() }),
+  image_budget: z.number(),
+});
 /** CPU seconds are of the program and its workers together; `versions` are of what decodes and transforms. */
 export const Epoch = z.object({ seconds, cpu_seconds: seconds, images: z.number().int().positive(), versions });
 

@@ -1,11 +1,12 @@
-// `bench rerank`: the same evaluation by this program and by a checkout of salesforce/BLIP, alternately, in one run.
+// `bench rerank`: the same evaluation by this program and by what it is measured against, alternately, in one run.
 import { join } from 'node:path';
 import { get } from '../errors.js';
 import { itmEval } from '../evaluation/recall.js';
 import { membersByGroup } from '../model/offsets.js';
 import { readSafetensors } from '../torch/safetensors.js';
-import { alternate, begin, both, type ComparisonOptions, loadCommand, type ModelOptions } from './harness.js';
+import { begin, type ModelOptions } from './harness.js';
 import { type PhaseSeconds, Reranked } from './protocol.js';
+import { alternate, both, type ComparisonOptions, loadCommands } from './rivals.js';
 import { compareScores, peakMemory, type Summary, summary } from './statistics.js';
 import { drawInputs, spreadTexts } from './workload.js';
 
@@ -30,13 +31,13 @@ export async function benchRerank(options: RerankOptions) {
   const scoresOf = (name: string) => join(folder, `scores_${name}.safetensors`);
   const { versions, turns } = await alternate(folder, {
     ...options,
-    load: await loadCommand(options, folder),
+    load: await loadCommands(options, folder),
     command: (name) => ({ op: 'rerank', ...inputs, k, scores: scoresOf(name) }),
     answer: Reranked,
     told: ({ seconds }) => `${total(seconds).toFixed(1)} s`,
   });
 
-  const pairs = (images + texts) * k; // the reference scores them one by one
+  const pairs = (images + texts) * k; // as the reference counts: one of both directions is two
   const perSecond = ({ min, median }: Summary) => ({ best: pairs / min, median: pairs / median });
   const scores = both((name) => readScores(scoresOf(name)));
   /** CPU seconds are of all threads; `cpu_seconds` of the complete evaluation. */
@@ -51,11 +52,13 @@ export async function benchRerank(options: RerankOptions) {
       feature_seconds: of(({ features }) => features),
       total_seconds: of(total),
       cpu_seconds: of(({ cpu }) => cpu),
+      feature_cpu_seconds: of(({ cpu, rerank_cpu }) => cpu - rerank_cpu),
+      rerank_cpu_seconds: of(({ rerank_cpu }) => rerank_cpu),
       ...peakMemory(turns[name].map(({ memory }) => memory)),
       recalls: recallsOf(scores[name], options),
     };
   });
-  // Our pairs a second divided by the reference's.
+  // Our pairs a second divided by the other's.
   const ratio = (of: 'best' | 'median') => own.pairs_per_second[of] / reference.pairs_per_second[of];
   const pairOf = (direction: keyof Scores) => [scores.own[direction], scores.reference[direction]] as const;
   return {

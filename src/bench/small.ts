@@ -1,7 +1,8 @@
 // `bench open`, `overhead`, `loader`, `train-loader`: one small piece of work, measured in both programs alternately.
 import { at, UserError } from '../errors.js';
-import { alternate, begin, both, type ComparisonOptions, checkpointOf, scratchFolder } from './harness.js';
+import { begin, checkpointOf, scratchFolder } from './harness.js';
 import { type Command, Epoch, Timed } from './protocol.js';
+import { alternate, both, type ComparisonOptions } from './rivals.js';
 import { summary } from './statistics.js';
 import { drawDataset } from './workload.js';
 

@@ -1,7 +1,8 @@
-// `bench train`: the same training steps by this program and by a checkout of salesforce/BLIP, alternately, in one run.
+// `bench train`: the same training steps by this program and by what it is measured against, alternately, in one run.
 import { at } from '../errors.js';
-import { alternate, begin, both, type ComparisonOptions, loadCommand, type ModelOptions } from './harness.js';
+import { begin, type ModelOptions } from './harness.js';
 import { Trained } from './protocol.js';
+import { alternate, both, type ComparisonOptions, loadCommands } from './rivals.js';
 import { peakMemory, type Summary, summary } from './statistics.js';
 import { drawInputs } from './workload.js';
 
@@ -29,10 +30,11 @@ export async function benchTrain(options: TrainBenchOptions) {
   const inputs = await drawInputs(folder, options, count, count);
   const measured = (seconds: readonly number[]) => seconds.slice(WARM_UP);
   const short = (seconds: readonly number[]) => seconds.map((step) => step.toFixed(2)).join(' ');
+  const loads = await loadCommands(options, folder);
   const { versions, turns } = await alternate(folder, {
     ...options,
     fresh: true,
-    load: { ...(await loadCommand(options, folder)), op: 'load_training', vit_ckpt_layer },
+    load: both((name) => ({ ...loads[name], op: 'load_training', vit_ckpt_layer })),
     command: () => ({ op: 'train', ...inputs }),
     answer: Trained,
     told: ({ seconds }) => `seconds a step: ${short(measured(seconds))}`,
@@ -49,7 +51,7 @@ export async function benchTrain(options: TrainBenchOptions) {
       losses: { loss_itm, loss_ita },
     };
   });
-  // How many of our steps there are in the time of one of the reference's.
+  // How many of our steps there are in the time of one of the other's.
   const ratio = (of: keyof Summary) => reference.step_seconds[of] / own.step_seconds[of];
   return { machine, options, own, reference, ratio: { best: ratio('min'), median: ratio('median') } };
 }

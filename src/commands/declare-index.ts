@@ -8,15 +8,15 @@ An index that is there is brought up to date: only new and changed images are
 encoded, by the model that it was made with. A new one takes coco-base. Ctrl-C
 keeps what was done; the same command goes on.`;
 
-/** Declares both commands. */
-export function addIndexCommands(add: (name: string, description: string) => Command): void {
-  const index = add('index', 'make an index of a folder of images for `search`, or bring it up to date');
+export function declareIndex(index: Command): void {
   addFlags(index.argument('<folder>'), indexFlags).addHelpText('after', INDEX_HELP);
   shorten(index, 'output', '-o');
   index.action(async (folder: string) =>
     (await import('./index-folder.js')).indexCommand(folder, flagValues(index, indexFlags)),
   );
-  const search = add('search', 'find the images of an index that fit a text, or look like an image');
+}
+
+export function declareSearch(search: Command): void {
   search
     .argument('<index>', 'the folder of an index, or postgres://…')
     .argument('<query>', 'a text, or the path of an image');

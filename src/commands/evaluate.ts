@@ -44,13 +44,13 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
 
 /** The weights that the config names. @throws UserError for a checkpoint that cannot be used */
 export async function weights(run: Run) {
-  const { options, architecture, print } = run;
+  const { options, architecture, ranks, print } = run;
   const file = await pretrainedFile(run);
   if (file === undefined) {
     print('The config has no pretrained: the weights are random, and the recalls those of chance.');
     return randomState(architecture, options);
   }
-  const { state, report } = await loadPretrained(file.path, architecture, options);
+  const { state, report } = await loadPretrained(file.path, architecture, { ...options, sharers: ranks });
   for (const line of describeLoad(report)) print(line);
   for (const line of describeConfigJson(file, architecture)) print(line);
   return state;

@@ -107,7 +107,7 @@ export async function prepare(run: Run, settings: TrainingConfig, data: Training
   run.voice.phase('Creating model', 'Creating model');
   const pretrained = resumed === undefined ? await pretrainedFile(run) : undefined;
   const path = resumed ?? pretrained?.path;
-  using file = path === undefined ? undefined : await openTensorFile(path);
+  using file = path === undefined ? undefined : await openTensorFile(path, ranks);
   const loaded = file === undefined ? undefined : loadTrainingState(file, architecture, options);
   if (loaded === undefined) print('The config has no pretrained: training starts from random weights.');
   else for (const line of [...describeLoad(loaded.report), ...describeMade(loaded.report)]) print(line);

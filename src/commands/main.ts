@@ -2,8 +2,7 @@
 // printed is lost.
 import { setImmediate } from 'node:timers/promises';
 import { CommanderError } from 'commander';
-import { cannotWrite } from '../disk/atomic-file.js';
-import { runAsChild } from '../distributed/first-process.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { obeyNohup } from '../distributed/signals.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
 import { asFlags } from './options.js';
@@ -65,8 +64,8 @@ export async function main(): Promise<void> {
   }
   obeyNohup();
   try {
-    if (process.pid === 1) process.exitCode = await runAsChild();
-    else await program().parseAsync(args, { from: 'user' });
+    if (process.pid === 1) process.exitCode = await (await import('../distributed/first-process.js')).runAsChild();
+    else await (await program(args)).parseAsync(args, { from: 'user' });
   } catch (error) {
     failed(error);
   }

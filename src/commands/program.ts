@@ -1,19 +1,15 @@
 // The command line: declares the commands.
 import { Command, Option } from 'commander';
 import { flag, whole } from '../config/flag.js';
-import { nearestName } from '../config/nearest.js';
 import { UserError } from '../errors.js';
 import { packageVersion } from '../libtorch/package-version.js';
 import { runFlags } from '../training/options.js';
-import { addIndexCommands } from './declare-index.js';
 import type { FetchOptions } from './fetch.js';
 import { addFlags, flagValues } from './flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions } from './options.js';
-import { addRetrievalCommands, isNewcomer, startRetrieval } from './retrieval-commands.js';
-import { addRetrieverCommands } from './retriever-commands.js';
-import { serveFlags } from './serve-flags.js';
+import { declareRetrieval, isNewcomer, startRetrieval } from './retrieval-commands.js';
 import type { SetupOptions } from './setup.js';
 
 export const NAME = 'blip-retrieval';
@@ -91,8 +87,11 @@ torch of the Python in use, then in the cache, ~/.cache/blip-retrieval.
 BLIP_CACHE is another folder for the cache (LibTorch and downloads, up to 3 GB,
 and addons), BLIP_NO_BUILD=1 forbids building at first use.`;
 
-/** The command line. Actions import their files when they run: help and version need neither addon nor LibTorch. */
-export function program(): Command {
+/**
+ * The command line for these arguments. Actions import their files when they run: help and version need neither addon nor
+ * LibTorch. Arguments and flags are declared of the commands that the arguments may name; of the others, the line in the list.
+ */
+export async function program(args: readonly string[]): Promise<Command> {
   const root = new Command(NAME)
     .description('BLIP image-text retrieval: evaluates and fine-tunes as the reference train_retrieval.py does')
     .version(packageVersion(), '--version', 'print the version')
@@ -107,95 +106,134 @@ export function program(): Command {
   root.addHelpText('after', CACHE_HELP);
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
-    if (unknown !== undefined) throw unknownCommand(unknown, command);
-    if (isNewcomer(command)) command.outputHelp();
+    if (unknown !== undefined) throw await unknownCommand(unknown, command);
+    if (await isNewcomer(command)) command.outputHelp();
     else await startRetrieval(command);
   });
 
-  const add = (name: string, description: string) =>
-    root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
-  addRetrievalCommands(add);
-  addRetrieverCommands(add);
-  addIndexCommands(add);
-  add('setup', 'find or fetch LibTorch and build the addon')
-    .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
-    .option('--cpu', 'use the CPU build')
-    .option('--libtorch <folder>', 'the LibTorch to use')
-    .option('--offline', 'download nothing')
-    .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
-    .option('--force', 'build even if nothing has changed')
-    .addHelpText('after', SETUP_HELP)
-    .action(async (flags: SetupOptions) => (await import('./setup.js')).setupCommand(flags));
-  add('doctor', 'report what is installed, what is missing, and what to do about it')
-    .option('--json', 'print JSON')
-    .action(async (flags: { json?: boolean }) => {
+  const add = async (name: string, description: string, declare: (command: Command) => unknown) => {
+    const command = root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+    if (args.includes(name)) await declare(command);
+  };
+  const evaluates = 'recalls of a checkpoint on the val and test splits (the same as --evaluate)';
+  await add('evaluate', evaluates, declareRetrieval);
+  await add('train', 'fine-tune a checkpoint (the same as no command)', declareRetrieval);
+  await add('embed', 'features of images and texts, as .safetensors or JSON lines', async (embed) =>
+    (await import('./retriever-commands.js')).declareEmbed(embed),
+  );
+  await add('score', 'how well an image fits each of some texts (ITM and ITC)', async (score) =>
+    (await import('./retriever-commands.js')).declareScore(score),
+  );
+  await add('index', 'make an index of a folder of images for `search`, or bring it up to date', async (index) =>
+    (await import('./declare-index.js')).declareIndex(index),
+  );
+  await add('search', 'find the images of an index that fit a text, or look like an image', async (search) =>
+    (await import('./declare-index.js')).declareSearch(search),
+  );
+  await add('setup', 'find or fetch LibTorch and build the addon', (setup) =>
+    setup
+      .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
+      .option('--cpu', 'use the CPU build')
+      .option('--libtorch <folder>', 'the LibTorch to use')
+      .option('--offline', 'download nothing')
+      .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
+      .option('--force', 'build even if nothing has changed')
+      .addHelpText('after', SETUP_HELP)
+      .action(async (flags: SetupOptions) => (await import('./setup.js')).setupCommand(flags)),
+  );
+  await add('doctor', 'report what is installed, what is missing, and what to do about it', (doctor) =>
+    doctor.option('--json', 'print JSON').action(async (flags: { json?: boolean }) => {
       process.exitCode = await (await import('./doctor.js')).doctorCommand(flags);
-    });
-  const demo = add(
+    }),
+  );
+  await add(
     'demo',
     'draw a small data set, train a small model on it, evaluate before and after; downloads nothing',
+    (demo) =>
+      addFlags(demo, demoFlags).action(async () =>
+        (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags)),
+      ),
   );
-  addFlags(demo, demoFlags).action(async () => (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags)));
-  add('inspect', 'list what a checkpoint holds, without running anything in it')
-    .argument('<file>', 'a .pth, .bin or .safetensors file, or what `fetch` takes')
-    .option('--json', 'print JSON')
-    .option('--all', 'list all tensors and values')
-    .option('--stats', 'list all, with sums of the tensors')
-    .action(async (file: string, flags: InspectOptions) => {
-      const { path } = await (await import('./fetch.js')).localCheckpoint(file);
-      await (await import('./inspect.js')).inspectCommand(path, flags);
-    });
-  add('models', 'list the published checkpoints: short names, sizes, which are here')
-    .option('--json', 'print JSON')
-    .action(async (flags: ModelsOptions) => (await import('./models.js')).modelsCommand(flags));
-  add('fetch', 'download a checkpoint unless it is here, and print its path')
-    .argument('<source>', 'a name that `models` lists, an http(s) URL, hf:OWNER/NAME[@REVISION], a file or a folder')
-    .option('--offline', 'download nothing')
-    .option('--sha256 <digest>', 'expected SHA-256 of the file')
-    .addHelpText('after', FETCH_HELP)
-    .action(async (source: string, flags: FetchOptions) => (await import('./fetch.js')).fetchCommand(source, flags));
-  const exported = add('export', 'write weights as a folder for Hugging Face transformers, or as a .pth file');
-  exported
-    .argument('<checkpoint>', 'a file, folder or URL of weights')
-    .argument('<destination>', 'a folder, or a .pth file');
-  addFlags(exported, exportFlags).action(async (source: string, destination: string) =>
-    (await import('./export.js')).exportCommand(source, destination, flagValues(exported, exportFlags)),
+  await add('inspect', 'list what a checkpoint holds, without running anything in it', (inspect) =>
+    inspect
+      .argument('<file>', 'a .pth, .bin or .safetensors file, or what `fetch` takes')
+      .option('--json', 'print JSON')
+      .option('--all', 'list all tensors and values')
+      .option('--stats', 'list all, with sums of the tensors')
+      .action(async (file: string, flags: InspectOptions) => {
+        const { path } = await (await import('./fetch.js')).localCheckpoint(file);
+        await (await import('./inspect.js')).inspectCommand(path, flags);
+      }),
   );
-  add('report', 'write report.html of a run again, or one page of several runs')
-    .argument('<output_dirs...>', 'output folders of runs that have evaluated')
-    .option('-o, --output <file>', 'the page of several runs (default: report.html)')
-    .action(async (folders: string[], { output }: { output?: string }) =>
-      (await import('./report.js')).reportCommand(folders, { output }),
+  await add('models', 'list the published checkpoints: short names, sizes, which are here', (models) =>
+    models
+      .option('--json', 'print JSON')
+      .action(async (flags: ModelsOptions) => (await import('./models.js')).modelsCommand(flags)),
+  );
+  await add('fetch', 'download a checkpoint unless it is here, and print its path', (fetch) =>
+    fetch
+      .argument('<source>', 'a name that `models` lists, an http(s) URL, hf:OWNER/NAME[@REVISION], a file or a folder')
+      .option('--offline', 'download nothing')
+      .option('--sha256 <digest>', 'expected SHA-256 of the file')
+      .addHelpText('after', FETCH_HELP)
+      .action(async (source: string, flags: FetchOptions) => (await import('./fetch.js')).fetchCommand(source, flags)),
+  );
+  await add('export', 'write weights as a folder for Hugging Face transformers, or as a .pth file', (exported) =>
+    addFlags(
+      exported
+        .argument('<checkpoint>', 'a file, folder or URL of weights')
+        .argument('<destination>', 'a folder, or a .pth file'),
+      exportFlags,
+    ).action(async (source: string, destination: string) =>
+      (await import('./export.js')).exportCommand(source, destination, flagValues(exported, exportFlags)),
+    ),
+  );
+  await add('report', 'write report.html of a run again, or one page of several runs', (report) =>
+    report
+      .argument('<output_dirs...>', 'output folders of runs that have evaluated')
+      .option('-o, --output <file>', 'the page of several runs (default: report.html)')
+      .action(async (folders: string[], { output }: { output?: string }) =>
+        (await import('./report.js')).reportCommand(folders, { output }),
+      ),
+  );
+  await add('compare', 'compare two runs on the same data: differences, intervals, queries won and lost', (compare) =>
+    addFlags(compare.argument('<a>', 'output folder of a run').argument('<b>', 'that of another'), compareFlags).action(
+      async (a: string, b: string) =>
+        (await import('./report.js')).compareCommand(a, b, flagValues(compare, compareFlags)),
+    ),
+  );
+  await add('check-data', 'list every defect of annotations and images, one line each', (checkData) =>
+    addFlags(checkData, checkDataFlags).action(async () =>
+      (await import('./check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
+    ),
+  );
+  const converts = "write Karpathy's, COCO's or JSON Lines' annotations as this program's";
+  await add('convert-annotations', converts, (convert) =>
+    addFlags(convert.argument('<in>').argument('<out_dir>'), convertFlags).action(
+      async (input: string, output: string) =>
+        (await import('./convert-annotations.js')).convertAnnotations(input, output, flagValues(convert, convertFlags)),
+    ),
+  );
+  await add('serve', 'serve an index over HTTP: a page to search by text or picture, and an API', async (served) => {
+    const { serveFlags } = await import('./serve-flags.js');
+    addFlags(served.argument('<index>', 'the folder of an index, or postgres://…'), serveFlags).action(
+      async (index: string) =>
+        (await import('./serve.js')).serveCommand(index, flagValues(served, serveFlags), packageVersion()),
     );
-  const compare = add('compare', 'compare two runs on the same data: differences, intervals, queries won and lost');
-  addFlags(compare.argument('<a>', 'output folder of a run').argument('<b>', 'that of another'), compareFlags).action(
-    async (a: string, b: string) =>
-      (await import('./report.js')).compareCommand(a, b, flagValues(compare, compareFlags)),
-  );
-  const checkData = add('check-data', 'list every defect of annotations and images, one line each');
-  addFlags(checkData, checkDataFlags).action(async () =>
-    (await import('./check-data.js')).checkDataCommand(flagValues(checkData, checkDataFlags)),
-  );
-  const convert = add('convert-annotations', "write Karpathy's, COCO's or JSON Lines' annotations as this program's");
-  addFlags(convert.argument('<in>').argument('<out_dir>'), convertFlags).action(async (input: string, output: string) =>
-    (await import('./convert-annotations.js')).convertAnnotations(input, output, flagValues(convert, convertFlags)),
-  );
-  const served = add('serve', 'serve an index over HTTP: a page to search by text or picture, and an API');
-  addFlags(served.argument('<index>', 'the folder of an index, or postgres://…'), serveFlags).action(
-    async (index: string) =>
-      (await import('./serve.js')).serveCommand(index, flagValues(served, serveFlags), packageVersion()),
-  );
+  });
   // Bench declares its flags itself: whatever follows its name, --help too, is passed on.
-  add('bench', 'measure this program beside the Python reference')
-    .argument('[args...]')
-    .helpOption(false)
-    .allowUnknownOption()
-    .passThroughOptions()
-    .action(async (_args: string[], _flags: unknown, command: Command) => {
-      const { benchCommand } = await import('./bench.js');
-      const bench = benchCommand().name(`${NAME} bench`).copyInheritedSettings(root).addOption(debugOption());
-      await bench.allowExcessArguments(false).parseAsync(command.args, { from: 'user' });
-    });
+  await add('bench', 'measure this program beside the Python reference', (bench) =>
+    bench
+      .argument('[args...]')
+      .helpOption(false)
+      .allowUnknownOption()
+      .passThroughOptions()
+      .action(async (_args: string[], _flags: unknown, command: Command) => {
+        const { benchCommand } = await import('./bench.js');
+        const own = benchCommand().name(`${NAME} bench`).copyInheritedSettings(root).addOption(debugOption());
+        await own.allowExcessArguments(false).parseAsync(command.args, { from: 'user' });
+      }),
+  );
   return root;
 }
 
@@ -203,7 +241,8 @@ function debugOption(): Option {
   return new Option('--debug', 'print the stack of an error');
 }
 
-function unknownCommand(name: string, root: Command): UserError {
+async function unknownCommand(name: string, root: Command): Promise<UserError> {
+  const { nearestName } = await import('../config/nearest.js');
   const known = root.commands.map((command) => command.name());
   const near = nearestName(name, known);
   const hint = near === undefined ? `\`${NAME} --help\` lists the commands.` : `Did you mean ${near}?`;

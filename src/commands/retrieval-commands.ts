@@ -1,19 +1,18 @@
 // `evaluate` and `train`, names of the main command with and without --evaluate; and how all three start.
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { rankFromEnvironment } from '../distributed/rank.js';
 import { UserError } from '../errors.js';
 import { runFlags, trainingFlags } from '../training/options.js';
 import { addRetrievalOptions, launchFlags, retrievalOptions } from './options.js';
-import { decideStart } from './start.js';
-
-/** Declares a command of the program. */
-export type Add = (name: string, description: string) => Command;
 
 /** Does what the flags of the main command, or of `evaluate` or `train`, ask for: in this process, or in ranks. */
 export async function startRetrieval(command: Command): Promise<void> {
   const options = retrievalOptions(command);
   const flags = launchFlags(command);
+  const [{ rankFromEnvironment }, { decideStart }] = await Promise.all([
+    import('../distributed/rank.js'),
+    import('./start.js'),
+  ]);
   const { place, machine, notes } = decideStart(rankFromEnvironment(process.env, flags), flags);
   if (options.dryRun) {
     const { dryRun } = await import('./dry-run.js');
@@ -34,8 +33,10 @@ export async function startRetrieval(command: Command): Promise<void> {
  * Whether nothing is asked for, where nothing could be done: without arguments the reference trains by its default config,
  * which a clone has and an installed package has not.
  */
-export function isNewcomer(root: Command): boolean {
-  return givesNothing(root) && !existsSync(runFlags.config.initial) && rankFromEnvironment(process.env) === undefined;
+export async function isNewcomer(root: Command): Promise<boolean> {
+  if (!givesNothing(root) || existsSync(runFlags.config.initial)) return false;
+  const { rankFromEnvironment } = await import('../distributed/rank.js');
+  return rankFromEnvironment(process.env) === undefined;
 }
 
 function givesNothing(root: Command): boolean {
@@ -46,23 +47,20 @@ function isGiven(command: Command, name: string): boolean {
   return command.getOptionValueSource(name) === 'cli';
 }
 
-/** Declares `evaluate` and `train`. */
-export function addRetrievalCommands(add: Add): void {
-  const evaluate = add('evaluate', 'recalls of a checkpoint on the val and test splits (the same as --evaluate)');
-  const train = add('train', 'fine-tune a checkpoint (the same as no command)');
-  for (const command of [evaluate, train]) {
-    addRetrievalOptions(command);
-    hide(command, ['evaluate', ...(command === evaluate ? Object.keys(trainingFlags) : [])]);
-    command.action(async () => {
-      takeFromRoot(command);
-      if (command === train && command.getOptionValue('evaluate') === true)
-        throw new UserError('--evaluate contradicts train. Leave one of the two out, or use the command evaluate.', {
-          exitCode: 2,
-        });
-      if (command === evaluate) command.setOptionValueWithSource('evaluate', true, 'implied');
-      await startRetrieval(command);
-    });
-  }
+/** Declares `evaluate` or `train`. */
+export function declareRetrieval(command: Command): void {
+  const evaluates = command.name() === 'evaluate';
+  addRetrievalOptions(command);
+  hide(command, ['evaluate', ...(evaluates ? Object.keys(trainingFlags) : [])]);
+  command.action(async () => {
+    takeFromRoot(command);
+    if (!evaluates && command.getOptionValue('evaluate') === true)
+      throw new UserError('--evaluate contradicts train. Leave one of the two out, or use the command evaluate.', {
+        exitCode: 2,
+      });
+    if (evaluates) command.setOptionValueWithSource('evaluate', true, 'implied');
+    await startRetrieval(command);
+  });
 }
 
 function hide(command: Command, names: readonly string[]): void {

@@ -1,7 +1,6 @@
 // `embed` and `score`: what a Retriever does, on the command line.
 import type { Command } from 'commander';
 import { addFlags, flagValues } from './flags.js';
-import type { Add } from './retrieval-commands.js';
 import { embedFlags, scoreFlags } from './retriever-flags.js';
 
 const EMBED_HELP = `
@@ -16,20 +15,17 @@ probability: of a match, by the ITM head. similarity: cosine of the features
 (ITC). score: what an evaluation ranks by, the ITM logit plus the similarity.
 A text of - stands for the lines of standard input.`;
 
-/** Declares `embed` and `score`. */
-export function addRetrieverCommands(add: Add): void {
-  const embed = add('embed', 'features of images and texts, as .safetensors or JSON lines').argument(
-    '[files...]',
-    'images and folders of images',
-  );
+export function declareEmbed(embed: Command): void {
+  embed.argument('[files...]', 'images and folders of images');
   addFlags(embed, embedFlags).addHelpText('after', EMBED_HELP);
   short(embed, 'output', '-o');
   embed.action(async (files: string[]) => {
     process.exitCode = await (await import('./embed.js')).embedCommand(files, flagValues(embed, embedFlags));
   });
-  const score = add('score', 'how well an image fits each of some texts (ITM and ITC)')
-    .argument('<image>', 'a file or an http(s) address')
-    .argument('<texts...>', 'texts, each quoted');
+}
+
+export function declareScore(score: Command): void {
+  score.argument('<image>', 'a file or an http(s) address').argument('<texts...>', 'texts, each quoted');
   addFlags(score, scoreFlags).addHelpText('after', SCORE_HELP);
   score.action(async (image: string, texts: string[]) =>
     (await import('./score.js')).scoreCommand(image, texts, flagValues(score, scoreFlags)),

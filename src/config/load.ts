@@ -3,29 +3,18 @@ import { isRecord, kindOf, printable, UserError } from '../errors.js';
 import { type CamelCased, camelCased } from './camel-case.js';
 import { findConfig } from './find.js';
 import { misspelledName, nearestName } from './nearest.js';
-import {
-  configFields,
-  evaluationFields,
-  type Fields,
-  fixedMedFields,
-  medFields,
-  optionalFields,
-  queueFields,
-  sizeFields,
-  trainingFields,
-  type Values,
-} from './schema.js';
+import { type Fields, fieldTables, type TableValues, type Values } from './schema.js';
 import { parseValue, readYamlFile } from './yaml.js';
 
 /** Settings that only training has. */
-export type TrainingConfig = CamelCased<Values<typeof trainingFields>>;
+export type TrainingConfig = CamelCased<TableValues<'trainingFields'>>;
 
 /** Fields of the text encoder that the config overrides; what is absent keeps the published value. */
-export type MedConfig = CamelCased<Partial<Values<typeof medFields>>>;
+export type MedConfig = CamelCased<Partial<TableValues<'medFields'>>>;
 
 type GivenConfig = CamelCased<
-  Values<typeof evaluationFields> &
-    Partial<Values<typeof sizeFields> & Values<typeof queueFields> & Values<typeof optionalFields>>
+  TableValues<'evaluationFields'> &
+    Partial<TableValues<'sizeFields'> & TableValues<'queueFields'> & TableValues<'optionalFields'>>
 >;
 
 /** A checked config: the keys of schema.ts in camelCase. What the `pretrained` file tells may be left out: the sizes. */
@@ -71,6 +60,8 @@ export function readConfig(
   options: LoadConfigOptions,
   misfits: (config: Partial<RetrievalConfig>) => readonly Misfit[],
 ): RetrievalConfig {
+  const { configFields, evaluationFields, sizeFields, trainingFields, queueFields, optionalFields } = fieldTables();
+  const { medFields, fixedMedFields } = fieldTables();
   const path = findConfig(name);
   const { values, lines } = readYamlFile(path);
   const places = new Map([...lines].map(([key, line]) => [key, `line ${line}`]));
@@ -124,7 +115,9 @@ export function readConfig(
 
 /** What a mapping in a checkpoint says of `med_config`, as far as it is known and right. */
 export function medConfigOf(values: Readonly<Record<string, unknown>>): MedConfig {
-  const right = Object.entries(medFields).filter(([key, schema]) => schema.safeParse(values[key]).success);
+  const right = Object.entries(fieldTables().medFields).filter(
+    ([key, schema]) => schema.safeParse(values[key]).success,
+  );
   return camelCased(only(values, Object.fromEntries(right)));
 }
 

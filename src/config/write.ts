@@ -1,8 +1,8 @@
 // config.yaml: the config of a run, as the file and the overrides gave it.
 import { writeFileSync } from 'node:fs';
-import { dump } from 'js-yaml';
 import { intoFolder } from '../disk/folder.js';
 import { isRecord } from '../errors.js';
+import { yaml } from './yaml.js';
 
 /**
  * Writes `outputDir`/config.yaml: the resolved config, keys sorted, readable by any YAML library.
@@ -15,7 +15,7 @@ export function writeConfig(outputDir: string, raw: Readonly<Record<string, unkn
 
 /** A mapping as YAML in block style with sorted keys, so that YAML 1.1 and 1.2 readers get equal values. */
 export function toPythonYaml(mapping: Readonly<Record<string, unknown>>): string {
-  return dump(sorted(mapping), { lineWidth: -1, noRefs: true, seqNoIndent: true });
+  return yaml().dump(sorted(mapping), { lineWidth: -1, noRefs: true, seqNoIndent: true });
 }
 
 function sorted(value: unknown): unknown {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { annotationFileName, type Split } from '../data/annotations.js';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { makeFolder } from '../disk/folder.js';
 import { at, UserError } from '../errors.js';
 import { Random } from './random.js';

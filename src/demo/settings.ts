@@ -1,13 +1,13 @@
 // What a demo's folder was drawn with: two data sets in one folder would mix.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { readJson } from '../disk/json-file.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import { UserError } from '../errors.js';
 
-const Settings = z.object({ seed: z.int(), train_images: z.int(), images: z.int() });
-export type DemoSettings = z.infer<typeof Settings>;
+const Settings = schema((z) => z.object({ seed: z.int(), train_images: z.int(), images: z.int() }));
+export type DemoSettings = ValueOf<typeof Settings>;
 
 /**
  * Notes in `data`, the folder of the data set, what it is drawn with.

@@ -1,7 +1,8 @@
 // Files that are complete or absent: written under another name, synced, renamed.
 import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { codeOf, messageOf, UserError } from '../errors.js';
+import { UserError } from '../errors.js';
+import { cannotWrite } from './cannot-write.js';
 import { removeStale, temporaryBeside } from './stale-files.js';
 
 const BUFFER = 1024 * 1024;
@@ -52,29 +53,6 @@ export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);
   await handle?.close();
-}
-
-/** The sentence for a file that cannot be written. */
-export function cannotWrite(path: string, error: unknown): UserError {
-  const sentence = (what: string) => new UserError(`${path} cannot be written: ${what}`, { cause: error });
-  switch (codeOf(error)) {
-    case 'ENOSPC':
-      return sentence('the disk is full. Free some space or choose another folder.');
-    case 'EDQUOT':
-      return sentence("this user's disk quota is used up. Free some space or choose another folder.");
-    case 'EFBIG':
-      return sentence('it is larger than a file may be here. Raise the limit (ulimit -f) or choose another disk.');
-    case 'EACCES':
-    case 'EPERM':
-      return sentence('this user may not write there. Change the permissions or choose another folder.');
-    case 'EROFS':
-      return sentence('the file system is read-only. Choose another folder.');
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return sentence(`the folder ${dirname(path)} does not exist. Create it first.`);
-    default:
-      return sentence(`${messageOf(error)}.`);
-  }
 }
 
 async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, type Stats, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { codeOf, UserError } from '../errors.js';
-import { cannotWrite } from './atomic-file.js';
+import { cannotWrite } from './cannot-write.js';
 
 /** Makes the folder `path` and those above it where they are absent. @throws UserError when that cannot be done */
 export function makeFolder(path: string): void {

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync }
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from '../errors.js';
-import { cannotWrite } from './atomic-file.js';
+import { cannotWrite } from './cannot-write.js';
 import { makeFolder } from './folder.js';
 import { isAlive, ownIdentity, type ProcessIdentity, parseIdentity } from './process-identity.js';
 

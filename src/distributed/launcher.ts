@@ -40,7 +40,7 @@ export function processesPerNode(text: string, { count, problem }: Gpus): number
 }
 
 /** A free port of this machine. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject);
     server.listen(0, '127.0.0.1', () => {

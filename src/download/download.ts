@@ -2,7 +2,8 @@
 import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cannotWrite, syncFolder, writeAll } from '../disk/atomic-file.js';
+import { syncFolder, writeAll } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { lookAt, makeFolder } from '../disk/folder.js';
 import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';

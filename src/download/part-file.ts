@@ -1,18 +1,20 @@
 // The unfinished file of a download, and the note beside it that tells which file it is part of.
 import { type FileHandle, open, rm, stat, writeFile } from 'node:fs/promises';
-import { z } from 'zod';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { readJson } from '../disk/json-file.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import type { HttpAnswer } from './http.js';
 
 /** What a later attempt needs to ask for the rest of the same file. */
-const PartState = z.object({
-  url: z.string(),
-  etag: z.string().optional(),
-  lastModified: z.string().optional(),
-  total: z.number().optional(),
-});
-export type PartState = z.infer<typeof PartState>;
+const PartState = schema((z) =>
+  z.object({
+    url: z.string(),
+    etag: z.string().optional(),
+    lastModified: z.string().optional(),
+    total: z.number().optional(),
+  }),
+);
+export type PartState = ValueOf<typeof PartState>;
 
 export class PartFile {
   readonly path: string;

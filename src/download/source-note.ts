@@ -1,10 +1,10 @@
 // The note beside a downloaded file that says where it is from: FILE.url.json. Two addresses may end in the same name.
 import { stat } from 'node:fs/promises';
-import { z } from 'zod';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { readJson } from '../disk/json-file.js';
+import { schema } from '../disk/schema.js';
 
-const SourceNote = z.object({ url: z.string(), bytes: z.number() });
+const SourceNote = schema((z) => z.object({ url: z.string(), bytes: z.number() }));
 
 const notePath = (path: string) => `${path}.url.json`;
 

@@ -1,37 +1,41 @@
 // What was found for a query, best first: for retrieved_<split>.jsonl, and for the few queries that a report shows.
 import { relative } from 'node:path';
-import { z } from 'zod';
 import type { RetrievalSplit } from '../data/annotations.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import { at } from '../errors.js';
 import { randomBelow } from './bootstrap.js';
 import type { SplitScores } from './rerank.js';
 import type { DirectionRanks } from './similarity-ranks.js';
 
-const Found = z.object({
-  /** Index of the text or image in the split. */
-  id: z.int(),
-  /** The caption; of an image, its path inside image_root. */
-  name: z.string(),
-  /** Cosine of the features (ITC). */
-  similarity: z.number(),
-  /** ITM logit of a match plus the similarity: what ranks. */
-  score: z.number(),
-  isRight: z.boolean(),
-});
-export type Found = z.infer<typeof Found>;
+const Found = schema((z) =>
+  z.object({
+    /** Index of the text or image in the split. */
+    id: z.int(),
+    /** The caption; of an image, its path inside image_root. */
+    name: z.string(),
+    /** Cosine of the features (ITC). */
+    similarity: z.number(),
+    /** ITM logit of a match plus the similarity: what ranks. */
+    score: z.number(),
+    isRight: z.boolean(),
+  }),
+);
+export type Found = ValueOf<typeof Found>;
 
-export const Example = z.object({
-  kind: z.enum(['worst', 'random']),
-  /** The caption, or the image's path inside image_root, that was asked for. */
-  query: z.string(),
-  /** The right answers: captions, or the image. */
-  right: z.array(z.string()),
-  /** Of the best right answer, from 1; null for an image without captions. */
-  rank: z.int().nullable(),
-  found: z.array(Found),
-});
-export type Example = z.infer<typeof Example>;
+export const Example = schema((z) =>
+  z.object({
+    kind: z.enum(['worst', 'random']),
+    /** The caption, or the image's path inside image_root, that was asked for. */
+    query: z.string(),
+    /** The right answers: captions, or the image. */
+    right: z.array(z.string()),
+    /** Of the best right answer, from 1; null for an image without captions. */
+    rank: z.int().nullable(),
+    found: z.array(Found()),
+  }),
+);
+export type Example = ValueOf<typeof Example>;
 
 type Direction = 'imageToText' | 'textToImage';
 

@@ -2,10 +2,10 @@
 // ranks. Kept in insight_val.json and insight_test.json, from which reports and comparisons are made.
 import { createHash } from 'node:crypto';
 import { join, relative, resolve } from 'node:path';
-import { z } from 'zod';
 import type { RetrievalSplit } from '../data/annotations.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import { at, UserError } from '../errors.js';
 import type { Architecture } from '../model/architecture.js';
 import { METRICS, recallIntervals } from './bootstrap.js';
@@ -18,46 +18,48 @@ import type { SplitScores } from './rerank.js';
 import type { DirectionRanks } from './similarity-ranks.js';
 import { rerankWork, stepCosts } from './work-split.js';
 
-const percent = z.number();
-const Metrics = z.record(z.enum(METRICS), percent);
-const Chance = z.object({ text: z.tuple([percent, percent, percent]), image: z.tuple([percent, percent, percent]) });
-const Spread = z.object({ median: z.number(), mean: z.number() });
-/** Ranks from 1; null for an image without captions. */
-const Ranks = z.array(z.int().nullable());
+export const SplitInsight = schema((z) => {
+  const percent = z.number();
+  const Metrics = z.record(z.enum(METRICS), percent);
+  const Chance = z.object({ text: z.tuple([percent, percent, percent]), image: z.tuple([percent, percent, percent]) });
+  const Spread = z.object({ median: z.number(), mean: z.number() });
+  /** Ranks from 1; null for an image without captions. */
+  const Ranks = z.array(z.int().nullable());
 
-export const SplitInsight = z.object({
-  version: z.literal(1),
-  split: z.string(),
-  /** Absolute: images are named relative to it. */
-  imageRoot: z.string(),
-  /** Of the images' paths and the captions, in order: two runs with the same can be compared. */
-  data: z.string(),
-  images: z.int(),
-  texts: z.int(),
-  /** (texts) the image of each text. */
-  imageOfText: z.array(z.int()),
-  metrics: Metrics,
-  chance: Chance,
-  /** Recalls when similarity alone ranks (ITC), without the multimodal encoder. */
-  similarityMetrics: Metrics,
-  /** 95 % of bootstrap samples over images. */
-  intervals: z.record(z.enum(METRICS), z.object({ low: percent, high: percent })),
-  /** Of the best right answer, from 1. `text`: of a caption, for an image; `image`: of an image, for a caption. */
-  ranks: z.object({ text: Spread, image: Spread }),
-  similarityRanks: z.object({ text: Spread, image: Spread }),
-  /** Queries whose right answers are all no candidate: no re-ranking can find them. Percent. */
-  withoutCandidate: z.object({ text: percent, image: percent }),
-  /** Entry k - 1: the metrics that k_test k would have given, METRICS in order. */
-  byK: z.array(z.array(percent)),
-  /** The smallest k from which on r_mean stays within 0.1 of that of k_test, and the share of the re-ranking it needs. */
-  enough: z.object({ k: z.int(), workShare: z.number() }),
-  /** Most candidates of a query: k_test, or fewer where there are not as many. */
-  kTest: z.int(),
-  seconds: z.object({ features: z.number(), rerank: z.number() }),
-  queryRanks: z.object({ imageToText: Ranks, textToImage: Ranks }),
-  examples: z.object({ captions: z.array(Example), images: z.array(Example) }),
+  return z.object({
+    version: z.literal(1),
+    split: z.string(),
+    /** Absolute: images are named relative to it. */
+    imageRoot: z.string(),
+    /** Of the images' paths and the captions, in order: two runs with the same can be compared. */
+    data: z.string(),
+    images: z.int(),
+    texts: z.int(),
+    /** (texts) the image of each text. */
+    imageOfText: z.array(z.int()),
+    metrics: Metrics,
+    chance: Chance,
+    /** Recalls when similarity alone ranks (ITC), without the multimodal encoder. */
+    similarityMetrics: Metrics,
+    /** 95 % of bootstrap samples over images. */
+    intervals: z.record(z.enum(METRICS), z.object({ low: percent, high: percent })),
+    /** Of the best right answer, from 1. `text`: of a caption, for an image; `image`: of an image, for a caption. */
+    ranks: z.object({ text: Spread, image: Spread }),
+    similarityRanks: z.object({ text: Spread, image: Spread }),
+    /** Queries whose right answers are all no candidate: no re-ranking can find them. Percent. */
+    withoutCandidate: z.object({ text: percent, image: percent }),
+    /** Entry k - 1: the metrics that k_test k would have given, METRICS in order. */
+    byK: z.array(z.array(percent)),
+    /** The smallest k from which on r_mean stays within 0.1 of that of k_test, and the share of the re-ranking it needs. */
+    enough: z.object({ k: z.int(), workShare: z.number() }),
+    /** Most candidates of a query: k_test, or fewer where there are not as many. */
+    kTest: z.int(),
+    seconds: z.object({ features: z.number(), rerank: z.number() }),
+    queryRanks: z.object({ imageToText: Ranks, textToImage: Ranks }),
+    examples: z.object({ captions: z.array(Example()), images: z.array(Example()) }),
+  });
 });
-export type SplitInsight = z.infer<typeof SplitInsight>;
+export type SplitInsight = ValueOf<typeof SplitInsight>;
 
 /** What the insight is made of. */
 export interface InsightInput {
@@ -211,7 +213,7 @@ export function dataDigest({ images, texts, txt2img }: RetrievalSplit, imageRoot
 /** @throws UserError for a file that is none of these */
 export function parseInsight(path: string, text: string): SplitInsight {
   try {
-    return SplitInsight.parse(JSON.parse(text));
+    return SplitInsight().parse(JSON.parse(text));
   } catch (error) {
     throw new UserError(`${path} is no result of an evaluation. Evaluate again.`, { cause: error });
   }

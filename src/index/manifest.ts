@@ -1,8 +1,8 @@
 // manifest.json of an index's folder: which segments it has. Its renaming is what commits a change, and nothing else is.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { writeFileAtomically } from '../disk/atomic-file.js';
+import { schema, type ValueOf, zod } from '../disk/schema.js';
 import { codeOf, messageOf, printable, UserError } from '../errors.js';
 
 const FORMAT = 'blip-retrieval index';
@@ -12,47 +12,55 @@ const MANIFEST = 'manifest.json';
 export const SEGMENTS = 'segments';
 
 /** Names of files without their endings: nothing that leads out of the folder. */
-const fileName = z.string().regex(/^[0-9a-z]{1,40}(?:-[0-9a-z]{1,40}){0,2}$/);
-const count = z
-  .number()
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1);
+const fileName = schema((z) => z.string().regex(/^[0-9a-z]{1,40}(?:-[0-9a-z]{1,40}){0,2}$/));
+const count = schema((z) =>
+  z
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1),
+);
 
-const segmentSchema = z
-  .strictObject({
-    /** Of NAME.safetensors, NAME.jsonl and, with tokens, NAME.tokens.safetensors. */
-    name: fileName,
-    rows: count.min(1),
-    /** Of NAME.removed in `segments`: a byte for each row, 1 where the image was removed or replaced since. */
-    tombstones: fileName.optional(),
-    removed: count.default(0),
-  })
-  .refine(({ rows, removed, tombstones }) => removed <= rows && (tombstones !== undefined) === removed > 0);
+const segmentSchema = schema((z) =>
+  z
+    .strictObject({
+      /** Of NAME.safetensors, NAME.jsonl and, with tokens, NAME.tokens.safetensors. */
+      name: fileName(),
+      rows: count().min(1),
+      /** Of NAME.removed in `segments`: a byte for each row, 1 where the image was removed or replaced since. */
+      tombstones: fileName().optional(),
+      removed: count().default(0),
+    })
+    .refine(({ rows, removed, tombstones }) => removed <= rows && (tombstones !== undefined) === removed > 0),
+);
 
-export const factsSchema = z.strictObject({
-  fingerprint: z.string().min(1).max(200),
-  source: z.string().max(10_000),
-  imageSize: count.min(1),
-  embedDim: count.min(1).max(65_536),
-  /** Relative to the index's own folder, or absolute. */
-  folder: z.string().min(1).max(10_000).optional(),
-  include: z.array(z.string().max(10_000)).max(1000).optional(),
-  keepsTokens: z.boolean(),
-});
+export const factsSchema = schema((z) =>
+  z.strictObject({
+    fingerprint: z.string().min(1).max(200),
+    source: z.string().max(10_000),
+    imageSize: count().min(1),
+    embedDim: count().min(1).max(65_536),
+    /** Relative to the index's own folder, or absolute. */
+    folder: z.string().min(1).max(10_000).optional(),
+    include: z.array(z.string().max(10_000)).max(1000).optional(),
+    keepsTokens: z.boolean(),
+  }),
+);
 
-const manifestSchema = z.strictObject({
-  format: z.literal(FORMAT),
-  version: z.literal(VERSION),
-  facts: factsSchema,
-  /** Of the next segment; only ever grows. */
-  next: count,
-  segments: z.array(segmentSchema).max(100_000),
-});
+const manifestSchema = schema((z) =>
+  z.strictObject({
+    format: z.literal(FORMAT),
+    version: z.literal(VERSION),
+    facts: factsSchema(),
+    /** Of the next segment; only ever grows. */
+    next: count(),
+    segments: z.array(segmentSchema()).max(100_000),
+  }),
+);
 
-export type SegmentEntry = z.infer<typeof segmentSchema>;
-export type ManifestFacts = z.infer<typeof factsSchema>;
-export type Manifest = z.infer<typeof manifestSchema>;
+export type SegmentEntry = ValueOf<typeof segmentSchema>;
+export type ManifestFacts = ValueOf<typeof factsSchema>;
+export type Manifest = ValueOf<typeof manifestSchema>;
 
 export function emptyManifest(facts: ManifestFacts): Manifest {
   return { format: FORMAT, version: VERSION, facts, next: 1, segments: [] };
@@ -71,9 +79,10 @@ export async function readManifest(index: string): Promise<Manifest> {
     throw cannotRead(index, path, error);
   });
   const value = parsed(path, text);
-  const result = manifestSchema.safeParse(value);
+  const result = manifestSchema().safeParse(value);
   if (result.success && new Set(result.data.segments.map(({ name }) => name)).size === result.data.segments.length)
     return result.data;
+  const z = zod();
   const { format, version } = z
     .looseObject({ format: z.unknown(), version: z.unknown() })
     .catch({

@@ -3,7 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cannotWrite, writeAll } from '../disk/atomic-file.js';
+import { writeAll } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { at, UserError } from '../errors.js';
 import { withSource } from '../torch/file-source.js';
 import { readEntries, type SafetensorsEntry } from '../torch/safetensors.js';

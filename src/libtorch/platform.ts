@@ -11,11 +11,23 @@ export interface Platform {
 
 let own: string | null | undefined;
 
+/** A report looks up the names of all that the sockets are connected to, which takes seconds where no server answers. */
+function withoutNetwork<T>(body: () => T): T {
+  const settings: NodeJS.ProcessReport & { excludeNetwork?: boolean } = process.report; // Node 20.13; not in the types yet
+  const before = settings.excludeNetwork ?? false;
+  settings.excludeNetwork = true;
+  try {
+    return body();
+  } finally {
+    settings.excludeNetwork = before;
+  }
+}
+
 /** glibc's version (`2.36`), or undefined on a system with another C library. Takes some milliseconds, once. */
 export function glibcVersion(): string | undefined {
   if (own === undefined) {
     // Checked by hand: loading zod would cost each loader thread 40 ms.
-    const report: { header?: { glibcVersionRuntime?: unknown } } = process.report.getReport();
+    const report = withoutNetwork(() => process.report.getReport()) as { header?: { glibcVersionRuntime?: unknown } };
     const version = report.header?.glibcVersionRuntime;
     own = typeof version === 'string' ? version : null;
   }

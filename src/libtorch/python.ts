@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, renameSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
-import { z } from 'zod';
 import { readJson } from '../disk/json-file.js';
+import { isRecord } from '../errors.js';
 import { lastLine } from '../logging/text.js';
 import { cacheFolder, madeCacheFolder } from './cache.js';
 
@@ -14,15 +14,35 @@ export interface PythonTorch {
   torch: string | undefined;
 }
 
-const Remembered = z.object({
-  version: z.string(),
-  torch: z.string().nullable(),
+interface Remembered {
+  version: string;
+  torch: string | null;
   /** Modification times of every place Python looks for packages in: an install or removal changes one of them. */
-  folders: z.record(z.string(), z.number()),
-});
-type Remembered = z.infer<typeof Remembered>;
-const Memory = z.record(z.string(), z.unknown());
-const Answer = z.object({ version: z.string(), torch: z.string().nullable(), path: z.array(z.string()) });
+  folders: Record<string, number>;
+}
+
+// Checked by hand, as the record of a build is: every program and thread that opens LibTorch comes by here.
+function isRemembered(value: unknown): value is Remembered {
+  return (
+    isNamed(value) && isRecord(value.folders) && Object.values(value.folders).every((time) => typeof time === 'number')
+  );
+}
+
+function isAnswer(value: unknown): value is { version: string; torch: string | null; path: string[] } {
+  return isNamed(value) && Array.isArray(value.path) && value.path.every((folder) => typeof folder === 'string');
+}
+
+/** Whether it has the version of a Python, and where its torch is, if it has one. */
+function isNamed(value: unknown): value is Record<string, unknown> {
+  if (!isRecord(value) || typeof value.version !== 'string') return false;
+  return value.torch === null || typeof value.torch === 'string';
+}
+
+/** All that is remembered; nothing where the file is absent or damaged. */
+function memory(path: string): Record<string, unknown> {
+  const parse = (value: unknown) => (isRecord(value) ? value : {});
+  return readJson(path, () => ({ parse })) ?? {};
+}
 
 // find_spec of a top-level name imports nothing of it. '' is the working folder: a folder named torch there is not Python's torch.
 const question = `
@@ -76,7 +96,7 @@ function keyOf(interpreter: string, env: NodeJS.ProcessEnv): string {
 function remember(env: NodeJS.ProcessEnv, key: string, value: Remembered): void {
   try {
     const path = join(madeCacheFolder(env), MEMORY);
-    const kept = Object.entries(readJson(path, Memory) ?? {}).filter(([other]) => other !== key);
+    const kept = Object.entries(memory(path)).filter(([other]) => other !== key);
     const temporary = `${path}.${process.pid}`;
     writeFileSync(temporary, `${JSON.stringify(Object.fromEntries([...kept.slice(-15), [key, value]]))}\n`);
     renameSync(temporary, path);
@@ -90,7 +110,9 @@ function ask(interpreter: string, env: NodeJS.ProcessEnv): Remembered | undefine
   if (child.status !== 0) return undefined;
   try {
     // The last line: a sitecustomize may print others.
-    const { version, torch, path } = Answer.parse(JSON.parse(lastLine(child.stdout)));
+    const answer: unknown = JSON.parse(lastLine(child.stdout));
+    if (!isAnswer(answer)) return undefined;
+    const { version, torch, path } = answer;
     return { version, torch, folders: Object.fromEntries(path.map((folder) => [folder, modified(folder)])) };
   } catch {
     return undefined;
@@ -102,11 +124,12 @@ function ask(interpreter: string, env: NodeJS.ProcessEnv): Remembered | undefine
  * interpreter the first time, a few file look-ups afterwards.
  */
 export function askPythons(env: NodeJS.ProcessEnv = process.env): PythonTorch[] {
-  const remembered = readJson(join(cacheFolder(env), MEMORY), Memory) ?? {};
+  const remembered = memory(join(cacheFolder(env), MEMORY));
   const answers: PythonTorch[] = [];
   for (const interpreter of interpreters(env)) {
     const key = keyOf(interpreter, env);
-    const { data: old } = Remembered.safeParse(remembered[key]);
+    const known = remembered[key];
+    const old = isRemembered(known) ? known : undefined;
     const isCurrent = old && Object.entries(old.folders).every(([folder, time]) => modified(folder) === time);
     const answer = isCurrent ? old : ask(interpreter, env);
     if (!answer) continue;

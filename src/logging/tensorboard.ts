@@ -4,7 +4,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { makeFolder } from '../disk/folder.js';
 import { maskedCrc32c } from './crc32c.js';
 import { delimited, double, float, integer } from './protobuf.js';

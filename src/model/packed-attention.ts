@@ -21,9 +21,11 @@ export const attendByLength: PackedAttention = (q, k, v, packing, dropout) => {
   const perText = q.size(0) === packing.texts && packing.tokens !== packing.texts;
   const sizes = packing.groups.map(({ count, length }) => count * length);
   const querySizes = perText ? packing.groups.map(({ count }) => count) : sizes;
-  const queries = ops.split(q, querySizes);
-  const keys = ops.split(k, sizes);
-  const values = ops.split(v, sizes);
+  // A query is one text: three calls less a layer.
+  const split = (x: Tensor, lengths: number[]) => (lengths.length === 1 ? [x] : ops.split(x, lengths));
+  const queries = split(q, querySizes);
+  const keys = split(k, sizes);
+  const values = split(v, sizes);
   const parts = packing.groups.map(({ count, length }, g) => {
     const batched = (x: Tensor | undefined, l: number) =>
       ops.transpose(ops.reshape(x as Tensor, [count, l, heads, d]), 1, 2); // (count, H, l, d)

@@ -1,6 +1,12 @@
 // Weights of a model from a checkpoint file, matched by name and shape as the reference's load_checkpoint does.
 import { UserError } from '../errors.js';
-import { type Checkpoint, openTensorFile, type TensorFile, type TensorRef } from '../torch/checkpoint/index.js';
+import {
+  type Checkpoint,
+  openTensorFile,
+  type Sharers,
+  type TensorFile,
+  type TensorRef,
+} from '../torch/checkpoint/index.js';
 import { manualSeed } from '../torch/generator.js';
 import * as ops from '../torch/ops.js';
 import { scope, type Tensor } from '../torch/tensor.js';
@@ -146,6 +152,8 @@ export interface LoadOptions {
   allowPartial?: boolean;
   /** Of the random initial values. */
   seed?: number;
+  /** Ranks that load the same file now: they share the comparison of its checksums. */
+  sharers?: Sharers;
 }
 
 export interface Loaded {
@@ -221,7 +229,7 @@ export async function loadPretrained(
   architecture: Architecture,
   options: LoadOptions = {},
 ): Promise<Loaded> {
-  using file = await openTensorFile(path);
+  using file = await openTensorFile(path, options.sharers);
   return stateFrom(file, architecture, isEvaluated, options);
 }
 

@@ -1,9 +1,9 @@
 // What a run left in its output folder, as a report reads it. Nothing has to be there but one result.
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { z } from 'zod';
 import { lookAt } from '../disk/folder.js';
 import { parseJson, readJson } from '../disk/json-file.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import { messageOf, UserError } from '../errors.js';
 import { insightFile, parseInsight, type SplitInsight } from '../evaluation/insight.js';
 import { type LoggedStep, loggedSteps } from '../training/run-logs.js';
@@ -13,37 +13,40 @@ export const RUN_FILE = 'run.json';
 /** The insight of the test split before training, where a demo kept it. */
 export const BEFORE_FILE = 'insight_test_before.json';
 
-export const RunFacts = z.object({
-  /** The command line, ready for a shell. */
-  command: z.string(),
-  started: z.string(), // ISO 8601
-  /** null while the run goes on, or where it was killed. */
-  seconds: z.number().nullable(),
-  evaluated: z.boolean(),
-  version: z.string(),
-  node: z.string(),
-  libtorch: z.string(),
-  device: z.string(),
-  processor: z.string(),
-  precision: z.string(),
-  threads: z.int(),
-  ranks: z.int(),
-  seed: z.int(),
-  /** What the weights were loaded from; empty for random ones. */
-  checkpoint: z.string(),
-  config: z.string(),
-  dataset: z.string(),
-  vit: z.string(),
-  image_size: z.int(),
-});
-export type RunFacts = z.infer<typeof RunFacts>;
+const RunFacts = schema((z) =>
+  z.object({
+    /** The command line, ready for a shell. */
+    command: z.string(),
+    started: z.string(), // ISO 8601
+    /** null while the run goes on, or where it was killed. */
+    seconds: z.number().nullable(),
+    evaluated: z.boolean(),
+    version: z.string(),
+    node: z.string(),
+    libtorch: z.string(),
+    device: z.string(),
+    processor: z.string(),
+    precision: z.string(),
+    threads: z.int(),
+    ranks: z.int(),
+    seed: z.int(),
+    /** What the weights were loaded from; empty for random ones. */
+    checkpoint: z.string(),
+    config: z.string(),
+    dataset: z.string(),
+    vit: z.string(),
+    image_size: z.int(),
+  }),
+);
+export type RunFacts = ValueOf<typeof RunFacts>;
 
-const recall = z.number();
-const EpochLine = z.object({
-  ...{ epoch: z.int(), best_epoch: z.int().optional() },
-  ...{ val_txt_r1: recall, val_img_r1: recall, val_r_mean: recall, test_r_mean: recall },
-});
-export type EpochLine = z.infer<typeof EpochLine>;
+const EpochLine = schema((z) =>
+  z.object({
+    ...{ epoch: z.int(), best_epoch: z.int().optional() },
+    ...{ val_txt_r1: z.number(), val_img_r1: z.number(), val_r_mean: z.number(), test_r_mean: z.number() },
+  }),
+);
+export type EpochLine = ValueOf<typeof EpochLine>;
 
 export interface RunFiles {
   /** The folder as it was given. */

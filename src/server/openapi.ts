@@ -1,13 +1,14 @@
 // /openapi.json: made from the schemas that requests are checked with.
-import { z } from 'zod';
+import type { ZodType } from 'zod';
+import { zod } from '../disk/schema.js';
 import type { Schemas } from './schemas.js';
 
 interface Described {
   path: string;
   method: 'get' | 'post';
   summary: string;
-  body?: z.ZodType;
-  answer?: z.ZodType;
+  body?: ZodType;
+  answer?: ZodType;
   /** Of an answer that is no JSON. */
   type?: string;
   /** Parameters of the address, and whether one must be there. */
@@ -70,8 +71,8 @@ function described(schemas: Schemas): Described[] {
 }
 
 export function openApi(schemas: Schemas, version: string, hasToken: boolean): object {
-  const json = (schema: z.ZodType, io: 'input' | 'output') => {
-    const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
+  const json = (schema: ZodType, io: 'input' | 'output') => {
+    const { $schema: _, ...rest } = zod().toJSONSchema(schema, { io, unrepresentable: 'any' });
     return { content: { 'application/json': { schema: rest } } };
   };
   const failure = json(schemas.errorAnswer, 'output');

@@ -1,6 +1,9 @@
 // The forms of requests and answers: what is checked, and what /openapi.json says.
-import { z } from 'zod';
+import type { output, ZodType } from 'zod';
+import { zod } from '../disk/schema.js';
 import { MAX_HITS, MAX_RERANK, MAX_TEXT } from './options.js';
+
+const z = zod();
 
 const text = z
   .string('Give a text')
@@ -24,7 +27,7 @@ const filter = z
     modified_before: when.optional(),
   })
   .describe('Which images of the index are compared. All that is given must hold.');
-export type Filter = z.output<typeof filter>;
+export type Filter = output<typeof filter>;
 
 const topOf = number
   .int('Give a whole number')
@@ -39,7 +42,7 @@ const rerank = number
   .default(0)
   .describe('How many of the most similar go through the multimodal encoder with the text, and come first.');
 
-const asList = <T extends z.ZodType>(item: T, maxBatch: number) =>
+const asList = <T extends ZodType>(item: T, maxBatch: number) =>
   z.array(item).min(1, 'It is empty').max(maxBatch, `It has more than ${maxBatch} entries: --max_batch is the limit`);
 
 export function makeSchemas(maxBatch: number, embedDim: number) {

@@ -2,11 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
 import { syncFolder } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
 import { readJson } from '../disk/json-file.js';
 import { withLock } from '../disk/lock-file.js';
+import { schema } from '../disk/schema.js';
 import { sha256OfFile } from '../disk/sha256.js';
 import { bytesBelow, demandSpace, formatBytes } from '../disk/space.js';
 import { removeStale, temporaryBeside } from '../disk/stale-files.js';
@@ -44,7 +44,7 @@ const headTimeoutMs = 5_000;
 const moreRoom = 'Free some space or set BLIP_CACHE to a folder on another disk.';
 
 /** Digests of zips seen before, by URL: the first download decides, later ones must be equal. */
-const Digests = z.record(z.string(), z.string());
+const Digests = schema((z) => z.record(z.string(), z.string()));
 
 /** Where the official zip of a variant lies; `BLIP_LIBTORCH_URL` replaces the part before `/cpu/…`. */
 export function zipUrl(variant: Variant, env: NodeJS.ProcessEnv = process.env): string {

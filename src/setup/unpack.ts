@@ -6,7 +6,7 @@ import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { type Entry, openPromise } from 'yauzl';
-import { cannotWrite } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
 
 const fileTypeMask = 0o170000;

@@ -1,9 +1,10 @@
 // log.txt and metrics.jsonl: a run appends lines, and a resumed run first removes those that it will log again.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { cannotWrite, writeFileAtomically } from '../disk/atomic-file.js';
+import { writeFileAtomically } from '../disk/atomic-file.js';
+import { cannotWrite } from '../disk/cannot-write.js';
 import { parseJson } from '../disk/json-file.js';
+import { schema, type ValueOf } from '../disk/schema.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import type { RunState } from './run-state.js';
 
@@ -25,17 +26,23 @@ function linesOf(path: string): string[] {
 }
 
 /** A line of metrics.jsonl, as docs/metrics.md describes it; older runs wrote the losses alone. */
-const LoggedStep = z.object({
-  ...{ epoch: z.int(), step: z.int(), lr: z.number().optional(), loss_itm: z.number(), loss_ita: z.number() },
-  ...{ temperature: z.number().optional(), itm_accuracy: z.number().optional() },
-  grad_norm: z.number().nullish(), // null where it overflowed
-  ...{ data_wait: z.number().optional(), images_per_second: z.number().optional(), memory_mib: z.number().optional() },
-});
-export type LoggedStep = z.infer<typeof LoggedStep>;
+const LoggedStep = schema((z) =>
+  z.object({
+    ...{ epoch: z.int(), step: z.int(), lr: z.number().optional(), loss_itm: z.number(), loss_ita: z.number() },
+    ...{ temperature: z.number().optional(), itm_accuracy: z.number().optional() },
+    grad_norm: z.number().nullish(), // null where it overflowed
+    ...{
+      data_wait: z.number().optional(),
+      images_per_second: z.number().optional(),
+      memory_mib: z.number().optional(),
+    },
+  }),
+);
+export type LoggedStep = ValueOf<typeof LoggedStep>;
 
 /** The lines of metrics.jsonl. */
 export function loggedSteps(outputDir: string): LoggedStep[] {
-  return linesOf(join(outputDir, 'metrics.jsonl')).map((line) => LoggedStep.parse(JSON.parse(line)));
+  return linesOf(join(outputDir, 'metrics.jsonl')).map((line) => LoggedStep().parse(JSON.parse(line)));
 }
 
 /** Whether log.txt has a line of any epoch, of any run. */
@@ -43,11 +50,13 @@ export function hasEpochs(outputDir: string): boolean {
   return linesOf(join(outputDir, 'log.txt')).length > 0;
 }
 
-const [integer, recall] = [z.int(), z.number()];
-const EpochLine = z.object({
-  ...{ epoch: integer, best_epoch: integer, val_r_mean: recall },
-  ...{ test_txt_r1: recall, test_txt_r5: recall, test_txt_r10: recall, test_txt_r_mean: recall },
-  ...{ test_img_r1: recall, test_img_r5: recall, test_img_r10: recall, test_img_r_mean: recall, test_r_mean: recall },
+const EpochLine = schema((z) => {
+  const [integer, recall] = [z.int(), z.number()];
+  return z.object({
+    ...{ epoch: integer, best_epoch: integer, val_r_mean: recall },
+    ...{ test_txt_r1: recall, test_txt_r5: recall, test_txt_r10: recall, test_txt_r_mean: recall },
+    ...{ test_img_r1: recall, test_img_r5: recall, test_img_r10: recall, test_img_r_mean: recall, test_r_mean: recall },
+  });
 });
 
 /** What log.txt in `folder` has for an epoch that was the best until then: r_mean on val, the metrics on test. */

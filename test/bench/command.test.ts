@@ -20,6 +20,15 @@ const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['rerank', '--reference', '.', '--image_size', '100'], /--image_size 100 is not a multiple of 16/],
   [['rerank', '--reference', '.', '--texts', '3'], /--texts 3 is fewer than --images 8/],
   [['rerank', '--reference', '.', '--k', '9'], /--k 9 is above the number of images, 8/],
+  [['rerank', '--against', 'blip'], /bench rerank needs --reference DIR/],
+  [['open', '--against', 'transformers'], /bench open has nothing to do with --against transformers/],
+  [['train', '--against', 'transformers'], /against transformers, which has no training for retrieval/],
+  [['rerank', '--against', 'fp32'], /--against fp32 is for another precision/],
+  [['--against', 'fp32'], /--against fp32 is for another precision/],
+  [['all', '--precision', 'bf16'], /bench all is a table for CPUs/],
+  [['all', '--texts', '3'], /--texts 3 is fewer than --images 8/],
+  [['ranks', '--threads', '2', '--rank_threads', '2'], /2 threads do not make several ranks of 2/],
+  [['ranks', '--device', 'cuda'], /bench ranks divides the cores of a CPU/],
   [['scaling', '--images', '4'], /at least 8 of each/],
   [['--scaling', '--images', '16', '--k', '16'], /--k 16 is too large for --images 16\. Give --images 64 or more/],
 ];
@@ -42,6 +51,8 @@ for (const args of [
   ['train', '--steps', '0'],
   ['train', '--vit_ckpt_layer', '-1'],
   ['rerank', '--precision', 'fp8'],
+  ['rerank', '--against', 'tensorflow'],
+  ['all', '--only', 'rerank,nothing'],
 ]) {
   test(`bench ${args.join(' ')} is refused by the parser`, async () => {
     await assert.rejects(run(...args), (error) => error instanceof CommanderError && error.exitCode !== 0);

@@ -82,7 +82,8 @@ test('a page fits 80 columns, whatever the figures, and says why training was le
   const report: MachineReport = {
     machine: {
       date: '2026-11-30',
-      cpu: 'Intel(R) Xeon(R) Platinum 8592+ CPU @ 3.90GHz',
+      cpu: 'Intel(R) Xeon(R) Platinum 8592+ (Emerald Rapids)',
+      vectors: 'AVX-512, bf16, AMX',
       cores: 128,
       memory_bytes: 2e12,
       load: 123.4,

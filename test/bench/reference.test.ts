@@ -1,13 +1,14 @@
 // The reference's side of bench: what a user reads when something is lacking, and its work where there is a checkout.
-// Covers bench/harness, rerank, train.
+// Covers bench/rerank, train.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { checkpointOf, startReference } from '#blip/bench/harness.js';
+import { checkpointOf } from '#blip/bench/harness.js';
 import { Reranked, Timed, Trained } from '#blip/bench/protocol.js';
 import { readScores } from '#blip/bench/rerank.js';
+import { startReference } from '#blip/bench/rivals.js';
 import { drawCaptions, drawInputs } from '#blip/bench/workload.js';
 import { UserError } from '#blip/errors.js';
 import { temporaryFolder } from '../helpers/files.js';

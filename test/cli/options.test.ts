@@ -80,7 +80,12 @@ const frozen: Record<string, string[]> = {
   'convert-annotations': ['--debug', '--dataset <name>', '--split <name>', '--help'],
   bench: [
     '--reference <dir>',
+    '--against <rival>',
     '--python <exe>',
+    '--transformers_python <exe>',
+    '--only <rows>',
+    '--write <file>',
+    '--rank_threads <n>',
     '--pretrained <file>',
     '--images <n>',
     '--texts <n>',

@@ -50,8 +50,11 @@ test('the SHA-256 of a file, and a sentence where it cannot be read', async (t) 
 
 test('JSON that is absent, cut short or of another shape is undefined', (t) => {
   const folder = temporaryFolder(t);
-  const read = (text: string) => readJson(put(join(folder, 'file.json'), text), z.object({ one: z.number() }));
+  const read = (text: string) => readJson(put(join(folder, 'file.json'), text), () => z.object({ one: z.number() }));
   assert.deepEqual(read('{ "one": 1, "two": 2 }'), { one: 1 });
   for (const text of ['', '{ "one": 1', '{ "one": "1" }', '[]', 'null']) assert.equal(read(text), undefined, text);
-  assert.equal(readJson(join(folder, 'absent.json'), z.unknown()), undefined);
+  assert.equal(
+    readJson(join(folder, 'absent.json'), () => z.unknown()),
+    undefined,
+  );
 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { cannotWrite } from '#blip/disk/atomic-file.js';
+import { cannotWrite } from '#blip/disk/cannot-write.js';
 import { type DownloadOptions, download } from '#blip/download/download.js';
 import type { Dispatcher } from '#blip/download/http.js';
 import { UserError } from '#blip/errors.js';

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { startOwn, startReference } from '#blip/bench/harness.js';
+import { startOwn } from '#blip/bench/harness.js';
 import { Reranked, Timed } from '#blip/bench/protocol.js';
 import { readScores } from '#blip/bench/rerank.js';
+import { startReference } from '#blip/bench/rivals.js';
 import { compareScores } from '#blip/bench/statistics.js';
 import { drawInputs } from '#blip/bench/workload.js';
 import { temporaryFolder } from '../helpers/files.js';

@@ -5,8 +5,9 @@ import { native } from '../../torch/native.js';
 import { writeDrawnCheckpoint } from '../drawn-weights.js';
 import type { Command, Commands, Op } from '../protocol.js';
 import { measure } from './measure.js';
+import { join, ranks } from './place.js';
 import { loadTraining, trainSteps } from './train.js';
-import { add, load, loadEpoch, open, rerank, timed, transform } from './work.js';
+import { add, load, loadEpoch, open, rerank, timed, transform, trial } from './work.js';
 
 let versions = {};
 
@@ -15,6 +16,7 @@ const works: { [O in Op]: (command: Commands[O]) => object | Promise<object> } =
   load: (command) => timed(() => load(command)),
   rerank,
   measure,
+  trial,
   load_training: (command) => timed(() => loadTraining(command)),
   train: trainSteps,
   open: ({ checkpoint }) => timed(() => open(checkpoint)),
@@ -37,8 +39,10 @@ async function answerWith(work: () => object | Promise<object>): Promise<void> {
 
 await answerWith(() => {
   native({ cuda: process.argv[2] === 'cuda' });
+  join(process.argv.slice(3));
   versions = { LibTorch: native().version().built };
   return { versions, threads: native().getThreads() };
 });
 // The other end is our own `bench`, so commands are what protocol.ts says they are.
 for await (const line of createInterface({ input: process.stdin })) await answerWith(() => answerTo(JSON.parse(line)));
+ranks().destroy(5_000);

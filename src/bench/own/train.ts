@@ -1,6 +1,5 @@
 // This program's side of `bench train`: steps of the training loop itself, on decoded images that are never late.
-import { noSync } from '../../distributed/data-parallel.js';
-import { oneRank } from '../../distributed/ranks.js';
+import type { GradientSync } from '../../distributed/data-parallel.js';
 import { at, UserError } from '../../errors.js';
 import { imagesFromBytes } from '../../model/normalize-images.js';
 import { range } from '../../model/offsets.js';
@@ -18,12 +17,13 @@ import { architectureFor, drawnState } from '../drawn-weights.js';
 import { scratchFolder } from '../harness.js';
 import type { Commands } from '../protocol.js';
 import { readImages } from '../workload.js';
+import { ranks } from './place.js';
 import { cpuSeconds, peakMemory, tokenizer, tokensOf } from './work.js';
 
 // configs/retrieval_coco.yaml
 const settings = { alpha: 0.4, learningRate: 1e-5, weightDecay: 0.05 };
 
-let loaded: { model: TrainingModel; optimizer: AdamW } | undefined;
+let loaded: { model: TrainingModel; optimizer: AdamW; sync: GradientSync } | undefined;
 
 export async function loadTraining(command: Commands['load_training']): Promise<void> {
   const { checkpoint, device, precision, vit_ckpt_layer: checkpointedBlocks } = command;
@@ -32,25 +32,37 @@ export async function loadTraining(command: Commands['load_training']): Promise<
   using file = checkpoint === undefined ? undefined : await openTensorFile(checkpoint);
   const state = file === undefined ? drawnState(architecture, () => true) : loadTrainingState(file, architecture).state;
   const options = { device, precision, negativeAllRank: true, checkpointedBlocks, encToken: tokenizer.encTokenId };
-  const model = new TrainingModel(state, architecture, options);
+  const model = new TrainingModel(state, architecture, { ...options, ranks: ranks() });
   for (const tensor of state.values()) tensor.dispose();
-  manualSeed(42);
-  const optimizer = new AdamW([...model.parameters.values()], { weightDecay: settings.weightDecay });
-  loaded = { model, optimizer };
+  const parameters = [...model.parameters.values()];
+  const optimizer = new AdamW(parameters, { weightDecay: settings.weightDecay });
+  const trained = new Set(parameters);
+  const sync = ranks().syncGradients(
+    parameters,
+    [...model.state.values()].filter((tensor) => !trained.has(tensor)),
+  );
+  manualSeed(42 + ranks().rank);
+  loaded = { model, optimizer, sync };
 }
 
-/** Runs one epoch of `trainEpoch` over the images, the last partial batch dropped; with `until` they come round again. */
+/**
+ * Runs one epoch of `trainEpoch` over the images, the last partial batch dropped; with `until` they come round again. Ranks
+ * share each batch.
+ */
 export async function trainSteps({ images: path, captions, batch, until }: Commands['train']) {
   if (loaded === undefined) throw new UserError('No model is loaded. Load a model for training before training.');
-  const { model, optimizer } = loaded;
+  const { model, optimizer, sync } = loaded;
   const size = model.architecture.vision.imageSize;
   const pixels = readImages(path);
   const texts = tokensOf(captions);
   const count = Math.floor(pixels.length / batch);
+  const { rank, worldSize } = ranks();
+  const share = batch / worldSize;
   const batchOf = (step: number): LoadedBatch => {
-    const rows = [...range(step * batch, (step + 1) * batch)];
+    const first = step * batch + rank * share;
+    const rows = [...range(first, first + share)];
     const bytes = Buffer.concat(rows.map((row) => at(pixels, row)));
-    const images = imagesFromBytes(bytes, batch, size, model.device);
+    const images = imagesFromBytes(bytes, share, size, model.device);
     return { images, rows, idx: rows, texts: rows.map((row) => at(texts, row)), unread: [] };
   };
   const batches = until === undefined ? Array.from({ length: count }, (_, step) => batchOf(step)) : undefined;
@@ -64,7 +76,7 @@ export async function trainSteps({ images: path, captions, batch, until }: Comma
 
   const outputDir = scratchFolder();
   const training = { accumulate: 1, logEvery: 1, saveEvery: undefined, maxSteps: undefined };
-  const run = { ranks: oneRank, options: { outputDir, training }, logger: { quiet: true }, print: () => {} };
+  const run = { ranks: ranks(), options: { outputDir, training }, logger: { quiet: true }, print: () => {} };
   const data = {
     stepsPerEpoch: batches?.length ?? Number.MAX_SAFE_INTEGER,
     open: () => ({ next, close: () => {} }),
@@ -78,7 +90,7 @@ export async function trainSteps({ images: path, captions, batch, until }: Comma
       return until !== undefined && isOver() ? ('SIGTERM' as const) : undefined; // the loop's way to end early
     },
   };
-  const trainer = { model, optimizer, settings, sync: noSync, signals, data };
+  const trainer = { model, optimizer, settings, sync, signals, data };
   await trainEpoch(run, trainer, { ...initialState(), epoch: 1 }, settings.learningRate, async () => {});
   marks.push(performance.now());
   const cpu = cpuSeconds() - start;

@@ -10,9 +10,11 @@ import { trainingEpoch } from '../../data/loader/training-loader.js';
 import { Tokenizer } from '../../data/tokenizer.js';
 import { loadTrainingSet } from '../../data/training-set.js';
 import { at, UserError } from '../../errors.js';
+import { chooseBudgets } from '../../evaluation/budgets.js';
 import { evaluateSplit, SILENT } from '../../evaluation/evaluate.js';
 import { CPU_BATCH, writeScores } from '../../evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '../../evaluation/image-store.js';
+import { tryEvaluation } from '../../evaluation/trial.js';
 import { BlipRetrieval } from '../../model/blip-retrieval.js';
 import { imagesFromBytes } from '../../model/normalize-images.js';
 import { loadPretrained } from '../../model/pretrained.js';
@@ -25,6 +27,7 @@ import { type Device, scope } from '../../torch/tensor.js';
 import { architectureFor, drawnState } from '../drawn-weights.js';
 import type { Commands, Memory } from '../protocol.js';
 import { readImages } from '../workload.js';
+import { ranks } from './place.js';
 
 export async function timed(work: () => void | Promise<void>): Promise<{ seconds: number }> {
   const start = performance.now();
@@ -67,11 +70,20 @@ export async function rerank(command: Commands['rerank']) {
     return SILENT;
   };
   const start = cpuSeconds();
-  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop });
+  const { scores, seconds } = evaluateSplit(model, input, { kTest, startLoop, ranks: ranks() });
   const end = cpuSeconds();
-  if (path !== undefined) await writeScores(path, scores);
+  if (path !== undefined && ranks().rank === 0) await writeScores(path, scores);
   const phases = { ...seconds, cpu: end - start, rerank_cpu: end - rerankStart };
   return { seconds: phases, memory: peakMemory(model.device) };
+}
+
+/** @throws UserError before a model is loaded */
+export function trial({ images: path, captions, k: kTest, batch, seconds }: Commands['trial']) {
+  const model = loadedModel('measuring');
+  const batchSize = Math.min(CPU_BATCH, batch);
+  const input = { images: pixelSource(path, batchSize), texts: tokensOf(captions), encToken: tokenizer.encTokenId };
+  const { counts, costs, sample } = tryEvaluation(model, input, { kTest, batchSize, seconds });
+  return { counts, costs, sample, image_budget: chooseBudgets(model).images };
 }
 
 /** CPU seconds of all threads of this process so far. */

@@ -1,8 +1,9 @@
 // AVIF: libvips decodes the AV1 stream, and the colours are made here, as libavif makes them for Pillow.
-import sharp from 'sharp';
+
 import { readSequenceHeader } from './av1-header.js';
 import { type AvifFile, type CodedPicture, type CodedTile, readAvif } from './avif-boxes.js';
 import { checkSize, ImageDefect, type RgbImage } from './limits.js';
+import { loadSharp } from './load-sharp.js';
 import { type YuvPicture, yuvToRgb } from './yuv.js';
 
 /**
@@ -64,6 +65,7 @@ async function decodeTile(tile: CodedTile, bits: number, maxPixels: number): Pro
   const stream = Buffer.concat(tile.data);
   const largest = readSequenceHeader(stream);
   checkSize(largest.width, largest.height, maxPixels);
+  const sharp = await loadSharp();
   const image = sharp(wrap(tile, stream), {
     failOn: 'truncated',
     ignoreIcc: true,

@@ -1,11 +1,11 @@
 // Image files to 8-bit RGB, byte for byte as Pillow's `Image.open(path).convert('RGB')`.
-import sharp from 'sharp';
 import { messageOf, UserError } from '../../errors.js';
 import { decodeAvif } from './avif.js';
 import { decodeBmp } from './bmp.js';
 import { FORMATS, type Format, formatOf, otherFormat } from './format.js';
 import { decodeGif } from './gif.js';
 import { ImageDefect, MAX_PIXELS, type RgbImage, TooManyPixels, UnsupportedImage } from './limits.js';
+import { loadSharp } from './load-sharp.js';
 import { decodePng, readPng } from './png.js';
 import { decodePpm } from './ppm.js';
 import { readImageFile } from './read-file.js';
@@ -38,6 +38,7 @@ export async function decodeRgb(image: string | Uint8Array, options: DecodeOptio
     : Buffer.from(image.buffer, image.byteOffset, image.byteLength);
   const format = formatOf(bytes);
   if (format === undefined) throw unread(name, bytes);
+  await loadSharp(); // fails with its own sentence, not as a defect of the image
   try {
     return await decode(bytes, format, maxPixels);
   } catch (error) {
@@ -74,7 +75,8 @@ async function explain(name: string, bytes: Buffer, maxPixels: number, error: un
   const reason = line.replace(/^Input buffer (has corrupt header:?)?\s*/, '').trim() || 'its header is damaged';
   const isTooLarge = error instanceof TooManyPixels || reason.includes('exceeds pixel limit');
   if (isTooLarge) {
-    const size = error instanceof TooManyPixels ? error : await sharp(bytes, { limitInputPixels: false }).metadata();
+    const size =
+      error instanceof TooManyPixels ? error : await (await loadSharp())(bytes, { limitInputPixels: false }).metadata();
     return say(`is too large: ${size.width}x${size.height} pixels exceed the limit of ${maxPixels}. Make it smaller.`);
   }
   if (error instanceof UnsupportedImage)

@@ -1,6 +1,7 @@
 // What libvips decodes (JPEG, PNG, WebP, TIFF), brought to Pillow's bytes where the two differ.
-import sharp, { type Sharp } from 'sharp';
+import type { Sharp } from 'sharp';
 import { greyToRgb, type RgbImage } from './limits.js';
+import { loadSharp } from './load-sharp.js';
 import { readTiffSamples } from './tiff.js';
 
 export type VipsFormat = 'jpeg' | 'png' | 'webp' | 'tiff';
@@ -22,7 +23,7 @@ export async function decodeByVips(bytes: Buffer, format: VipsFormat, maxPixels:
   // 'truncated' is as strict as Pillow: both tolerate other defects of a JPEG stream.
   const options = { failOn: 'truncated', ignoreIcc: true, limitInputPixels: maxPixels } as const;
   const way = wayOf(bytes, format);
-  const image = sharp(bytes, options);
+  const image = (await loadSharp())(bytes, options);
   if (format === 'tiff') image.autoOrient();
   const { data, channels, width, height } = await raw(image, way);
   return { data: toRgb(data, way, channels), width, height };

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { cannotWrite } from '../../disk/atomic-file.js';
+import { cannotWrite } from '../../disk/cannot-write.js';
 import { makeFolder } from '../../disk/folder.js';
 import { codeOf, messageOf, UserError } from '../../errors.js';
 import { indexIn, shardedText, weightsIn } from '../weight-files.js';

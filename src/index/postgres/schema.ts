@@ -88,7 +88,7 @@ async function opening(run: Run, address: PostgresAddress): Promise<Opened | und
     found.table && found.isFacts ? await run<Stored>(`SELECT format, version, facts FROM ${names.facts}`) : [];
   if (row?.format !== FORMAT)
     throw new UserError(`${address.name} is a table of something else. Name another: ?table=… in the address.`);
-  const facts = factsSchema.safeParse(isRecord(row.facts) ? row.facts : {});
+  const facts = factsSchema().safeParse(isRecord(row.facts) ? row.facts : {});
   if (row.version !== VERSION || !facts.success)
     throw new UserError(
       `The index ${address.name} is of version ${printable(String(row.version))}, and this program knows ${VERSION}. Update blip-retrieval, or make the index again.`,

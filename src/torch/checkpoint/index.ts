@@ -2,7 +2,7 @@
 export { type FlatCheckpoint, flattenCheckpoint } from './inspect/flatten.js';
 export { stateDictOf, type Weights, wayOut, weightsOf } from './inspect/state-dict.js';
 export { tensorSums } from './inspect/sums.js';
-export { openCheckpoint, verifyStorages } from './read/open.js';
+export { openCheckpoint, type Sharers, verifyStorages } from './read/open.js';
 export { openTensorFile, TensorFile } from './tensor-file.js';
 export {
   byteOffset,

@@ -1,7 +1,7 @@
 // A checkpoint that is ready for use: opened once, its checksums compared, its tensors mapped into memory.
 import { type MappedFile, mapFile } from '../mapped-file.js';
 import type { Tensor } from '../tensor.js';
-import { openCheckpoint, verifyStorages } from './read/open.js';
+import { openCheckpoint, type Sharers, verifyStorages } from './read/open.js';
 import { byteOffset, type Checkpoint, type TensorRef } from './types.js';
 
 /** The file must be replaced, never truncated or overwritten, while any of its tensors lives. */
@@ -31,11 +31,12 @@ export class TensorFile {
 }
 
 /**
- * Opens the checkpoint `path`, compares its checksums (2 GB in 0.3 s from the page cache) and maps it.
+ * Opens the checkpoint `path`, compares its checksums and maps it. With
+ * `sharers`, ranks that open the same file share the comparison (see verifyStorages).
  * Throws a UserError when it is damaged or not a checkpoint, as openCheckpoint and verifyStorages do.
  */
-export async function openTensorFile(path: string): Promise<TensorFile> {
+export async function openTensorFile(path: string, sharers?: Sharers): Promise<TensorFile> {
   const checkpoint = openCheckpoint(path);
-  await verifyStorages(checkpoint);
+  await verifyStorages(checkpoint, sharers);
   return new TensorFile(checkpoint, mapFile(path));
 }

@@ -1,11 +1,13 @@
 // Opens a checkpoint of torch.save, zip or legacy, or of safetensors, without running anything in it or reading its tensors.
-import { open } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
-import { at } from '../../../errors.js';
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { bootId } from '../../../disk/process-identity.js';
+import { at, messageOf, UserError } from '../../../errors.js';
 import { DTYPES } from '../../dtype.js';
 import { Budget, cannotOpen, FileSource, ForwardReader, withSource } from '../../file-source.js';
 import { readEntries } from '../../safetensors.js';
 import type { Checkpoint, StorageRef, TensorRef } from '../types.js';
+import { compareAll, threadsFor } from './compare.js';
 import { BIG_ENDIAN, readLegacy } from './legacy.js';
 import { TensorRebuild } from './tensors.js';
 import { unpickle } from './unpickler.js';
@@ -13,7 +15,6 @@ import { checkEntry, checksumFails, quote, readZip, type ZipArchive } from './zi
 
 /** Up to this size a whole file is compared with its checksums on opening: it takes about 20 ms. */
 const VERIFY_UP_TO = 64 * 1024 * 1024;
-const CHUNK = 4 * 1024 * 1024;
 
 /**
  * Reads how the file `path` describes itself: the zip directory and the pickle (or a legacy file's pickles), but no tensor
@@ -41,34 +42,64 @@ export function openCheckpoint(path: string): Checkpoint {
   });
 }
 
-/** Compares the bytes of all storages with their checksums, reading them once. Does nothing when that was done. */
-export async function verifyStorages(checkpoint: Checkpoint): Promise<void> {
-  if (checkpoint.verified) return;
+/** Ranks of which those that open the same file share the work: the part of `Ranks` that it needs. */
+export interface Sharers {
+  readonly rank: number;
+  gatherValues<T>(value: T): T[];
+}
+
+/**
+ * Compares the bytes of all storages with their checksums, reading them once, in several threads where there are enough
+ * bytes and cores. Does nothing when that was done. With `sharers`, all of which must call, the ranks that have the same
+ * file open each compare a part, and all throw what one finds.
+ */
+export async function verifyStorages(checkpoint: Checkpoint, sharers?: Sharers): Promise<void> {
+  if (checkpoint.verified && sharers === undefined) return;
   const file = await open(checkpoint.path, 'r').catch((error: unknown) => {
     throw cannotOpen(checkpoint.path, error);
   });
   const source = new FileSource(checkpoint.path, file.fd, checkpoint.bytes);
-  const waiting = checkpoint.storages.values();
-  const verify = async () => {
-    const chunk = Buffer.allocUnsafe(CHUNK);
-    for (const { key, crc32: expected, bytes, fileOffset } of waiting) {
-      if (expected === undefined) continue;
-      let sum = 0;
-      for (let done = 0; done < bytes; ) {
-        const { bytesRead } = await file.read(chunk, 0, Math.min(CHUNK, bytes - done), fileOffset + done);
-        if (bytesRead === 0) source.damaged('it became shorter while it was read');
-        sum = crc32(chunk.subarray(0, bytesRead), sum);
-        done += bytesRead;
-      }
-      if (sum !== expected) checksumFails(source, `data/${key}`);
-    }
+  const summed = (storages: readonly StorageRef[]) =>
+    storages.flatMap((storage) => (storage.crc32 === undefined ? [] : [{ ...storage, crc32: storage.crc32 }]));
+  const compare = async (storages: readonly StorageRef[], ranks: number): Promise<void> => {
+    const wanted = summed(storages);
+    const bytes = wanted.reduce((sum, storage) => sum + storage.bytes, 0);
+    const found = await compareAll(file, wanted, threadsFor(bytes, ranks));
+    if (found?.outcome === 'short') source.damaged('it became shorter while it was read');
+    if (found !== undefined) checksumFails(source, `data/${found.storage.key}`);
   };
   try {
-    // One storage is read while another's sum is taken: a quarter faster than one by one; more reads gain nothing.
-    await Promise.all([verify(), verify()]);
+    if (sharers === undefined) await compare(checkpoint.storages, 1);
+    // Ranks of another machine may have another file, which was compared on opening: all exchange what there is to exchange.
+    else await compareTogether(checkpoint.verified ? [] : checkpoint.storages, await sameFile(file), sharers, compare);
   } finally {
     await file.close();
   }
+}
+
+/** Equal for processes that have the same file open: on the same machine, as it runs, and unchanged. */
+async function sameFile(file: FileHandle): Promise<string> {
+  const { dev, ino, size, mtimeNs } = await file.stat({ bigint: true });
+  return [bootId() || randomUUID(), dev, ino, size, mtimeNs].join(' ');
+}
+
+/** @throws UserError on all ranks where one finds something; where several do, what the first of them found */
+async function compareTogether(
+  storages: readonly StorageRef[],
+  file: string,
+  sharers: Sharers,
+  compare: (storages: readonly StorageRef[], ranks: number) => Promise<void>,
+): Promise<void> {
+  const same = sharers.gatherValues(file).flatMap((other, r) => (other === file ? [r] : []));
+  let failure: unknown;
+  const part = storages.filter((_, i) => i % same.length === same.indexOf(sharers.rank));
+  await compare(part, same.length).catch((error: unknown) => {
+    failure = error;
+  });
+  const said = sharers.gatherValues(failure === undefined ? null : messageOf(failure));
+  if (failure !== undefined) throw failure;
+  const found = same.map((r) => said[r]).find((sentence) => typeof sentence === 'string');
+  if (typeof found === 'string') throw new UserError(found);
 }
 
 /** What the first bytes say; a file that is something else gets a sentence of its own. */
