@@ -1,7 +1,7 @@
 // The work that both programs are given, drawn from a seed: captions as long as COCO's, images, files of both.
 import { join } from 'node:path';
+import { Random } from '../data/random.js';
 import { writeJpeg, writeSplit } from '../demo/data-set.js';
-import { Random } from '../demo/random.js';
 import { at, get } from '../errors.js';
 import { readSafetensors, writeSafetensors } from '../torch/safetensors.js';
 import type { ModelOptions } from './harness.js';

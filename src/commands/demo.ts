@@ -16,10 +16,10 @@ import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
 import { Retriever } from '../retriever/retriever.js';
-import { shellWord } from './ending.js';
 import { searchExample } from './index-folder.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
+import { shellWord } from './shell-word.js';
 
 export interface DemoOptions {
   outputDir: string;

@@ -2,6 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RetrievalOptions } from './options.js';
+import { shellWord } from './shell-word.js';
 
 /** What a run may write, and what it is. */
 const FILES: readonly (readonly [name: string, what: string])[] = [
@@ -29,11 +30,6 @@ function writtenSince(folder: string, since: number): (readonly [name: string, w
       (inner) => (statSync(join(path, inner), { throwIfNoEntry: false })?.mtimeMs ?? 0) >= since,
     );
   });
-}
-
-/** A word of a command, quoted where a shell would take it apart. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 /** How the best weights of a training are evaluated. */

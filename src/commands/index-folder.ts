@@ -8,8 +8,9 @@ import type { ImageIndex } from '../index/image-index.js';
 import type { Recall } from '../index/recall.js';
 import type { SyncReport } from '../index/sync.js';
 import type { IndexFlags } from './index-flags.js';
-import { inCommands, openModel, recordedFactsIfThere, shellWord } from './index-model.js';
+import { inCommands, openModel, recordedFactsIfThere } from './index-model.js';
 import { IndexProgress } from './index-progress.js';
+import { shellWord } from './shell-word.js';
 
 /** What an approximate index may miss: never silently. */
 function recallLine({ images, texts, queries, top }: Recall): string {

@@ -64,8 +64,3 @@ export async function inCommands<T>(work: () => Promise<T>): Promise<T> {
     throw new UserError(asIndexCommands(error.message), { exitCode: error.exitCode, cause: error });
   }
 }
-
-/** A word of a command line that a shell reads as it is. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}

@@ -8,7 +8,7 @@ import { visionNameOf } from '../model/architecture.js';
 import { RUN_FILE, type RunFacts } from '../report/run-files.js';
 import { native } from '../torch/native.js';
 import type { Run } from '../training/run.js';
-import { shellWord } from './ending.js';
+import { shellWord } from './shell-word.js';
 
 /**
  * Writes run.json into the output folder; `since` is when it began, in milliseconds of the epoch; `seconds` is null

@@ -3,10 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { annotationFileName, type Split } from '../data/annotations.js';
+import { Random } from '../data/random.js';
 import { cannotWrite } from '../disk/cannot-write.js';
 import { makeFolder } from '../disk/folder.js';
 import { at, UserError } from '../errors.js';
-import { Random } from './random.js';
 import { captionsOf, drawScene, SCENE_COUNT, sceneAt } from './scene.js';
 
 export interface DataSetOptions {

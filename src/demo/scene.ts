@@ -1,6 +1,7 @@
 // Scenes of two coloured shapes on a coloured background: all of them by number, their captions, and their pixels.
+
+import type { Random } from '../data/random.js';
 import { at } from '../errors.js';
-import type { Random } from './random.js';
 
 const COLORS = {
   red: [214, 45, 48],

@@ -1,5 +1,6 @@
 // Intervals of recalls: the images are drawn again, with replacement, and the recalls counted anew (percentile bootstrap,
 // Efron 1979). A caption goes with its image, since captions of one image are not independent.
+import { Random } from '../data/random.js';
 import { at } from '../errors.js';
 import { DEPTHS } from './ranks.js';
 import type { DirectionRanks } from './similarity-ranks.js';
@@ -21,17 +22,6 @@ export interface BootstrapOptions {
   /** Times the images are drawn; 1,000 by default. */
   resamples?: number;
   seed?: number;
-}
-
-/** Random whole numbers from a 32-bit seed (mulberry32, public domain, by Tommy Ettinger): the same on every machine. */
-export function randomBelow(seed: number): (count: number) => number {
-  let state = seed | 0;
-  return (count) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * count);
-  };
 }
 
 /** Of each image: whether it was found at 1, 5, 10; how many of its captions were; and how many it has. */
@@ -86,10 +76,10 @@ function resample(
   { resamples = 1000, seed = 0 }: BootstrapOptions,
   visit: (drawn: Int32Array) => void,
 ) {
-  const below = randomBelow(seed);
+  const random = new Random(seed);
   const drawn = new Int32Array(images);
   for (let i = 0; i < resamples; i++) {
-    for (let j = 0; j < images; j++) drawn[j] = below(images);
+    for (let j = 0; j < images; j++) drawn[j] = random.below(images);
     visit(drawn);
   }
 }

@@ -1,10 +1,10 @@
 // What was found for a query, best first: for retrieved_<split>.jsonl, and for the few queries that a report shows.
 import { relative } from 'node:path';
 import type { RetrievalSplit } from '../data/annotations.js';
+import { Random } from '../data/random.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { schema, type ValueOf } from '../disk/schema.js';
 import { at } from '../errors.js';
-import { randomBelow } from './bootstrap.js';
 import type { SplitScores } from './rerank.js';
 import type { DirectionRanks } from './similarity-ranks.js';
 
@@ -112,9 +112,9 @@ export function chooseExamples(retrieved: Retrieved, seed: number): { captions: 
       })
       .slice(0, WORST);
     const rest = queries.filter((id) => !worst.includes(id));
-    const below = randomBelow(seed);
+    const drawn = new Random(seed);
     const random: number[] = [];
-    while (random.length < RANDOM && rest.length > 0) random.push(...rest.splice(below(rest.length), 1));
+    while (random.length < RANDOM && rest.length > 0) random.push(...rest.splice(drawn.below(rest.length), 1));
     const example = (kind: Example['kind']) => (id: number) => ({
       kind,
       query: retrieved.query(direction, id),

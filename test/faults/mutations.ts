@@ -1,5 +1,5 @@
 // Damages checkpoint files: mutation number n of a seed is the same bytes in every run.
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { at } from '#blip/errors.js';
 import { type ZipPart, zipOf } from '../helpers/checkpoint-files.js';
 

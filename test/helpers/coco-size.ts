@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { cliPath } from './run-cli.js';
 import { tinyData } from './tiny-run.js';
 

@@ -2,7 +2,7 @@
 // Usage: node index-child.js CHECKPOINT PHOTOS FOLDER SEED
 import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { at } from '#blip/errors.js';
 import { Retriever } from '#blip/index.js';
 

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { sha256OfFile } from '#blip/disk/sha256.js';
 import { at } from '#blip/errors.js';
 import { type ImageIndex, Retriever } from '#blip/index.js';

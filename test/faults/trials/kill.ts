@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { type Command, startCommand } from '../../helpers/command.js';
 import { comparable, RESULTS } from '../../helpers/same-results.js';
 import { runTrial, type Trial, type TrialOptions } from './trial.js';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { END_WITHIN_SECONDS, startCommand } from '../../helpers/command.js';
 import { runTrial, type Trial, type TrialOptions } from './trial.js';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Random } from '#blip/demo/random.js';
+import { Random } from '#blip/data/random.js';
 import { flattenCheckpoint, openCheckpoint, verifyStorages } from '#blip/torch/checkpoint/index.js';
 import { projectRoot } from '../../helpers/fixtures.js';
 import { start } from '../../helpers/ranks.js';

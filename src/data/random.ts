@@ -1,4 +1,4 @@
-// A small random stream that gives the same numbers on every machine, for data sets drawn from a seed.
+// A small random stream that gives the same numbers on every machine: drawn data sets, and images drawn again for intervals.
 import { at } from '../errors.js';
 
 /** Random numbers from a 32-bit seed (mulberry32, public domain, by Tommy Ettinger). */
