@@ -1,12 +1,16 @@
 // Scores and recalls of whole splits against the reference's, and that memory settings change nothing.
-// Covers evaluation/evaluate, image-store, text-store, unique-texts, rerank, budgets.
+// Covers evaluation/evaluate, evaluate-retrieval, image-store, text-store, unique-texts, rerank, budgets, insight.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadRetrievalSplit } from '#blip/data/annotations.js';
 import { ImageLoader } from '#blip/data/loader/loader.js';
 import { Tokenizer } from '#blip/data/tokenizer.js';
+import { drawDataSet } from '#blip/demo/data-set.js';
+import { METRICS } from '#blip/evaluation/bootstrap.js';
 import { type EvaluationOptions, evaluateSplit } from '#blip/evaluation/evaluate.js';
+import { evaluateRetrieval } from '#blip/evaluation/evaluate-retrieval.js';
 import type { ImageSource } from '#blip/evaluation/image-store.js';
+import { insightOf, type SplitInsight } from '#blip/evaluation/insight.js';
 import { itmEval, type RetrievalMetrics } from '#blip/evaluation/recall.js';
 import type { SplitScores } from '#blip/evaluation/rerank.js';
 import { denseScores } from '#blip/evaluation/scores.js';
@@ -15,6 +19,7 @@ import { BlipRetrieval } from '#blip/model/blip-retrieval.js';
 import { loadPretrained } from '#blip/model/pretrained.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
 import { liveHandles } from '#blip/torch/tensor.js';
+import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { readJson, ruleTinyModel } from '../helpers/tensors.js';
 
@@ -105,6 +110,34 @@ test('tiny.pth: score matrices and recalls of both splits', async (t) => {
   const architecture = architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} });
   const { state } = await loadPretrained(checkpoint, architecture);
   await checkGolden(new BlipRetrieval(state, architecture), { data, scores, metrics });
+});
+
+/** What an evaluation of the test split in `data` with this k_test tells. */
+async function insight(model: BlipRetrieval, data: string, kTest: number): Promise<SplitInsight> {
+  const imageRoot = `${data}/images`;
+  const split = await loadRetrievalSplit({ annRoot: `${data}/annotation`, imageRoot, dataset: 'coco', split: 'test' });
+  const evaluation = evaluateRetrieval(model, tokenizer, 'test', split, { kTest });
+  return insightOf({ ...evaluation, split, architecture: model.architecture, imageRoot, seed: 42 }).insight;
+}
+
+test('recalls by similarity alone are those that the reference gives its own matrix of similarities', async () => {
+  using model = ruleTinyModel();
+  const { metrics } = readJson<{ metrics: RetrievalMetrics }>(fixture('rule_tiny/similarity.json') as string);
+  const { similarityMetrics } = await insight(model, fixture('rule_tiny/data') as string, 8);
+  assert.deepEqual(similarityMetrics, metrics);
+});
+
+test('the curve over k_test holds the recalls of evaluations with k_test 8, 16 and 32, to the last digit', async () => {
+  using model = ruleTinyModel();
+  const data = temporaryFolder();
+  await drawDataSet(data, { train: 1, val: 1, test: 40, seed: 5 });
+  const { byK, kTest } = await insight(model, data, 40);
+  assert.equal(kTest, 40);
+  for (const k of [8, 16, 32]) {
+    const { metrics } = await insight(model, data, k);
+    assert.deepEqual(Object.fromEntries(METRICS.map((name, m) => [name, byK[k - 1]?.[m]])), metrics, `k_test ${k}`);
+  }
+  assert.notDeepEqual(byK[7], byK[15], 'k_test changes something');
 });
 
 test('no memory for features, and few tokens at a time, give the same scores', async () => {
