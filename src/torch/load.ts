@@ -30,6 +30,19 @@ function waitWithoutSpinning(env: NodeJS.ProcessEnv): void {
   if (env.GOMP_SPINCOUNT === undefined && env.OMP_WAIT_POLICY === undefined) env.GOMP_SPINCOUNT = '1000';
 }
 
+/** Kernels that oneDNN keeps. The keys of a step, forward and backward, are some 60 in float32 and 100 in bfloat16. */
+const KERNELS_KEPT = '128';
+
+/**
+ * oneDNN generates kernels for each number of rows, and packed texts have another one at every step and image: those it keeps
+ * are 0.3 to 0.5 MB each, and lie between the tensors, so that their gaps grow, too. By default it keeps 1,024, which a run
+ * reaches after hours. A kernel that is made again is the same. oneDNN reads this at its first operator.
+ */
+function keepFewKernels(env: NodeJS.ProcessEnv): void {
+  if (env.ONEDNN_PRIMITIVE_CACHE_CAPACITY === undefined && env.DNNL_PRIMITIVE_CACHE_CAPACITY === undefined)
+    env.ONEDNN_PRIMITIVE_CACHE_CAPACITY = KERNELS_KEPT;
+}
+
 /** Whether there is a driver, by its traces or, at last, by the linker. Its library is opened where CUDA would miss it. */
 function driverRuns(boot: Boot): boolean {
   const driver = nvidiaDriver();
@@ -61,6 +74,7 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
       `The addon was built against LibTorch ${recorded.version}, but ${libtorch.root} is ${libtorch.version}. ${ADDON_REMEDY}`,
     );
   waitWithoutSpinning(process.env);
+  keepFewKernels(process.env);
   const boot: Boot = require(addon.boot);
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { manualSeed } from '#blip/torch/generator.js';
 import * as ops from '#blip/torch/ops.js';
 import { autocast, liveHandles, noGrad, scope, type Tensor } from '#blip/torch/tensor.js';
+import { runNode } from '../helpers/run-node.js';
 import { assertClose } from '../helpers/tensors.js';
 
 /** Inputs and outputs of the layer that goes through oneDNN (2^18 weights), and of one that does not. */
@@ -149,4 +150,22 @@ test('small weights, and those with gradients, are not packed: the tensor itself
     const leafWeight = leaf([768, 768]);
     assert.equal(ops.packLinear(leafWeight).requiresGrad, true);
   });
+
+// Packed texts give products another number of rows at every step and image, and oneDNN a kernel for each.
+test('kernels of many row counts do not fill the memory', async () => {
+  const grown = async (kept: string) => {
+    const { code, stdout, stderr } = await runNode(`
+      ${kept}
+      const [weight, bias] = [keep(ops.zeros([1024, 256])), keep(ops.zeros([1024]))];
+      const product = (rows) => scope(() => void ops.linear(ops.zeros([rows, 256]), weight, bias));
+      product(1000); // the largest first: what follows finds its place
+      const before = process.memoryUsage().rss;
+      for (let i = 0; i < 400; i++) product(10 + ((i * 149) % 400));
+      console.log(process.memoryUsage().rss - before);`);
+    assert.equal(code, 0, stderr);
+    return Number(stdout);
+  };
+  const [ours, all] = [await grown(''), await grown("process.env.ONEDNN_PRIMITIVE_CACHE_CAPACITY = '1024';")];
+  // Those that are let go are 272 kernels of a quarter of a megabyte or more; half of that is left to chance.
+  assert.ok(all - ours > 136 * 2 ** 18, `${ours} bytes, and ${all} when all are kept`);
 });
