@@ -1,4 +1,4 @@
-// This process: locks of its files, and its end with its parent.
+// This process: locks of its files, its heap, and its end with its parent.
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "exports.h"
+#include "heap.h"
 
 namespace {
 
@@ -31,9 +32,16 @@ Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), getppid() == IntegerOf(info, 0));
 }
 
+// trimHeap(): gives the heap's unused pages back to the system, those between blocks included; see heap.h.
+Napi::Value TrimHeap(const Napi::CallbackInfo& info) {
+  TrimFreedMemory();
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void InitProcess(Napi::Env env, Napi::Object exports) {
+  Export(env, exports, "trimHeap", TrimHeap, {});
   Export(env, exports, "lockFile", LockFile, {{"descriptor", ArgKind::kInteger}});
   Export(env, exports, "dieWithParent", DieWithParent, {{"pid", ArgKind::kInteger}});
 }

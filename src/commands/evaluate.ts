@@ -8,6 +8,7 @@ import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { openEvents, recallScalars } from '../training/run-events.js';
+import { EvaluationForecast } from './forecast.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
 
 /**
@@ -26,7 +27,7 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
     await writeValEvaluation(options.outputDir, metrics);
     kept = true;
   };
-  const result = await runSplits(model, run, keepVal).catch((error: unknown) => {
+  const result = await runSplits(model, run, keepVal, new EvaluationForecast(run, model)).catch((error: unknown) => {
     const where = `The recalls of val are in ${join(options.outputDir, VAL_FILE)}.`;
     if (kept && error instanceof UserError && !isMemoryShort(error))
       throw new UserError(`${error.message} ${where}`, { cause: error, exitCode: error.exitCode });

@@ -9,7 +9,7 @@ import { describeLoad, describeMade, loadTrainingState, randomTrainingState } fr
 import { TrainingModel } from '../model/training-model.js';
 import { AdamW } from '../torch/adamw.js';
 import { openTensorFile } from '../torch/checkpoint/index.js';
-import { attainableMemory, freeSwap } from '../torch/device-memory.js';
+import { attainableMemory, freeSwap, returnFreedMemory } from '../torch/device-memory.js';
 import { manualSeed } from '../torch/generator.js';
 import { checkpointBytes, roomWarning } from '../training/disk-space.js';
 import { demandTrainingMemory, type StepSizes } from '../training/memory.js';
@@ -21,6 +21,7 @@ import { initialState } from '../training/run-state.js';
 import { StopSignals } from '../training/stop-signals.js';
 import { identityOf, stepsDone, type Trainer, train } from '../training/train.js';
 import { type TrainingData, trainingData } from '../training/training-data.js';
+import { withForecast } from './forecast.js';
 import { checkpointToResume, describeStart } from './resumed-checkpoint.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
 
@@ -53,6 +54,7 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   const signals = new StopSignals();
   const evaluate = async () => {
     signals.release(); // it takes long, and what was trained is saved
+    returnFreedMemory(); // of the steps: the evaluation needs less, and its blocks have other sizes
     using evaluated = model.evaluated();
     last = await runSplits(evaluated, run);
     if (events !== undefined)
@@ -61,10 +63,18 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
         (state.epoch + 1) * data.stepsPerEpoch,
         options.outputDir,
       );
+    returnFreedMemory();
     signals.watch();
     return last;
   };
-  const trainer: Trainer = { settings, model, optimizer, sync, data, signals, evaluate };
+  const plan = {
+    stepsPerEpoch: data.stepsPerEpoch,
+    epochs: settings.maxEpoch,
+    done: stepsDone(state, data),
+    maxSteps: options.training.maxSteps,
+  };
+  const watched = withForecast(run, data, plan);
+  const trainer: Trainer = { settings, model, optimizer, sync, data: watched, signals, evaluate };
   run.voice.echo('Start training');
   run.voice.close();
   try {

@@ -28,6 +28,7 @@ import { native } from '../torch/native.js';
 import { lockFolder } from '../training/folder-lock.js';
 import { isMain, type RetrievalResult, type Run, SPLITS, type SplitName } from '../training/run.js';
 import { chooseDevice } from './choose-device.js';
+import type { EvaluationForecast } from './forecast.js';
 import type { RetrievalOptions } from './options.js';
 import { checkpointToResume } from './resumed-checkpoint.js';
 import { loggerOf, notesOf, voiceOf } from './voice.js';
@@ -142,12 +143,13 @@ export function splitImages({ splits }: Pick<Run, 'splits'>): ImageSet[] {
 
 /**
  * Evaluates `model` on both splits, and prints the recalls of each as soon as they are known. `onSplit` gets
- * them, too.
+ * them, too; `forecast` watches how it begins.
  */
 export async function runSplits(
   model: BlipRetrieval,
   run: Run,
   onSplit: (report: SplitReport) => Promise<void> = async () => {},
+  forecast?: EvaluationForecast,
 ): Promise<RetrievalResult> {
   const { options, config, splits, tokenizer, ranks, logger, voice, print } = run;
   const evaluateSplitOf = async (name: SplitName): Promise<SplitReport> => {
@@ -160,7 +162,8 @@ export async function runSplits(
       startLoop: (header, total, work) => {
         voice.close();
         const label = `${header === 'Features:' ? 'Features' : 'Re-ranking'} ${name}`;
-        return new MetricLogger(logger).start(header, total, 50, 0, { label, unit: 'images', work });
+        const log = new MetricLogger(logger).start(header, total, 50, 0, { label, unit: 'images', work });
+        return forecast?.watch(log, total) ?? log;
       },
       print,
       echo: (line) => voice.echo(line),

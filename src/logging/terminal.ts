@@ -6,6 +6,8 @@ import { canDrawProgress, columnsOf, type ProgressStream } from './progress-bar.
 export interface Voice {
   /** A sentence for the user. */
   note(line: string): void;
+  /** A sentence that is no part of the reference's output: on standard error, wherever results go. */
+  aside(line: string): void;
   /** A line that only the reference's output has. */
   echo(line: string): void;
   /** A phase begins; `line` is the reference's for it. The phase before has ended. */
@@ -22,15 +24,19 @@ export interface Voice {
 
 /** Nothing at all. */
 export const SILENT_VOICE: Voice = {
-  ...{ note() {}, echo() {}, phase() {}, result() {}, close() {} },
+  ...{ note() {}, aside() {}, echo() {}, phase() {}, result() {}, close() {} },
   ...{ stream: { write: () => true }, calm: false },
 };
 
 /** The reference's output, on standard output. */
-export function referenceVoice(print: (line: string) => void = console.log): Voice {
+export function referenceVoice(
+  print: (line: string) => void = console.log,
+  aside: (line: string) => void = console.error,
+): Voice {
   return {
     ...SILENT_VOICE,
     note: print,
+    aside,
     echo: print,
     phase: (_name, line) => {
       if (line !== undefined) print(line);
@@ -107,6 +113,10 @@ export class Terminal implements Voice {
     this.#clear();
     this.#progress.write(`${wrapped(line, columnsOf(this.#progress) - 1)}\n`);
     this.#show();
+  }
+
+  aside(line: string): void {
+    this.note(line);
   }
 
   echo(): void {}

@@ -61,6 +61,14 @@ export function attainableMemory(device: Device): number {
   return freeHostMemory() + (procBytes(STATUS, 'RssAnon') ?? process.memoryUsage().rss); // pages of files count as free
 }
 
+/**
+ * Gives what was freed back to the system. Tensors are freed into the process's heap, where the next ones find them without
+ * page faults; but its gaps add up from one phase of a run to the next. Some milliseconds: for the end of a phase.
+ */
+export function returnFreedMemory(): void {
+  native().trimHeap();
+}
+
 /** Bytes that this process holds where a device keeps its tensors: for a CPU all its resident memory. */
 export interface MemoryMeter {
   now(): number;

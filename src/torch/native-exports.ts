@@ -87,6 +87,8 @@ export interface Native {
   };
   resetPeakMemory(index: number): void;
 
+  /** Gives unused pages of the heap back to the system. */
+  trimHeap(): void;
   /** Takes the lock of an open file; false when another holds it, null where the file system has none. */
   lockFile(descriptor: number): boolean | null;
   /** Makes the kernel kill this process when its parent ends; false when the parent is no longer `pid`. */

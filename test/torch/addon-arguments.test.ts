@@ -153,6 +153,7 @@ const TORCH: Functions = {
   synchronize: [['index', 'integer', 0]],
   deviceMemory: [['index', 'integer', 0]],
   resetPeakMemory: [['index', 'integer', 0]],
+  trimHeap: [],
   lockFile: [['descriptor', 'integer', 1]],
   dieWithParent: [['pid', 'integer', 1]],
   openNccl: [['path', 'string', '']],

@@ -12,6 +12,7 @@ import { cudaState } from '#blip/torch/cuda.js';
 import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
 import { autocast, type Device, liveHandles, scope } from '#blip/torch/tensor.js';
+import { runNode } from '../helpers/run-node.js';
 
 const addon = native();
 
@@ -147,4 +148,23 @@ test("the lock of a file is one open file's until it is closed", () => {
   closeSync(second);
   assert.throws(() => addon.lockFile(2 ** 20), /no file is open as 1048576/);
   rmSync(folder, { recursive: true });
+});
+
+test('memory between blocks that live on goes back to the system when it is asked to', async () => {
+  const { code, stdout, stderr } = await runNode(`
+    const { returnFreedMemory } = await import('#blip/torch/device-memory.js');
+    const rss = () => process.memoryUsage().rss;
+    const [between, large] = [[], []];
+    for (let i = 0; i < 64; i++) {
+      large.push(keep(ops.full([2 ** 20], 1)));
+      between.push(keep(ops.full([64], 1))); // the heap's top stays behind this one
+    }
+    for (const tensor of large) tensor.dispose();
+    const before = rss();
+    returnFreedMemory();
+    console.log(before - rss(), ops.sum(between[63]).item());`);
+  assert.equal(code, 0, stderr);
+  const [returned, sum] = stdout.split(' ').map(Number);
+  assert.ok((returned ?? 0) > 128 * 2 ** 20, `${returned} of ${256 * 2 ** 20} bytes`); // half of it is left to chance
+  assert.equal(sum, 64);
 });
