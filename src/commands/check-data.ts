@@ -10,6 +10,7 @@ import { TrainRows } from '../data/train-rows.js';
 import { lookAt } from '../disk/folder.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
+import { fitted } from '../logging/terminal.js';
 import { loadConfig } from '../model/architecture.js';
 import { asFlags } from './options.js';
 
@@ -64,7 +65,7 @@ type DataConfig = Pick<RetrievalConfig, 'imageRoot' | 'annRoot' | 'dataset'>;
  * @returns the exit code: 1 if there is a defect, else 0
  */
 export function checkData(config: DataConfig, options: CheckDataOptions, out: ProgressStream): 0 | 1 {
-  const line = (text: string) => out.write(`${text}\n`);
+  const line = (text: string) => out.write(`${fitted(text, out)}\n`);
   const found = findDefects(config, options, out, { note: (text) => line(`Note: ${text}`), defect: line });
   const { dataset, files, rows, captions, images, defects } = found;
   const last = defects.length === 0 ? 'no defect' : amount(defects.length, 'defect');

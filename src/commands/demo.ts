@@ -10,8 +10,7 @@ import { claimFolder } from '../demo/settings.js';
 import { insightFile } from '../evaluation/insight.js';
 import { manifestStamp } from '../index/manifest.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
-import { columnsOf } from '../logging/progress-bar.js';
-import { wrapped } from '../logging/terminal.js';
+import { fitted } from '../logging/terminal.js';
 import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
@@ -68,9 +67,7 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
   claimFolder(data, { seed, train_images: trainImages, images });
   if (!resume || !existsSync(pretrained)) {
     const val = Math.ceil((images * 3) / 5);
-    console.log(
-      `Drawing ${trainImages} train, ${val} val and ${images} test images with five captions each in ${data}.`,
-    );
+    say(`Drawing ${trainImages} train, ${val} val and ${images} test images with five captions each in ${data}.`);
     say(WHAT_IS_DRAWN);
     await drawDataSet(data, { train: trainImages, val, test: images, seed });
     console.log(`Making a small model with random weights: ${pretrained}.`);
@@ -95,13 +92,13 @@ export async function demoCommand(demo: DemoOptions): Promise<void> {
     title: 'A small BLIP, trained on drawn scenes',
     introduction: introduction(demo, minutes),
   });
-  console.log(
+  say(
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
   console.log(`The report is in ${report}.`);
   const index = join(outputDir, 'images.index');
   await indexPictures(join(imageRoot, 'test'), index, join(outputDir, 'checkpoint_best.pth'));
-  console.log(`To search the test pictures: ${searchExample(index, 'a red circle above a blue square', ' -k 5')}`);
+  console.log(`To search the test pictures:\n  ${searchExample(index, 'a red circle above a blue square', ' -k 5')}`);
 }
 
 /** Indexes the pictures anew: an earlier demo's index is of another model. */
@@ -120,7 +117,7 @@ find, among new pictures and captions, the caption of a picture and the picture 
 
 /** Prints a sentence, which on a terminal does not break in the middle of a word. */
 function say(line: string): void {
-  console.log(process.stdout.isTTY ? wrapped(line, columnsOf(process.stdout) - 1) : line);
+  console.log(fitted(line));
 }
 
 const percent = (value: number) => `${value.toFixed(1)} %`;

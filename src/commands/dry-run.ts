@@ -15,6 +15,7 @@ import { demandEncodingMemory, demandFeatureMemory } from '../evaluation/memory.
 import { encodingBytes, tryEvaluation } from '../evaluation/trial.js';
 import { uniqueTexts } from '../evaluation/unique-texts.js';
 import { stepCosts } from '../evaluation/work-split.js';
+import { fitted } from '../logging/terminal.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { attainableMemory } from '../torch/device-memory.js';
 import { COPIES, checkpointBytes } from '../training/disk-space.js';
@@ -64,7 +65,8 @@ export async function dryRun(
   const ranks: Ranked = { here, all: machine === undefined ? (place?.worldSize ?? 1) : here * machine.nnodes };
   const { run } = await openRun(options);
   const lines = options.evaluate ? await dryEvaluation(run, ranks) : await dryTraining(run, ranks);
-  console.log(lines.join('\n'));
+  run.voice.close();
+  console.log(fitted(lines.join('\n')));
 }
 
 /** The part of the free memory that one rank can plan with. */
@@ -72,7 +74,7 @@ const usable = (run: Run, ranks: Ranked) => (USABLE * attainableMemory(run.devic
 
 async function dryEvaluation(run: Run, ranks: Ranked): Promise<string[]> {
   requireAllImages(splitImages(run), run.options);
-  run.print('Creating model');
+  run.voice.phase('Creating model', 'Creating model');
   const { precision } = run.options;
   using model = new BlipRetrieval(await weights(run), run.architecture, { device: run.device, precision });
   const start = process.uptime();
@@ -157,7 +159,7 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
   const { model, optimizer, sync, state } = await prepare(ranked, settings, data, checkpointToResume(options));
   const start = process.uptime();
   const bytes = checkpointBytes(model);
-  run.print('Measuring steps');
+  run.voice.phase('Measuring steps', 'Measuring steps');
   const fits = (needed: number) => needed <= usable(run, ranks);
   const trial = await tryTraining(run, { settings, model, optimizer, sync }, { set, batch, fits });
   const peaks = lineOf(trial.measures, 'peak', sumOf(keptBytes(run.architecture)));

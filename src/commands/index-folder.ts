@@ -7,6 +7,7 @@ import { demandFolder } from '../index/folder-images.js';
 import type { ImageIndex } from '../index/image-index.js';
 import type { Recall } from '../index/recall.js';
 import type { SyncReport } from '../index/sync.js';
+import { fitted } from '../logging/terminal.js';
 import type { IndexFlags } from './index-flags.js';
 import { inCommands, openModel, recordedFactsIfThere } from './index-model.js';
 import { IndexProgress } from './index-progress.js';
@@ -108,7 +109,7 @@ function asText(index: ImageIndex, { added, changed, renamed, removed, unchanged
     .filter(([name, count]) => count > 0 || name !== 'renamed')
     .map(([name, count]) => `${count} ${name}`);
   return [
-    `${index.name}: ${index.size} ${index.size === 1 ? 'image' : 'images'} (${counts.join(', ')})`,
+    fitted(`${index.name}: ${index.size} ${index.size === 1 ? 'image' : 'images'} (${counts.join(', ')})`),
     `To search it: ${searchExample(index.name)}`,
   ].join('\n');
 }

@@ -1,6 +1,7 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
 import { formatBytes } from '../disk/space.js';
 import { printable } from '../errors.js';
+import { fitted } from '../logging/terminal.js';
 import { table } from '../logging/text.js';
 import {
   type Checkpoint,
@@ -88,7 +89,7 @@ function jsonScalar(value: PickleScalar): string {
 function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: TextOutput): void {
   const lines = summary(checkpoint, flat, shownValue, shown);
   out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}\n`);
-  for (const [title, text] of lines) out.write(`${title.padEnd(11)} ${text}\n`);
+  for (const [title, text] of lines) out.write(`${fitted(`${title.padEnd(11)} ${text}`, out)}\n`);
   out.write('--all lists every tensor and value.\n');
 }
 

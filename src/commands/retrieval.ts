@@ -2,6 +2,7 @@
 import type { Rank } from '../distributed/rank.js';
 import { isMemoryShort, messageOf, UserError } from '../errors.js';
 import { recallTable } from '../evaluation/report.js';
+import { columnsOf } from '../logging/progress-bar.js';
 import { pythonDuration } from '../logging/python-format.js';
 
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
@@ -44,7 +45,7 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
   const seconds = (performance.now() - started) / 1000;
   const unwritten = result !== undefined && isMain(run) ? await report(run, since, seconds) : undefined;
   voice.close();
-  if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test]));
+  if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test], columnsOfOutput()));
   if (unwritten !== undefined) run.print(unwritten);
   const ended = `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration(seconds)}`;
   voice.echo(`${ended}; results are in ${options.outputDir}`);
@@ -73,6 +74,9 @@ async function report(run: Run, since: number, seconds: number): Promise<string 
     return `The report could not be written (${why}). "report ${outputDir}" makes it again.`;
   }
 }
+
+/** Without bounds where the output is no terminal. */
+const columnsOfOutput = () => (process.stdout.isTTY ? columnsOf(process.stdout) - 1 : undefined);
 
 /** What could not be allocated, and the settings that lower what memory is needed. */
 function withMemoryAdvice(error: unknown, evaluating: boolean): UserError {

@@ -19,19 +19,29 @@ export interface SplitReport {
 /** Cells of the first column: room for `test: 31000 images, 155000 captions`. */
 const LABEL = 39;
 
-/** The recalls as a table of lines without colour: percent, two decimals, each direction followed by its level of chance. */
-export function recallTable(splits: readonly SplitReport[]): string {
+/** The same where a terminal has no room for it: the sizes of a split then have a line of their own. */
+const NARROW_LABEL = 22;
+const NUMBER = 9;
+
+/**
+ * The recalls as a table of lines without colour: percent, two decimals, each direction followed by its level of chance. 75
+ * columns wide, or 58 where `columns` are fewer.
+ */
+export function recallTable(splits: readonly SplitReport[], columns = Number.POSITIVE_INFINITY): string {
+  const isNarrow = columns < LABEL + 4 * NUMBER;
+  const width = isNarrow ? NARROW_LABEL : LABEL;
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const line = (label: string, values: readonly number[]) =>
-    label.padEnd(LABEL) + values.map((value) => value.toFixed(2).padStart(9)).join('');
+    label.padEnd(width) + values.map((value) => value.toFixed(2).padStart(NUMBER)).join('');
+  const titled = (title: string) => (isNarrow ? `${title}\n${''.padEnd(width)}` : title.padEnd(width));
   const lines = splits.flatMap(({ name, images, texts, metrics: m, chance }) => [
-    `${name}: ${images} images, ${texts} captions`.padEnd(LABEL) +
-      ['R@1', 'R@5', 'R@10', 'mean'].map((head) => head.padStart(9)).join(''),
+    titled(`${name}: ${images} images, ${texts} captions`) +
+      ['R@1', 'R@5', 'R@10', 'mean'].map((head) => head.padStart(NUMBER)).join(''),
     line('  text retrieval (TR)', [m.txt_r1, m.txt_r5, m.txt_r10, m.txt_r_mean]),
     line('    level of chance', [...chance.text, mean(chance.text)]),
     line('  image retrieval (IR)', [m.img_r1, m.img_r5, m.img_r10, m.img_r_mean]),
     line('    level of chance', [...chance.image, mean(chance.image)]),
-    `${'  mean of both'.padEnd(LABEL)}${m.r_mean.toFixed(2).padStart(36)}`,
+    `${'  mean of both'.padEnd(width)}${m.r_mean.toFixed(2).padStart(4 * NUMBER)}`,
   ]);
   return `Recall in percent\n${lines.join('\n')}`;
 }

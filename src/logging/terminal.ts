@@ -62,6 +62,16 @@ export function wrapped(text: string, columns: number): string {
   return lines.join('\n');
 }
 
+/** For a terminal, lines that do not break in the middle of a word; elsewhere, and for what is indented (a command, a list), as they are. */
+export function fitted(text: string, stream: ProgressStream = process.stdout): string {
+  if (stream.isTTY !== true) return text;
+  const columns = columnsOf(stream) - 1;
+  return text
+    .split('\n')
+    .map((line) => (line.startsWith(' ') ? line : wrapped(line, columns)))
+    .join('\n');
+}
+
 /** `0.4 s`, `12 s`, `3:07 min`. */
 export function secondsText(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;

@@ -94,3 +94,18 @@ test('the table shows percent, both directions and chance for each split', () =>
     ].join('\n'),
   );
 });
+
+test('the table keeps its labels and does not wrap where a terminal has 60 columns', () => {
+  const chance = chanceLevel([[0], [1, 2, 3]], 4);
+  const split = { name: 'test', images: 31000, texts: 155000, metrics: val, chance };
+  for (const columns of [59, 74]) {
+    const lines = recallTable([split], columns).split('\n');
+    assert.deepEqual(lines.slice(1, 4), [
+      'test: 31000 images, 155000 captions',
+      '                            R@1      R@5     R@10     mean',
+      '  text retrieval (TR)     50.00    75.00   100.00    75.00',
+    ]);
+    assert.ok(lines.every((line) => line.length <= 58));
+  }
+  assert.equal(recallTable([split], 75), recallTable([split]));
+});

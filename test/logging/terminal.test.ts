@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MetricLogger } from '#blip/logging/metric-logger.js';
-import { doneLine, referenceVoice, secondsText, Terminal, wrapped } from '#blip/logging/terminal.js';
+import { doneLine, fitted, referenceVoice, secondsText, Terminal, wrapped } from '#blip/logging/terminal.js';
 
 /** A terminal of `columns` that applies what is written: its lines, and the results apart. */
 function screen(columns: number, isTTY = true) {
@@ -102,6 +102,28 @@ test("elsewhere there are the reference's lines", () => {
   voice.result('Epoch 1');
   voice.close();
   assert.deepEqual(lines, ['Creating retrieval dataset', 'A note.', "{'txt_r1': 1.0}"]);
+});
+
+test('lines fit into a terminal, commands stay whole, and elsewhere all is as it was', () => {
+  const text = `Drawing 96 train, 24 val and 40 test images with five captions each in td/data.\n  ${'command '.repeat(12)}`;
+  const stream = { isTTY: true, columns: 60, write: () => true };
+  const [first, second, command] = fitted(text, stream).split('\n');
+  assert.equal(first, 'Drawing 96 train, 24 val and 40 test images with five');
+  assert.equal(second, '  captions each in td/data.');
+  assert.equal(command, `  ${'command '.repeat(12)}`);
+  assert.equal(fitted(text, { ...stream, isTTY: false }), text);
+});
+
+test('what is said beside the results goes to standard error, and in lines of the terminal', () => {
+  const [lines, asides]: [string[], string[]] = [[], []];
+  referenceVoice(
+    (line) => lines.push(line),
+    (line) => asides.push(line),
+  ).aside('About 2.2 h to go.');
+  assert.deepEqual([lines, asides], [[], ['About 2.2 h to go.']]);
+  const calm = screen(40);
+  calm.terminal.aside('About 2.2 h to go, as the first 24 images went.');
+  assert.deepEqual(calm.lines, ['About 2.2 h to go, as the first 24', '  images went.', '']);
 });
 
 test('times are short', () => {
