@@ -13,8 +13,9 @@ inline void KeepFreedMemory() {
 #endif
 }
 
-// Gives back what KeepFreedMemory has kept. Blocks that live long lie between those that come and go, and none of the heap's
-// gaps is exactly as large as the next block: from epoch to epoch it grows. Its pages fault again when they are used.
+// Gives back what KeepFreedMemory has kept. Blocks that live long lie between those that come and go, and none of the
+// heap's gaps is exactly as large as the next block: from epoch to epoch it grows. Its pages fault again when they are
+// used.
 inline void TrimFreedMemory() {
 #if defined(__GLIBC__)
   malloc_trim(0);

@@ -150,6 +150,7 @@ test('small weights, and those with gradients, are not packed: the tensor itself
     const leafWeight = leaf([768, 768]);
     assert.equal(ops.packLinear(leafWeight).requiresGrad, true);
   });
+});
 
 // Packed texts give products another number of rows at every step and image, and oneDNN a kernel for each.
 test('kernels of many row counts do not fill the memory', async () => {
