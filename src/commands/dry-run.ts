@@ -78,6 +78,7 @@ async function dryEvaluation(run: Run, ranks: Ranked): Promise<string[]> {
   const { precision } = run.options;
   using model = new BlipRetrieval(await weights(run), run.architecture, { device: run.device, precision });
   const start = process.uptime();
+  run.voice.phase('Measuring');
   const evaluation = estimateEvaluation(run, model, ranks);
   return evaluationLines({ ...settingOf(run, ranks), start, evaluation });
 }

@@ -1,7 +1,10 @@
 // --dry_run: memory and time are printed, nothing is written, and what cannot fit is refused before anything is allocated.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { before, test } from 'node:test';
+import { cliPath } from '../helpers/run-cli.js';
+import { runNodeWith } from '../helpers/run-node.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
 const tiny = new TinyRuns();
@@ -20,6 +23,27 @@ test('an evaluation: memory, time of both splits, and no output folder', options
     assert.match(stdout, line);
   assert.ok(!existsSync(tiny.path('absent')));
   for (const line of lines(stdout)) assert.ok(line.length <= 80, line);
+});
+
+/** A terminal of 60 columns for a program that a test starts: util-linux's `script`. */
+const inTerminal = `
+  const { spawnSync } = require('node:child_process');
+  const quoted = process.argv.slice(1).map((word) => "'" + word + "'").join(' ');
+  spawnSync('script', ['-qec', 'stty cols 60; ' + quoted, '/dev/null'], { stdio: ['ignore', 'inherit', 'inherit'] });`;
+
+test('on a terminal of 60 columns the last phase has ended before the first line, and nothing wraps', async (t) => {
+  if (tinyData === undefined) return t.skip('no fixtures');
+  if (spawnSync('script', ['--version']).error !== undefined) return t.skip('there is no `script`');
+  const args = [process.execPath, cliPath, ...tiny.args('absent', '--evaluate', '--dry_run')];
+  const env = { ...process.env, TERM: 'xterm', OMP_NUM_THREADS: '1' };
+  const { stdout } = await runNodeWith(['-e', inTerminal, ...args], { env });
+  const shown = stdout.split('\n').map((line) => (line.split('\x1b[2K').at(-1) ?? '').replaceAll('\r', ''));
+  assert.ok(shown.includes('Dry run of an evaluation on cpu, fp32. Nothing was written.'), stdout);
+  assert.ok(
+    shown.some((line) => /^Measuring +\d/.test(line)),
+    stdout,
+  );
+  for (const line of shown) assert.ok(line.length < 60 || line.startsWith('load checkpoint'), line);
 });
 
 test('training: steps, epochs, disk, the largest batch; an existing folder stays as it is', options, async () => {
