@@ -167,6 +167,6 @@ test('kernels of many row counts do not fill the memory', async () => {
     return Number(stdout);
   };
   const [ours, all] = [await grown(''), await grown("process.env.ONEDNN_PRIMITIVE_CACHE_CAPACITY = '1024';")];
-  // Those that are let go are 272 kernels of a quarter of a megabyte or more; half of that is left to chance.
-  assert.ok(all - ours > 136 * 2 ** 18, `${ours} bytes, and ${all} when all are kept`);
+  // Those that are let go are 272 kernels, 29 to 70 MB in all; most of that is left to chance.
+  assert.ok(all - ours > 8 * 2 ** 20, `${ours} bytes, and ${all} when all are kept`);
 });
