@@ -10,6 +10,7 @@
 
 #include "convert.h"
 #include "handles.h"
+#include "transpose.h"
 
 namespace {
 
@@ -59,7 +60,8 @@ class OnednnLinear : public torch::autograd::Function<OnednnLinear> {
     const at::Tensor rows = gradient.reshape({-1, w.size(0)});
     at::Tensor of_x, of_w, of_bias;
     if (context->needs_input_grad(0)) of_x = Product(gradient, w.t(), at::Tensor());
-    if (context->needs_input_grad(1)) of_w = Product(rows.t(), x.reshape({-1, w.size(1)}).t(), at::Tensor());
+    if (context->needs_input_grad(1))
+      of_w = Product(TransposedCopy(rows), x.reshape({-1, w.size(1)}).t(), at::Tensor());
     if (context->needs_input_grad(2)) of_bias = rows.sum(0);
     return {of_x, of_w, of_bias};
   }

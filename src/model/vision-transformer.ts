@@ -3,6 +3,7 @@
 import { Generator } from '../torch/generator.js';
 import { LayerNorm, Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
+import type { Precision } from '../torch/precision.js';
 import { keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
 import { VISION_EPS, type VisionSizes } from './architecture.js';
 
@@ -49,6 +50,25 @@ class Block {
     return ops.reshape(ops.transpose(ops.attention(q, k, v), 1, 2), [b, l, width]);
   }
 
+  /** `forward` for the class token alone, (B, L, D) → (B, 1, D): the same random numbers are drawn. */
+  forwardClass(x: Tensor, dropPath = 0): Tensor {
+    return scope(() => {
+      const [b, width] = [x.size(0), x.size(2)];
+      const normed = this.norm1.forward(x);
+      const classToken = (tokens: Tensor) => ops.slice(tokens, 1, 0, 1);
+      const part = (tokens: Tensor, from: number, to: number) =>
+        ops.linear(tokens, ops.slice(this.qkv.weight, 0, from, to), ops.slice(this.qkv.bias, 0, from, to));
+      const heads = (y: Tensor, parts: number) =>
+        ops.unbind(ops.permute(ops.reshape(y, [b, -1, parts, this.heads, width / this.heads]), [2, 0, 3, 1, 4]));
+      const [q] = heads(part(classToken(normed), 0, width), 1) as [Tensor]; // (B, H, 1, d)
+      const [k, v] = heads(part(normed, width, 3 * width), 2) as [Tensor, Tensor]; // (B, H, L, d)
+      const attention = this.proj.forward(ops.reshape(ops.attention(q, k, v), [b, 1, width])); // one token: no transposition
+      const attended = ops.add(classToken(x), dropSamples(attention, dropPath));
+      const hidden = ops.gelu(this.fc1.forward(this.norm2.forward(attended)));
+      return ops.add(attended, dropSamples(this.fc2.forward(hidden), dropPath));
+    });
+  }
+
   /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp; training only. */
   forward(x: Tensor, dropPath = 0): Tensor {
     return scope(() => {
@@ -57,6 +77,14 @@ class Block {
       return addTo(attended, this.fc2, hidden, dropPath);
     });
   }
+}
+
+/** The least bytes that autograd keeps of one image in one block, from its forward pass to its backward pass. */
+export function activationBytes({ imageSize, patchSize, width }: VisionSizes, precision: Precision): number {
+  const tokens = (imageSize / patchSize) ** 2 + 1;
+  // The inputs of the products (D, D, D, 4 D), queries, keys and values (3 D) and gelu's input (4 D), and in float32, under
+  // autocast too, the residual stream twice.
+  return tokens * width * (14 * (precision === 'bf16' ? 2 : 4) + 2 * 4);
 }
 
 export class VisionTransformer {
@@ -121,6 +149,15 @@ export class VisionTransformer {
     const embeds = this.#norm.forward(x);
     x.dispose();
     return embeds;
+  }
+
+  /** Normalised images (B, 3, P, P) → the class token of `forward`, (B, 1, D). The last block computes nothing else. */
+  forwardClass(images: Tensor): Tensor {
+    const last = this.#blocks.length - 1;
+    return scope(() => {
+      const x = this.#run(this.#tokens(images), 0, last);
+      return this.#norm.forward((this.#blocks[last] as Block).forwardClass(x, this.#dropPath(last)));
+    });
   }
 
   /**

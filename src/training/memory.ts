@@ -3,6 +3,7 @@ import { formatBytes } from '../disk/space.js';
 import { UserError } from '../errors.js';
 import { type Architecture, PATCH_SIZE } from '../model/architecture.js';
 import { isBuffer, momentumTwin, patchesOf, stateDictEntries } from '../model/state-dict.js';
+import { activationBytes } from '../model/vision-transformer.js';
 import { DTYPES } from '../torch/dtype.js';
 import type { Precision } from '../torch/precision.js';
 
@@ -48,10 +49,7 @@ export function leastBytesOfRow({ architecture, precision, checkpointedBlocks }:
   const { vision } = architecture;
   const tokens = patchesOf(vision) + 1;
   const recomputed = Math.min(vision.depth, checkpointedBlocks);
-  // A block keeps the inputs of its products (D, D, D, 4 D), queries, keys and values (3 D) and gelu's input (4 D), and in
-  // float32, under autocast too, the residual stream twice.
-  const half = precision === 'bf16' ? 2 : 4;
-  const block = tokens * vision.width * (14 * half + 2 * 4);
+  const block = activationBytes(vision, precision);
   const input = tokens * vision.width * 4;
   return (vision.depth - recomputed) * block + recomputed * input + (recomputed > 0 ? block : 0);
 }

@@ -98,6 +98,7 @@ export async function repeatTraining(
     precision,
     negativeAllRank: group !== undefined,
     checkpointedBlocks,
+    freeMemory: () => 0, // so that blocks do recompute
     encToken: tokenizer.encTokenId,
     chooseNegatives: () => ({ imageOfText: negatives.slice(0, 4), textOfImage: negatives.slice(4) }),
     ...(group && { ranks: group }),

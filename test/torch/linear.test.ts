@@ -8,9 +8,10 @@ import { autocast, liveHandles, noGrad, scope, type Tensor } from '#blip/torch/t
 import { runNode } from '../helpers/run-node.js';
 import { assertClose } from '../helpers/tensors.js';
 
-/** Inputs and outputs of the layer that goes through oneDNN (2^18 weights), and of one that does not. */
+/** Inputs and outputs of layers that go through oneDNN (2^18 weights), and of one that does not. */
 const sizes = [
   { name: 'large', inputs: 384, outputs: 768 },
+  { name: 'odd', inputs: 385, outputs: 771 }, // no number that the transposed copy of a gradient could divide
   { name: 'small', inputs: 24, outputs: 40 },
 ];
 
@@ -28,7 +29,7 @@ const exact = (x: Tensor, weight: Tensor, bias: Tensor) =>
   float32(ops.add(ops.matmul(float64(x), ops.transpose(float64(weight), 0, 1)), float64(bias)));
 
 for (const { name, inputs, outputs } of sizes) {
-  for (const rows of [[7], [3, 5], [2, 3, 4]]) {
+  for (const rows of [[7], [3, 5], [2, 3, 4], [5, 27]]) {
     test(`${name}, (${rows}, ${inputs}): values and all three gradients`, () => {
       const before = liveHandles();
       scope(() => {
