@@ -62,10 +62,10 @@ class Block {
         ops.unbind(ops.permute(ops.reshape(y, [b, -1, parts, this.heads, width / this.heads]), [2, 0, 3, 1, 4]));
       const [q] = heads(part(classToken(normed), 0, width), 1) as [Tensor]; // (B, H, 1, d)
       const [k, v] = heads(part(normed, width, 3 * width), 2) as [Tensor, Tensor]; // (B, H, L, d)
-      const attention = this.proj.forward(ops.reshape(ops.attention(q, k, v), [b, 1, width])); // one token: no transposition
-      const attended = ops.add(classToken(x), dropSamples(attention, dropPath));
-      const hidden = ops.gelu(this.fc1.forward(this.norm2.forward(attended)));
-      return ops.add(attended, dropSamples(this.fc2.forward(hidden), dropPath));
+      const attention = ops.reshape(ops.attention(q, k, v), [b, 1, width]); // one token: no transposition
+      const attended = addTo(classToken(x), this.proj, attention, dropPath);
+      const hidden = this.fc1.forward(this.norm2.forward(attended), { gelu: true });
+      return addTo(attended, this.fc2, hidden, dropPath);
     });
   }
 
