@@ -4,7 +4,7 @@ import { Generator } from '../torch/generator.js';
 import { LayerNorm, Linear, type StateDict, weight } from '../torch/nn.js';
 import * as ops from '../torch/ops.js';
 import type { Precision } from '../torch/precision.js';
-import { keep, noGrad, scope, type Tensor } from '../torch/tensor.js';
+import { keep, scope, type Tensor } from '../torch/tensor.js';
 import { VISION_EPS, type VisionSizes } from './architecture.js';
 
 /** Stochastic depth (arXiv 1603.09382): whole samples of (B, L, D) zeroed at `rate`, the others divided by 1 - rate. */
@@ -62,8 +62,8 @@ class Block {
         ops.unbind(ops.permute(ops.reshape(y, [b, -1, parts, this.heads, width / this.heads]), [2, 0, 3, 1, 4]));
       const [q] = heads(part(classToken(normed), 0, width), 1) as [Tensor]; // (B, H, 1, d)
       const [k, v] = heads(part(normed, width, 3 * width), 2) as [Tensor, Tensor]; // (B, H, L, d)
-      const attention = ops.reshape(ops.attention(q, k, v), [b, 1, width]); // one token: no transposition
-      const attended = addTo(classToken(x), this.proj, attention, dropPath);
+      const seen = ops.reshape(ops.attention(q, k, v), [b, 1, width]); // of one token: no transposition
+      const attended = addTo(ops.contiguous(classToken(x)), this.proj, seen, dropPath);
       const hidden = this.fc1.forward(this.norm2.forward(attended), { gelu: true });
       return addTo(attended, this.fc2, hidden, dropPath);
     });
@@ -171,12 +171,13 @@ export class VisionTransformer {
     const saved: { input: Tensor; random: Tensor }[] = [];
     const generator = Generator.default(images.device);
     let hidden = head;
-    noGrad(() => {
-      for (let i = first; i < depth; i++) {
-        saved.push({ input: keep(ops.detach(hidden)), random: keep(generator.state) });
-        hidden = (this.#blocks[i] as Block).forward(hidden, this.#dropPath(i));
-      }
-    });
+    // With gradients, though nothing is kept: without, other kernels would run, which round differently than the second pass.
+    for (let i = first; i < depth; i++) {
+      const input = keep(ops.detach(hidden));
+      input.requiresGrad = true;
+      saved.push({ input, random: keep(generator.state) });
+      hidden = scope(() => ops.detach((this.#blocks[i] as Block).forward(input, this.#dropPath(i))));
+    }
     const leaf = keep(ops.detach(hidden));
     leaf.requiresGrad = true;
     const embeds = this.#norm.forward(leaf);
