@@ -22,7 +22,7 @@ const GENERATIONS: readonly [name: string, vendor: RegExp, family: number, first
   ['Zen 5', /AMD/, 26, 0, 0xff],
   ['Skylake or Cascade Lake', /Intel/, 6, 85, 85],
   ['Ice Lake', /Intel/, 6, 106, 108],
-  ['Emerald Rapids', /Intel/, 6, 143, 143],
+  ['Sapphire Rapids', /Intel/, 6, 143, 143],
   ['Emerald Rapids', /Intel/, 6, 207, 207],
   ['Granite Rapids', /Intel/, 6, 173, 174],
 ];
