@@ -26,7 +26,7 @@ for (const [text, expected] of [
   [
     info('GenuineIntel', 6, 143, 'Intel(R) Xeon(R) Processor', 'avx2 avx512f avx512_bf16 amx_bf16'),
     {
-      name: 'Intel(R) Xeon(R) Processor (Emerald Rapids)',
+      name: 'Intel(R) Xeon(R) Processor (Sapphire Rapids)',
       vectors: 'AVX-512, bf16, AMX',
       fullWidth: true,
       bf16: true,
