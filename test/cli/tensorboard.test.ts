@@ -93,7 +93,9 @@ test('batches that are added up to one update have the norm of their mean gradie
   assert.equal(code, 0, stderr);
   const [first] = metrics('whole');
   const [alone, sum] = metrics('sum');
-  assert.equal(alone?.grad_norm, first?.grad_norm, 'one batch of three so far: as if it were the only one');
+  // One batch of three so far, as if it were the only one; a third of its loss, times three, is rounded.
+  const [own = Number.NaN, whole = 0] = [alone?.grad_norm, first?.grad_norm];
+  assert.ok(Math.abs(own - whole) <= 1e-6 * whole, `${own} instead of ${whole}`);
   assert.ok(sum?.grad_norm !== undefined && sum.grad_norm > 0);
 });
 
