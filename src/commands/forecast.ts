@@ -13,7 +13,7 @@ import { type TrainingPlan, trainingSeconds } from '../training/estimate.js';
 import { type Run, SPLITS, type SplitName } from '../training/run.js';
 import type { TrainingData } from '../training/training-data.js';
 
-/** Seconds that are measured, unless this share of the loop is over before. The first batch or step never counts. */
+/** Seconds that are measured, unless this share of the loop, and no fewer batches, are over before. The first never counts. */
 const MEASURED = 5;
 const SHARE = 0.1;
 const LEAST = 3;
@@ -43,7 +43,8 @@ class Beginning {
     this.#marks += 1;
     this.#begun ??= { seconds, done };
     const [elapsed, units] = [seconds - this.#begun.seconds, done - this.#begun.done];
-    if (this.#marks <= LEAST || units <= 0 || (elapsed < MEASURED && units < this.total * SHARE)) return;
+    if (units <= 0) return;
+    if (elapsed < MEASURED && (this.#marks <= LEAST || units < this.total * SHARE)) return;
     this.#over = true;
     this.measured(elapsed / units, done);
   }

@@ -52,8 +52,14 @@ function encode(images: number, secondsOfImage: number) {
 test('an evaluation says once how long it takes, from the pace of its first batches', () => {
   const { run, said } = encode(800, 1);
   assert.equal(said.length, 1);
-  const hours = (bothSplits(run, 1) - 30 - 4 * 8) / 3600;
-  assert.equal(said[0], `About ${hours.toFixed(1)} h to go, as the first 32 images went (--dry_run measures more).`);
+  const hours = (bothSplits(run, 1) - 30 - 2 * 8) / 3600;
+  assert.equal(said[0], `About ${hours.toFixed(1)} h to go, as the first 16 images went (--dry_run measures more).`);
+});
+
+test('one batch after the first is enough where it takes seconds: 24 images come in three', () => {
+  const { run, said } = encode(24, 5);
+  const minutes = Math.round((bothSplits(run, 5) - 30 - 2 * 8 * 5) / 60);
+  assert.deepEqual(said, [`About ${minutes} min to go, as the first 16 images went (--dry_run measures more).`]);
 });
 
 test('a short evaluation says nothing', () => {
@@ -100,11 +106,11 @@ test('training says once how long it takes, without its slow first step, with it
   assert.equal(said.length, 1);
   const work = stepWork(base, 4, tokenizer.encode('a man riding a wave on top of a surfboard').ids.length);
   const evaluation = bothSplits(run, (4 / work) * stepCosts(base).encoding);
-  const steps = 6 * 50 - 4;
+  const steps = 6 * 50 - 3;
   const minutes = Math.round((steps * 4 + 6 * evaluation) / 60);
   assert.equal(
     said[0],
-    `About ${minutes} min to go with 6 evaluations, as the first 4 steps went (--dry_run measures more).`,
+    `About ${minutes} min to go with 6 evaluations, as the first 3 steps went (--dry_run measures more).`,
   );
 });
 

@@ -10,7 +10,7 @@ import { openTensorFile } from '#blip/torch/checkpoint/index.js';
 import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
-import type { Tensor } from '#blip/torch/tensor.js';
+import { scope, type Tensor } from '#blip/torch/tensor.js';
 import { deviceOfRank } from '../helpers/device.js';
 import { fixture } from '../helpers/fixtures.js';
 import { readJson } from '../helpers/tensors.js';
@@ -50,7 +50,11 @@ async function initialState(rank: number): Promise<Map<string, Tensor>> {
   using file = await openTensorFile(fixture('tiny.pth') as string);
   const { state } = loadTrainingState(file, trainingArchitecture, { seed: 0 });
   if (rank === 1)
-    for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addInPlace(tensor, ops.float32([1], []));
+    // In a scope: left to the garbage collector, the ones would disappear during the steps' count of handles.
+    scope(() => {
+      const one = ops.float32([1], []);
+      for (const tensor of state.values()) if (tensor.dtype === 'float32') ops.addInPlace(tensor, one);
+    });
   return state;
 }
 
