@@ -3,11 +3,13 @@
 // with MKL, which has AVX-512 only on Intel's processors.
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -75,24 +77,22 @@ Napi::Value AttendPacked(const Napi::CallbackInfo& info) {
 // Whether LibTorch's kernel multiplies bfloat16 with AMX, which on long sequences is faster than float32 sums here.
 bool HasAmx() {
 #if defined(__x86_64__)
-  const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+  const char *limit = std::getenv("ONEDNN_MAX_CPU_ISA"), *kernels = std::getenv("ATEN_CPU_CAPABILITY");
   unsigned int a, b, c, d;
-  return (limit == nullptr || std::strstr(limit, "AMX") != nullptr) && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
+  return (limit == nullptr || std::strstr(limit, "AMX") != nullptr) &&
+         (kernels == nullptr || std::strcmp(kernels, "avx512") == 0) && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
          (d & (1u << 22)) != 0;
 #else
   return false;
 #endif
 }
 
-// attend(q (B, H, M, d), k and v (B, H, L, d)): (B, H, M, d); with gradients, and where it is faster, LibTorch's.
-Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
-  at::Tensor q = TensorOf(info, 0), k = TensorOf(info, 1), v = TensorOf(info, 2);
+// Without gradients, by the faster kernel.
+at::Tensor AttentionOf(at::Tensor q, at::Tensor k, at::Tensor v) {
   static const bool amx = HasAmx();
-  const bool graph = c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  if (graph || q.dim() != 4 || k.dim() != 4 || k.sizes() != v.sizes() || q.size(0) != k.size(0) ||
-      q.size(1) != k.size(1) || q.size(3) != k.size(3) || k.size(2) == 0 || !Suits(q, k, v) ||
-      (amx && q.scalar_type() == at::kBFloat16))
-    return Napi::Number::New(info.Env(), PutHandle(at::scaled_dot_product_attention(q, k, v)));
+  if (q.dim() != 4 || k.dim() != 4 || k.sizes() != v.sizes() || q.size(0) != k.size(0) || q.size(1) != k.size(1) ||
+      q.size(3) != k.size(3) || k.size(2) == 0 || !Suits(q, k, v) || (amx && q.scalar_type() == at::kBFloat16))
+    return at::scaled_dot_product_attention(q, k, v);
   q = SideBySide(q), k = SideBySide(k), v = SideBySide(v);
   const at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options());
   AttentionTask task{{},
@@ -108,7 +108,39 @@ Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
     task.sequences.push_back({of(q), of(k), of(v), of(out), q.size(2), k.size(2)});
   }
   Attend(task);
-  return Napi::Number::New(info.Env(), PutHandle(out.transpose(1, 2)));
+  return out.transpose(1, 2);
+}
+
+// With gradients for bfloat16 on the CPU. LibTorch's own backward pass makes thousands of products of 64 rows, each of
+// which oneDNN sets up; this one makes five of all heads, from the whole matrices of probabilities.
+class HalfAttention : public torch::autograd::Function<HalfAttention> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v) {
+    context->save_for_backward({q, k, v});
+    return AttentionOf(q, k, v);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const double scale = 1 / std::sqrt(static_cast<double>(saved[0].size(-1)));
+    const at::Tensor &k = saved[1], &v = saved[2], &of_out = gradients[0], q = at::mul(saved[0], scale);
+    const at::Tensor p = at::_softmax(at::matmul(q, k.mT()), -1, false);
+    const at::Tensor of_scores = at::_softmax_backward_data(at::matmul(of_out, v.mT()), p, -1, at::kBFloat16);
+    return {at::mul(at::matmul(of_scores, k), scale), at::matmul(of_scores.mT(), q), at::matmul(p.mT(), of_out)};
+  }
+};
+
+// attend(q (B, H, M, d), k and v (B, H, L, d)): (B, H, M, d), with gradients.
+Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
+  const at::Tensor q = TensorOf(info, 0), k = TensorOf(info, 1), v = TensorOf(info, 2);
+  const bool graph = c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
+  at::Tensor out;
+  if (!graph) out = AttentionOf(q, k, v);
+  else if (Suits(q, k, v) && q.scalar_type() == at::kBFloat16) out = HalfAttention::apply(q, k, v);
+  else out = at::scaled_dot_product_attention(q, k, v);
+  return Napi::Number::New(info.Env(), PutHandle(out));
 }
 
 }  // namespace

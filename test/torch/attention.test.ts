@@ -1,4 +1,5 @@
-// Attention on the CPU without gradients: the values of plain products and a softmax, whatever the lengths, widths, layouts and types.
+// Attention on the CPU: the values of plain products and a softmax, whatever the lengths, widths, layouts and types, and in
+// bfloat16 the gradients, which native/attention.cc computes itself.
 // Covers native/attention.cc. The kernels for narrower processors are tried in processes of their own, since the choice is made once.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -101,6 +102,32 @@ test('with gradients it is LibTorch’s, and none at all without keys or queries
     assert.deepEqual(ops.attention(ops.randn([1, 2, 0, 8]), k, v).shape, [1, 2, 0, 8]);
   });
 });
+
+for (const [queries, keys] of [
+  [9, 9],
+  [70, 577],
+] as const)
+  test(`bfloat16's gradients, ${queries} queries and ${keys} keys: those of float32, rounded`, () => {
+    manualSeed(3);
+    scope(() => {
+      const drawn = [queries, keys, keys, queries].map((rows) =>
+        ops.to(ops.randn([2, rows, 3, 64]), { dtype: 'bfloat16' }),
+      );
+      const gradients = (dtype: DType) => {
+        const leaves = drawn.slice(0, 3).map((x) => ops.clone(ops.to(x, { dtype })));
+        for (const leaf of leaves) leaf.requiresGrad = true;
+        const heads = leaves.map((x) => ops.transpose(x, 1, 2)) as [Tensor, Tensor, Tensor];
+        ops.backward(ops.transpose(ops.attention(...heads), 1, 2), ops.to(drawn[3] as Tensor, { dtype }));
+        return leaves.map((leaf) => float(leaf.grad as Tensor));
+      };
+      const [half, whole] = [gradients('bfloat16'), gradients('float32')];
+      for (const [i, name] of ['q', 'k', 'v'].entries()) {
+        const [own, expected] = [half[i] as Tensor, whole[i] as Tensor];
+        const norm = (x: Tensor) => Math.sqrt(ops.sum(ops.mul(x, x)).item());
+        assert.ok(norm(ops.sub(own, expected)) < 0.01 * norm(expected), name);
+      }
+    });
+  });
 
 test('ends that do not fit are refused before memory is read', () => {
   scope(() => {
