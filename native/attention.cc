@@ -2,6 +2,7 @@
 // batches. LibTorch's own kernel takes sequences of one length, wants a call for each length, and computes its products
 // with MKL, which has AVX-512 only on Intel's processors.
 #include <ATen/Functions.h>
+#include <ATen/Version.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -19,69 +20,66 @@
 
 namespace {
 
-Strides StridesOf(const at::Tensor& x, int64_t row, int64_t head) {
-  return {x.stride(row) * x.element_size(), x.stride(head) * x.element_size()};
-}
-
-char* Data(const at::Tensor& x) { return static_cast<char*>(x.data_ptr()); }
-
 at::Tensor SideBySide(const at::Tensor& x) { return x.stride(-1) == 1 ? x : x.contiguous(); }
 
-bool Suits(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+// Where the numbers begin of text or batch `i`.
+char* At(const at::Tensor& x, int64_t i) {
+  return static_cast<char*>(x.data_ptr()) + i * x.stride(0) * x.element_size();
+}
+
+// Whether they are packed (rows, H, d), or `dims` is 4 and they are batches (B, H, rows, d), as the kernel takes them.
+bool Suits(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t dims) {
   const auto type = q.scalar_type();
   return q.is_cpu() && k.is_cpu() && v.is_cpu() && (type == at::kFloat || type == at::kBFloat16) &&
-         k.scalar_type() == type && v.scalar_type() == type && q.size(-1) > 0;
+         k.scalar_type() == type && v.scalar_type() == type && q.dim() == dims && k.dim() == dims &&
+         k.sizes() == v.sizes() && (dims == 3 || q.size(0) == k.size(0)) && q.size(1) == k.size(1) &&
+         q.size(-1) == k.size(-1) && q.size(-1) > 0;
+}
+
+AttentionTask TaskOf(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out) {
+  const auto strides = [](const at::Tensor& x) {
+    return Strides{x.stride(x.dim() == 3 ? 0 : 2) * x.element_size(), x.stride(1) * x.element_size()};
+  };
+  const bool half = q.scalar_type() == at::kBFloat16;
+  return {{}, strides(q), strides(k), strides(v), strides(out), q.size(1), q.size(-1), half};
 }
 
 // attendPacked(q (Q, H, d), k and v (T, H, d), ends of the texts' queries and of their tokens, int32 (n + 1) each, from
 // 0 on): (Q, H, d). Each query sees the tokens of its own text.
 Napi::Value AttendPacked(const Napi::CallbackInfo& info) {
-  const at::Tensor q = SideBySide(TensorOf(info, 0)), k = SideBySide(TensorOf(info, 1)),
-                   v = SideBySide(TensorOf(info, 2));
+  at::Tensor q = TensorOf(info, 0), k = TensorOf(info, 1), v = TensorOf(info, 2);
   const at::Tensor query_ends = TensorOf(info, 3).contiguous(), token_ends = TensorOf(info, 4).contiguous();
-  TORCH_CHECK(q.dim() == 3 && k.sizes() == v.sizes() && k.dim() == 3 && q.size(1) == k.size(1) &&
-                  q.size(2) == k.size(2) && Suits(q, k, v),
+  TORCH_CHECK(Suits(q, k, v, 3),
               "attendPacked: expected float32 or bfloat16 q (Q, H, d), k and v (T, H, d) on the CPU but received ",
               q.sizes(), ", ", k.sizes(), " and ", v.sizes());
   TORCH_CHECK(query_ends.scalar_type() == at::kInt && token_ends.scalar_type() == at::kInt && query_ends.is_cpu() &&
                   token_ends.is_cpu() && query_ends.dim() == 1 && query_ends.sizes() == token_ends.sizes(),
               "attendPacked: expected the ends as two int32 tensors of one length on the CPU");
-  const at::Tensor out = at::empty(q.sizes(), q.options().memory_format(at::MemoryFormat::Contiguous));
-  AttentionTask task{{},
-                     StridesOf(q, 0, 1),
-                     StridesOf(k, 0, 1),
-                     StridesOf(v, 0, 1),
-                     StridesOf(out, 0, 1),
-                     q.size(1),
-                     q.size(2),
-                     q.scalar_type() == at::kBFloat16};
+  q = SideBySide(q), k = SideBySide(k), v = SideBySide(v);
+  const at::Tensor out = at::empty(q.sizes(), q.options());
+  AttentionTask task = TaskOf(q, k, v, out);
   const int32_t *queries = query_ends.data_ptr<int32_t>(), *tokens = token_ends.data_ptr<int32_t>();
-  int64_t query = 0, token = 0;
-  for (int64_t i = 0; i < query_ends.numel(); i++) {
-    TORCH_CHECK(queries[i] >= query && tokens[i] >= token && queries[i] <= q.size(0) && tokens[i] <= k.size(0),
-                "attendPacked: expected ends that rise from 0 to ", q.size(0), " and ", k.size(0));
-    if (i > 0)
-      task.sequences.push_back({Data(q) + query * task.q.row, Data(k) + token * task.k.row,
-                                Data(v) + token * task.v.row, Data(out) + query * task.out.row, queries[i] - query,
-                                tokens[i] - token});
-    query = queries[i];
-    token = tokens[i];
+  const int64_t texts = query_ends.numel() - 1;
+  bool fits =
+      texts >= 0 && queries[0] == 0 && tokens[0] == 0 && queries[texts] == q.size(0) && tokens[texts] == k.size(0);
+  for (int64_t i = 0; i < texts && fits; i++) {
+    const int64_t query = queries[i], token = tokens[i], rows = queries[i + 1] - query, keys = tokens[i + 1] - token;
+    fits = rows >= 0 && keys >= 0;
+    task.sequences.push_back({At(q, query), At(k, token), At(v, token), At(out, query), rows, keys});
   }
-  TORCH_CHECK(
-      query == q.size(0) && token == k.size(0) && (query_ends.numel() == 0 || (queries[0] == 0 && tokens[0] == 0)),
-      "attendPacked: expected ends that rise from 0 to ", q.size(0), " and ", k.size(0));
+  TORCH_CHECK(fits, "attendPacked: expected ends that rise from 0 to ", q.size(0), " and ", k.size(0));
   Attend(task);
   return Napi::Number::New(info.Env(), PutHandle(out));
 }
 
-// Whether LibTorch's kernel multiplies bfloat16 with AMX, which on long sequences is faster than float32 sums here.
+// Whether LibTorch's kernel multiplies bfloat16 with AMX, which on long sequences is faster than float32 sums here. Its
+// own kernels held to less than AVX-512 it fails there: they lack the packing that AMX wants.
 bool HasAmx() {
 #if defined(__x86_64__)
-  const char *limit = std::getenv("ONEDNN_MAX_CPU_ISA"), *kernels = std::getenv("ATEN_CPU_CAPABILITY");
+  const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
   unsigned int a, b, c, d;
-  return (limit == nullptr || std::strstr(limit, "AMX") != nullptr) &&
-         (kernels == nullptr || std::strcmp(kernels, "avx512") == 0) && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 &&
-         (d & (1u << 22)) != 0;
+  return at::get_cpu_capability() == "AVX512" && (limit == nullptr || std::strstr(limit, "AMX") != nullptr) &&
+         __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 22)) != 0;
 #else
   return false;
 #endif
@@ -90,25 +88,15 @@ bool HasAmx() {
 // Without gradients, by the faster kernel.
 at::Tensor AttentionOf(at::Tensor q, at::Tensor k, at::Tensor v) {
   static const bool amx = HasAmx();
-  if (q.dim() != 4 || k.dim() != 4 || k.sizes() != v.sizes() || q.size(0) != k.size(0) || q.size(1) != k.size(1) ||
-      q.size(3) != k.size(3) || k.size(2) == 0 || !Suits(q, k, v) || (amx && q.scalar_type() == at::kBFloat16))
+  if (!Suits(q, k, v, 4) || k.size(2) == 0 || (amx && q.scalar_type() == at::kBFloat16))
     return at::scaled_dot_product_attention(q, k, v);
   q = SideBySide(q), k = SideBySide(k), v = SideBySide(v);
-  const at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options());
-  AttentionTask task{{},
-                     StridesOf(q, 2, 1),
-                     StridesOf(k, 2, 1),
-                     StridesOf(v, 2, 1),
-                     StridesOf(out, 1, 2),
-                     q.size(1),
-                     q.size(3),
-                     q.scalar_type() == at::kBFloat16};
-  for (int64_t b = 0; b < q.size(0); b++) {
-    const auto of = [&](const at::Tensor& x) { return Data(x) + b * x.stride(0) * x.element_size(); };
-    task.sequences.push_back({of(q), of(k), of(v), of(out), q.size(2), k.size(2)});
-  }
+  const at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2);
+  AttentionTask task = TaskOf(q, k, v, out);
+  for (int64_t b = 0; b < q.size(0); b++)
+    task.sequences.push_back({At(q, b), At(k, b), At(v, b), At(out, b), q.size(2), k.size(2)});
   Attend(task);
-  return out.transpose(1, 2);
+  return out;
 }
 
 // With gradients for bfloat16 on the CPU. LibTorch's own backward pass makes thousands of products of 64 rows, each of
@@ -138,7 +126,7 @@ Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
   const bool graph = c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   at::Tensor out;
   if (!graph) out = AttentionOf(q, k, v);
-  else if (Suits(q, k, v) && q.scalar_type() == at::kBFloat16) out = HalfAttention::apply(q, k, v);
+  else if (Suits(q, k, v, 4) && q.scalar_type() == at::kBFloat16) out = HalfAttention::apply(q, k, v);
   else out = at::scaled_dot_product_attention(q, k, v);
   return Napi::Number::New(info.Env(), PutHandle(out));
 }
@@ -147,11 +135,6 @@ Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
 
 void InitAttention(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "attendPacked", AttendPacked,
-         {{"q", ArgKind::kHandle},
-          {"k", ArgKind::kHandle},
-          {"v", ArgKind::kHandle},
-          {"queryEnds", ArgKind::kHandle},
-          {"tokenEnds", ArgKind::kHandle}});
-  Export(env, exports, "attend", AttendBatch,
-         {{"q", ArgKind::kHandle}, {"k", ArgKind::kHandle}, {"v", ArgKind::kHandle}});
+         {{"q", kHandle}, {"k", kHandle}, {"v", kHandle}, {"queryEnds", kHandle}, {"tokenEnds", kHandle}});
+  Export(env, exports, "attend", AttendBatch, {{"q", kHandle}, {"k", kHandle}, {"v", kHandle}});
 }

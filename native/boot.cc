@@ -14,7 +14,7 @@ static Napi::Value Open(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "open", Open, {{"path", ArgKind::kString}, {"global", ArgKind::kBoolean}});
+  Export(env, exports, "open", Open, {{"path", kString}, {"global", kBoolean}});
   return exports;
 }
 

@@ -4,6 +4,8 @@
 #include <ATen/core/jit_type.h>
 #include <c10/core/Device.h>
 
+#include <cmath>
+
 #include "handles.h"
 
 namespace {
@@ -55,41 +57,36 @@ void LimitCodes(c10::TypePtr type, ArgSpec* spec) {
   if (type->kind() == c10::TypeKind::QSchemeType) limit(c10::QScheme::COMPILE_TIME_NUM_QSCHEMES);
 }
 
-bool ReadDevice(napi_env env, napi_value value, std::optional<c10::Device>* out) {
+// As the functions of values.h: false, and nothing thrown, when the value is of another kind.
+bool ReadOptionalTensor(napi_env env, napi_value value, std::optional<at::Tensor>* out) {
+  return IsNullish(env, value) || ReadTensor(env, value, &out->emplace());
+}
+
+bool ReadGenerator(napi_env env, napi_value value, at::Generator* out) {
+  double handle;
+  return ReadNumber(env, value, &handle) && GetGenerator(handle, out);
+}
+
+bool ReadDevice(napi_env env, napi_value value, c10::Device* out) {
   std::string text;
   if (!ReadString(env, value, &text)) return false;
   try {
-    out->emplace(text);
+    *out = c10::Device(text);
     return true;
   } catch (const c10::Error&) {
     return false;
   }
 }
 
-napi_value Number(napi_env env, double value) {
-  napi_value result = nullptr;
-  napi_create_double(env, value, &result);
-  return result;
-}
-
-napi_value Integer(napi_env env, int64_t value) {
-  constexpr auto kLimit = static_cast<int64_t>(kHandleBase);
-  if (value > -kLimit && value < kLimit) return Number(env, static_cast<double>(value));
-  napi_value result = nullptr;
-  napi_create_bigint_int64(env, value, &result);
-  return result;
-}
-
-napi_value Boolean(napi_env env, bool value) {
-  napi_value result = nullptr;
-  napi_get_boolean(env, value, &result);
-  return result;
-}
-
-napi_value Null(napi_env env) {
-  napi_value result = nullptr;
-  napi_get_null(env, &result);
-  return result;
+bool ReadScalar(napi_env env, napi_value value, at::Scalar* out) {
+  int64_t integer;
+  double number;
+  bool flag;
+  if (ReadInt(env, value, &integer)) *out = integer;
+  else if (ReadFloat(env, value, &number)) *out = number;
+  else if (ReadBool(env, value, &flag)) *out = flag;
+  else return false;
+  return true;
 }
 
 template <class List>
@@ -111,23 +108,15 @@ at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index) {
 
 std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
   std::vector<at::Tensor> tensors;
-  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
-    double handle;
-    at::Tensor tensor;
-    if (!ReadNumber(info.Env(), element, &handle) || !GetTensor(handle, &tensor)) return false;
-    tensors.push_back(std::move(tensor));
-    return true;
-  });
+  const int64_t fault = ReadList(info.Env(), info[index], ReadTensor, &tensors);
   if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
   return tensors;
 }
 
 c10::Device DeviceArgument(const Napi::CallbackInfo& info, size_t index) {
-  try {
-    return c10::Device(StringOf(info, index));
-  } catch (const c10::Error&) {
-    RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
-  }
+  c10::Device device(c10::kCPU);
+  if (!ReadDevice(info.Env(), info[index], &device)) RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
+  return device;
 }
 
 ArgSpec SpecOf(const c10::Argument& argument) {
@@ -167,137 +156,59 @@ c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const 
     if (spec.optional) return c10::IValue();
     mismatch();
   }
+  const auto one = [&](auto result, const auto& read) -> c10::IValue {
+    if (!read(env, value, &result)) mismatch();
+    return result;
+  };
+  const auto list = [&](auto element, const auto& read) -> c10::IValue {
+    c10::List<decltype(element)> result;
+    if (spec.fixed_size > 0 && read(env, value, &element)) {
+      for (int32_t i = 0; i < spec.fixed_size; i++) result.push_back(element);
+      return result;
+    }
+    const int64_t fault = ReadList(env, value, read, &result);
+    if (fault != kFits) mismatch(fault);
+    return result;
+  };
+  const auto read_limited = [&](napi_env, napi_value, int64_t* out) {
+    return ReadInt(env, value, out) && *out >= spec.least && *out <= spec.most;
+  };
   switch (spec.kind) {
-    case Kind::kTensor: break;
-    case Kind::kInt: {
-      int64_t number;
-      if (!ReadInt(env, value, &number) || number < spec.least || number > spec.most) mismatch();
-      return number;
-    }
-    case Kind::kFloat: {
-      double number;
-      if (!ReadFloat(env, value, &number)) mismatch();
-      return number;
-    }
-    case Kind::kBool: {
-      bool flag;
-      if (!ReadBool(env, value, &flag)) mismatch();
-      return flag;
-    }
-    case Kind::kScalar: {
-      int64_t integer;
-      double number;
-      bool flag;
-      if (ReadInt(env, value, &integer)) return at::Scalar(integer);
-      if (ReadFloat(env, value, &number)) return at::Scalar(number);
-      if (ReadBool(env, value, &flag)) return at::Scalar(flag);
-      break;
-    }
-    case Kind::kString: {
-      std::string text;
-      if (!ReadString(env, value, &text)) mismatch();
-      return text;
-    }
-    case Kind::kDevice: {
-      std::optional<c10::Device> device;
-      if (!ReadDevice(env, value, &device)) mismatch();
-      return *device;
-    }
-    case Kind::kGenerator: {
-      double handle;
-      at::Generator generator;
-      if (!ReadNumber(env, value, &handle) || !GetGenerator(handle, &generator)) mismatch();
-      return generator;
-    }
-    case Kind::kTensorList: {
-      c10::List<at::Tensor> list;
-      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
-        at::Tensor tensor;
-        if (!ReadTensor(env, element, &tensor)) return false;
-        list.push_back(std::move(tensor));
-        return true;
-      });
-      if (fault != kFits) mismatch(fault);
-      return list;
-    }
-    case Kind::kOptionalTensorList: {
-      c10::List<std::optional<at::Tensor>> list;
-      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
-        if (IsNullish(env, element)) {
-          list.push_back(std::optional<at::Tensor>());
-          return true;
-        }
-        at::Tensor tensor;
-        if (!ReadTensor(env, element, &tensor)) return false;
-        list.push_back(std::optional<at::Tensor>(std::move(tensor)));
-        return true;
-      });
-      if (fault != kFits) mismatch(fault);
-      return list;
-    }
-    case Kind::kIntList: {
-      c10::List<int64_t> list;
-      int64_t number;
-      if (spec.fixed_size > 0 && ReadInt(env, value, &number)) {
-        for (int32_t i = 0; i < spec.fixed_size; i++) list.push_back(number);
-        return list;
-      }
-      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
-        if (!ReadInt(env, element, &number)) return false;
-        list.push_back(number);
-        return true;
-      });
-      if (fault != kFits) mismatch(fault);
-      return list;
-    }
-    case Kind::kFloatList: {
-      c10::List<double> list;
-      double number;
-      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
-        if (!ReadFloat(env, element, &number)) return false;
-        list.push_back(number);
-        return true;
-      });
-      if (fault != kFits) mismatch(fault);
-      return list;
-    }
-    case Kind::kBoolList: {
-      c10::List<bool> list;
-      bool flag;
-      if (spec.fixed_size > 0 && ReadBool(env, value, &flag)) {
-        for (int32_t i = 0; i < spec.fixed_size; i++) list.push_back(flag);
-        return list;
-      }
-      const int64_t fault = ReadArray(env, value, [&](napi_value element) {
-        if (!ReadBool(env, element, &flag)) return false;
-        list.push_back(flag);
-        return true;
-      });
-      if (fault != kFits) mismatch(fault);
-      return list;
-    }
-    case Kind::kUnsupported:
-      throw ArgumentError(where + ": " + spec.name + " is of type " + spec.type + ", which the addon does not support");
+    case Kind::kTensor: return one(at::Tensor(), ReadTensor);
+    case Kind::kInt: return one(int64_t{}, read_limited);
+    case Kind::kFloat: return one(double{}, ReadFloat);
+    case Kind::kBool: return one(bool{}, ReadBool);
+    case Kind::kScalar: return one(at::Scalar(), ReadScalar);
+    case Kind::kString: return one(std::string(), ReadString);
+    case Kind::kDevice: return one(c10::Device(c10::kCPU), ReadDevice);
+    case Kind::kGenerator: return one(at::Generator(), ReadGenerator);
+    case Kind::kTensorList: return list(at::Tensor(), ReadTensor);
+    case Kind::kOptionalTensorList: return list(std::optional<at::Tensor>(), ReadOptionalTensor);
+    case Kind::kIntList: return list(int64_t{}, ReadInt);
+    case Kind::kFloatList: return list(double{}, ReadFloat);
+    case Kind::kBoolList: return list(bool{}, ReadBool);
+    case Kind::kUnsupported: break;
   }
-  mismatch();
-  return {};
+  throw ArgumentError(where + ": " + spec.name + " is of type " + spec.type + ", which the addon does not support");
 }
 
 napi_value FromIValue(napi_env env, c10::IValue value) {
   if (value.isTensor()) {
     at::Tensor tensor = std::move(value).toTensor();
-    return tensor.defined() ? Number(env, PutHandle(std::move(tensor))) : Null(env);
+    if (tensor.defined()) return Napi::Number::New(env, PutHandle(std::move(tensor)));
+    value = c10::IValue();
   }
-  if (value.isNone()) return Null(env);
-  if (value.isInt()) return Integer(env, value.toInt());
-  if (value.isDouble()) return Number(env, value.toDouble());
-  if (value.isBool()) return Boolean(env, value.toBool());
+  if (value.isNone()) return Napi::Env(env).Null();
+  if (value.isInt()) {
+    const int64_t integer = value.toInt();
+    const auto number = static_cast<double>(integer);
+    if (std::fabs(number) < kHandleBase) return Napi::Number::New(env, number);
+    return Napi::BigInt::New(env, integer);
+  }
+  if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
+  if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
+  if (value.isString()) return Napi::String::New(env, value.toStringRef());
   if (value.isList()) return Array(env, value.toListRef());
   if (value.isTuple()) return Array(env, value.toTupleRef().elements());
-  if (value.isString()) {
-    napi_value result = nullptr;
-    napi_create_string_utf8(env, value.toStringRef().data(), value.toStringRef().size(), &result);
-    return result;
-  }
   throw ArgumentError("results of type " + value.tagKind() + " are not supported by the addon");
 }

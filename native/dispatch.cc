@@ -118,7 +118,7 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void InitDispatch(Napi::Env env, Napi::Object exports) {
-  Export(env, exports, "resolve", Resolve, {{"name", ArgKind::kString}, {"overload", ArgKind::kString}});
+  Export(env, exports, "resolve", Resolve, {{"name", kString}, {"overload", kString}});
   napi_value invoke;
   napi_create_function(env, "invoke", NAPI_AUTO_LENGTH, Invoke, nullptr, &invoke);
   exports.Set("invoke", Napi::Value(env, invoke));

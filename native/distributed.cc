@@ -58,10 +58,6 @@ class Registry {
     TORCH_CHECK(found != values_.end(), "there is no ", what, " with the number ", id, ", or it was destroyed");
     return found->second;
   }
-  void Set(int64_t id, T value) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    values_.insert_or_assign(id, std::move(value));
-  }
   // Moves the value out, so that it is destroyed outside the lock.
   T Take(int64_t id) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -75,8 +71,8 @@ class Registry {
   int64_t last_ = 0;
 };
 
-Registry<Group>& Groups() {
-  static auto* groups = new Registry<Group>;
+Registry<std::shared_ptr<Group>>& Groups() {
+  static auto* groups = new Registry<std::shared_ptr<Group>>;
   return *groups;
 }
 Registry<DataParallel>& Models() {
@@ -85,7 +81,7 @@ Registry<DataParallel>& Models() {
 }
 
 c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::CallbackInfo& info, size_t index) {
-  return Groups().Get(IntegerOf(info, index), "process group").group;
+  return Groups().Get(IntegerOf(info, index), "process group")->group;
 }
 
 milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
@@ -156,43 +152,41 @@ Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
   store = c10::make_intrusive<c10d::PrefixStore>("default_pg", store);
   store = c10::make_intrusive<c10d::PrefixStore>("0/", store);
 
-  Group made;
-  made.store = store;
-  made.server = server;
-  made.group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+  const auto made = std::make_shared<Group>();
+  made->store = store;
+  made->server = server;
+  made->group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
   store->set(AnnouncementKey(rank), StringOf(info, 9));
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, host, loopback, timeout);
-  made.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-  made.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  made->group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+  made->group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
   store->setTimeout(timeout);  // NCCL's ranks meet through it at their first collective
-  made.group->setGroupName("0");
-  c10d::register_process_group("0", made.group);
-  return Napi::Number::New(info.Env(), Groups().Put(std::move(made)));
+  made->group->setGroupName("0");
+  c10d::register_process_group("0", made->group);
+  return Napi::Number::New(info.Env(), Groups().Put(made));
 }
 
 // announcements(group): what each rank has announced; null of those that have not, being Python's. All that will have,
 // have: Gloo has connected every rank with every other since.
 Napi::Value Announcements(const Napi::CallbackInfo& info) {
-  const Group group = Groups().Get(IntegerOf(info, 0), "process group");
-  const int size = group.group->getSize();
+  const auto group = Groups().Get(IntegerOf(info, 0), "process group");
+  const int size = group->group->getSize();
   Napi::Array all = Napi::Array::New(info.Env(), size);
   for (int rank = 0; rank < size; rank++) {
     const std::string key = AnnouncementKey(rank);
-    const bool there = group.store->check({key});
-    all.Set(rank, there ? Napi::Value(Napi::String::New(info.Env(), group.store->get_to_str(key))) : info.Env().Null());
+    const bool there = group->store->check({key});
+    all.Set(rank,
+            there ? Napi::Value(Napi::String::New(info.Env(), group->store->get_to_str(key))) : info.Env().Null());
   }
   return all;
 }
 
 // addNccl(group, timeout ms): the backend for tensors on GPUs.
-Napi::Value AddNccl(const Napi::CallbackInfo& info) {
-  const int64_t id = IntegerOf(info, 0);
-  Group group = Groups().Get(id, "process group");
-  const auto store = c10::make_intrusive<c10d::PrefixStore>("cuda/", group.store);
-  group.nccl = MakeNccl({store, group.group->getRank(), group.group->getSize(), MillisecondsOf(info, 1)});
-  group.group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, group.nccl);
-  Groups().Set(id, std::move(group));
-  return info.Env().Undefined();
+void AddNccl(const Napi::CallbackInfo& info) {
+  const auto group = Groups().Get(IntegerOf(info, 0), "process group");
+  const auto store = c10::make_intrusive<c10d::PrefixStore>("cuda/", group->store);
+  group->nccl = MakeNccl({store, group->group->getRank(), group->group->getSize(), MillisecondsOf(info, 1)});
+  group->group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, group->nccl);
 }
 
 // Waits until all ranks have finished, at most `patience`: whether they have. A rank that closed its connections while
@@ -223,24 +217,20 @@ void LeaveStore(const Group& group, milliseconds patience) {
 
 // destroyProcessGroup(group, patience ms): waits up to that long for the other ranks to finish too, then closes the
 // connections. Doing it twice is harmless.
-Napi::Value DestroyProcessGroup(const Napi::CallbackInfo& info) {
+void DestroyProcessGroup(const Napi::CallbackInfo& info) {
   constexpr milliseconds kShutdown{10000};
-  const Group taken = Groups().Take(IntegerOf(info, 0));
-  if (!taken.group) return info.Env().Undefined();
+  const auto taken = Groups().Take(IntegerOf(info, 0));
+  if (!taken) return;
   const milliseconds patience = MillisecondsOf(info, 1);
-  const bool together = patience.count() > 0 && AllFinish(taken, patience);
+  const bool together = patience.count() > 0 && AllFinish(*taken, patience);
   // NCCL's own end waits for all ranks, for ever if need be; and its threads ask the store, which must still be there.
-  if (taken.nccl) EndNccl(taken.nccl, /*abort=*/!together, std::min(patience, kShutdown));
-  if (together) LeaveStore(taken, patience);
-  c10d::unregister_process_group(taken.group->getGroupName());
-  return info.Env().Undefined();
+  if (taken->nccl) EndNccl(taken->nccl, /*abort=*/!together, std::min(patience, kShutdown));
+  if (together) LeaveStore(*taken, patience);
+  c10d::unregister_process_group(taken->group->getGroupName());
 }
 // endNcclAtExit(): what is left of NCCL when the process exits is aborted, and the exit code kept. To be called as late
 // as possible: of what exit() calls, the newest comes first.
-Napi::Value EndNcclAtExitOfProcess(const Napi::CallbackInfo& info) {
-  EndNcclAtExit();
-  return info.Env().Undefined();
-}
+void EndNcclAtExitOfProcess(const Napi::CallbackInfo& info) { EndNcclAtExit(); }
 
 // ---- collectives. On the CPU they block until this rank's part is done, or throw after the group's timeout. On a GPU
 // they are queued, as kernels are, and return at once: whoever reads a result waits. After the timeout NCCL's watchdog
@@ -277,11 +267,11 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t id) {
     context->saved_data["group"] = id;
     context->saved_data["rows"] = x.size(0);
-    return GatherRows(Groups().Get(id, "process group").group, x);
+    return GatherRows(Groups().Get(id, "process group")->group, x);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group").group;
+    const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group")->group;
     const int64_t rows = context->saved_data["rows"].toInt();
     if (gradients[0].is_cuda()) {  // NCCL need not bring a rank the sums for the others' rows; Gloo would do no less
       at::Tensor all = gradients[0].contiguous();
@@ -296,16 +286,14 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
 };
 
 // allReduce(group, t, "sum" | "max" | "min"): in place. broadcast(group, t, root): in place.
-Napi::Value AllReduce(const Napi::CallbackInfo& info) {
+void AllReduce(const Napi::CallbackInfo& info) {
   SumInPlace(GroupOf(info, 0), TensorOf(info, 1).detach(), OpNamed(StringOf(info, 2)));
-  return info.Env().Undefined();
 }
-Napi::Value Broadcast(const Napi::CallbackInfo& info) {
+void Broadcast(const Napi::CallbackInfo& info) {
   std::vector<at::Tensor> tensors{TensorOf(info, 1).detach()};
   c10d::BroadcastOptions options;
   options.rootRank = IntegerOf(info, 2, 0, INT32_MAX);
   GroupOf(info, 0)->broadcast(tensors, options)->wait();
-  return info.Env().Undefined();
 }
 // allGather(group, t (n, …), gradient): (world size · n, …) in rank order; t must have the same shape on all ranks.
 Napi::Value AllGather(const Napi::CallbackInfo& info) {
@@ -316,10 +304,7 @@ Napi::Value AllGather(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), PutHandle(all));
 }
 // barrier(group): waits for the other processes, not for work queued on GPUs.
-Napi::Value Barrier(const Napi::CallbackInfo& info) {
-  GroupOf(info, 0)->getBackend(c10::DeviceType::CPU)->barrier()->wait();
-  return info.Env().Undefined();
-}
+void Barrier(const Napi::CallbackInfo& info) { GroupOf(info, 0)->getBackend(c10::DeviceType::CPU)->barrier()->wait(); }
 
 // ---- data parallel training
 
@@ -369,50 +354,46 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
 }
 // reducerForward(reducer): before a forward pass whose gradients are averaged over the ranks; reducerBackward: after
 // it.
-Napi::Value ReducerForward(const Napi::CallbackInfo& info) {
+void ReducerForward(const Napi::CallbackInfo& info) {
   const DataParallel model = Models().Get(IntegerOf(info, 0), "reducer");
   model.logger->set_runtime_stats_and_log();
   model.reducer->prepare_for_forward();
   model.reducer->rebuild_buckets();
-  return info.Env().Undefined();
 }
-Napi::Value ReducerBackward(const Napi::CallbackInfo& info) {
+void ReducerBackward(const Napi::CallbackInfo& info) {
   Models().Get(IntegerOf(info, 0), "reducer").reducer->prepare_for_backward({});
-  return info.Env().Undefined();
 }
-Napi::Value DestroyReducer(const Napi::CallbackInfo& info) {
+void DestroyReducer(const Napi::CallbackInfo& info) {
   const DataParallel taken = Models().Take(IntegerOf(info, 0));
   if (taken.reducer) taken.reducer->remove_autograd_hooks();
-  return info.Env().Undefined();
 }
 
 }  // namespace
 
 void InitDistributed(Napi::Env env, Napi::Object exports) {
-  const Parameter group{"group", ArgKind::kInteger}, tensor{"tensor", ArgKind::kHandle},
-      reducer{"reducer", ArgKind::kInteger};
-  Export(env, exports, "openNccl", OpenNcclLibrary, {{"path", ArgKind::kString}});
+  const Parameter group{"group", kInteger}, tensor{"tensor", kHandle}, reducer{"reducer", kInteger};
+  Export(env, exports, "openNccl", OpenNcclLibrary, {{"path", kString}});
   Export(env, exports, "initProcessGroup", InitProcessGroup,
-         {{"host", ArgKind::kString},
-          {"port", ArgKind::kInteger},
-          {"rank", ArgKind::kInteger},
-          {"worldSize", ArgKind::kInteger},
-          {"server", ArgKind::kBoolean},
-          {"prefix", ArgKind::kString},
-          {"loopback", ArgKind::kBoolean},
-          {"joinTimeoutMs", ArgKind::kInteger},
-          {"timeoutMs", ArgKind::kInteger},
-          {"announcement", ArgKind::kString}});
+         {{"host", kString},
+          {"port", kInteger},
+          {"rank", kInteger},
+          {"worldSize", kInteger},
+          {"server", kBoolean},
+          {"prefix", kString},
+          {"loopback", kBoolean},
+          {"joinTimeoutMs", kInteger},
+          {"timeoutMs", kInteger},
+          {"announcement", kString}});
   Export(env, exports, "announcements", Announcements, {group});
-  Export(env, exports, "addNccl", AddNccl, {group, {"timeoutMs", ArgKind::kInteger}});
-  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", ArgKind::kInteger}});
+  Export(env, exports, "addNccl", AddNccl, {group, {"timeoutMs", kInteger}});
+  Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", kInteger}});
   Export(env, exports, "endNcclAtExit", EndNcclAtExitOfProcess, {});
-  Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", ArgKind::kString}});
-  Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", ArgKind::kInteger}});
-  Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", ArgKind::kBoolean}});
+  Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", kString}});
+  Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", kInteger}});
+  Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", kBoolean}});
   Export(env, exports, "barrier", Barrier, {group});
   Export(env, exports, "createReducer", CreateReducer,
-         {group, {"parameters", ArgKind::kArray}, {"buffers", ArgKind::kArray}, {"bucketBytes", ArgKind::kInteger}});
+         {group, {"parameters", kArray}, {"buffers", kArray}, {"bucketBytes", kInteger}});
   Export(env, exports, "reducerForward", ReducerForward, {reducer});
   Export(env, exports, "reducerBackward", ReducerBackward, {reducer});
   Export(env, exports, "destroyReducer", DestroyReducer, {reducer});

@@ -13,12 +13,12 @@ const Exported& ExportedOf(const Napi::CallbackInfo& info) { return *static_cast
 
 const char* NameOf(ArgKind kind) {
   switch (kind) {
-    case ArgKind::kHandle: return "a handle";
-    case ArgKind::kInteger: return "an integer";
-    case ArgKind::kString: return "a string";
-    case ArgKind::kBoolean: return "a boolean";
-    case ArgKind::kBytes: return "a Uint8Array";
-    case ArgKind::kArray: return "an array";
+    case kHandle: return "a handle";
+    case kInteger: return "an integer";
+    case kString: return "a string";
+    case kBoolean: return "a boolean";
+    case kBytes: return "a Uint8Array";
+    case kArray: return "an array";
   }
   return "";
 }
@@ -26,13 +26,12 @@ const char* NameOf(ArgKind kind) {
 bool Fits(const Napi::Value& value, ArgKind kind) {
   int64_t integer;
   switch (kind) {
-    case ArgKind::kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
-    case ArgKind::kInteger: return ReadInt(value.Env(), value, &integer);
-    case ArgKind::kString: return value.IsString();
-    case ArgKind::kBoolean: return value.IsBoolean();
-    case ArgKind::kBytes:
-      return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-    case ArgKind::kArray: return value.IsArray();
+    case kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
+    case kInteger: return ReadInt(value.Env(), value, &integer);
+    case kString: return value.IsString();
+    case kBoolean: return value.IsBoolean();
+    case kBytes: return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    case kArray: return value.IsArray();
   }
   return false;
 }
@@ -62,6 +61,12 @@ void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, st
   auto* exported = new Exported{name, body, std::move(parameters)};
   env.AddCleanupHook([](Exported* e) { delete e; }, exported);
   exports.Set(name, Napi::Function::New(env, Call, name, exported));
+}
+
+void Export(Napi::Env env, Napi::Object exports, const char* name, void (*body)(const Napi::CallbackInfo&),
+            std::vector<Parameter> parameters) {
+  const auto returning = [body](const Napi::CallbackInfo& info) { return body(info), info.Env().Undefined(); };
+  Export(env, exports, name, Body(returning), std::move(parameters));
 }
 
 void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected, int64_t element) {
@@ -96,12 +101,7 @@ double HandleOf(const Napi::CallbackInfo& info, size_t index) { return info[inde
 
 std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
   std::vector<int64_t> list;
-  const int64_t fault = ReadArray(info.Env(), info[index], [&](napi_value element) {
-    int64_t number;
-    if (!ReadInt(info.Env(), element, &number)) return false;
-    list.push_back(number);
-    return true;
-  });
+  const int64_t fault = ReadList(info.Env(), info[index], ReadInt, &list);
   if (fault != kFits) RejectArgument(info, index, "an array of integers", fault);
   return list;
 }

@@ -3,12 +3,13 @@
 #pragma once
 #include <napi.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "values.h"
 
-enum class ArgKind { kHandle, kInteger, kString, kBoolean, kBytes, kArray };
+enum ArgKind { kHandle, kInteger, kString, kBoolean, kBytes, kArray };
 
 struct Parameter {
   const char* name;
@@ -16,8 +17,11 @@ struct Parameter {
   bool optional = false;  // may be undefined
 };
 
-using Body = Napi::Value (*)(const Napi::CallbackInfo&);
+using Body = std::function<Napi::Value(const Napi::CallbackInfo&)>;
 void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters);
+// The same of one that returns nothing: undefined.
+void Export(Napi::Env env, Napi::Object exports, const char* name, void (*body)(const Napi::CallbackInfo&),
+            std::vector<Parameter> parameters);
 
 // Throws the ArgumentError that names the function, its argument `index`, what was expected there and what was
 // received: the argument, its element `element` if it is an array, or the words given.

@@ -2,8 +2,6 @@
 // exit while tensors live runs no destructor of a half-unloaded library.
 #include "handles.h"
 
-#include <sys/mman.h>
-
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -78,10 +76,6 @@ bool Get(double handle, T* out) {
 }
 }  // namespace
 
-MappedFile::~MappedFile() {
-  if (data != nullptr) munmap(data, size);
-}
-
 double PutHandle(Held value, Ownership ownership) {
   Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
@@ -104,7 +98,6 @@ double PutHandle(Held value, Ownership ownership) {
 
 bool GetTensor(double handle, at::Tensor* out) { return Get(handle, out); }
 bool GetGenerator(double handle, at::Generator* out) { return Get(handle, out); }
-bool GetMapping(double handle, std::shared_ptr<MappedFile>* out) { return Get(handle, out); }
 bool GetEvent(double handle, std::shared_ptr<c10::Event>* out) { return Get(handle, out); }
 
 bool DropHandle(double handle, int64_t* reported) {
@@ -161,7 +154,7 @@ std::string DescribeHandle(double handle) {
   if (slot == nullptr) return "a handle that was disposed or never existed";
   if (std::holds_alternative<at::Tensor>(slot->value)) return "a tensor";
   if (std::holds_alternative<at::Generator>(slot->value)) return "a generator";
-  return std::holds_alternative<std::shared_ptr<c10::Event>>(slot->value) ? "an event" : "a mapped file";
+  return "an event";
 }
 
 size_t LiveHandles() {

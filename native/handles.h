@@ -1,4 +1,4 @@
-// Tensors, generators, file mappings and events as JavaScript numbers: a slot index and a generation in one integer of
+// Tensors, generators and events as JavaScript numbers: a slot index and a generation in one integer of
 // [2^52, 2^53). Stale and invented handles are detected, and number arguments refuse the window (values.h).
 #pragma once
 #include <ATen/core/Generator.h>
@@ -6,21 +6,9 @@
 #include <c10/core/Event.h>
 
 #include <memory>
-#include <string>
 #include <variant>
 
-// A file mapped privately for reading; tensors made from it keep it mapped.
-struct MappedFile {
-  void* data = nullptr;
-  size_t size = 0;
-  std::string path;
-  MappedFile(const MappedFile&) = delete;
-  MappedFile() = default;
-  ~MappedFile();
-};
-
-using Held =
-    std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<MappedFile>, std::shared_ptr<c10::Event>>;
+using Held = std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<c10::Event>>;
 
 // All functions may be called from any thread. Get* return false for anything but a live handle of that kind.
 // A worker thread's handles end with it (see BeginThread); kShared ones, and the main thread's, live until dropped.
@@ -28,7 +16,6 @@ enum class Ownership { kThread, kShared };
 double PutHandle(Held value, Ownership ownership = Ownership::kThread);
 bool GetTensor(double handle, at::Tensor* out);
 bool GetGenerator(double handle, at::Generator* out);
-bool GetMapping(double handle, std::shared_ptr<MappedFile>* out);
 bool GetEvent(double handle, std::shared_ptr<c10::Event>* out);
 // True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
 // `reported` grows by what ReportExternalMemory returned for the handle, if that was on this thread: each has its own

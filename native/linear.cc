@@ -32,11 +32,6 @@ const c10::OperatorHandle* Pointwise() {
   return op;
 }
 
-const c10::OperatorHandle* WithResidual() {
-  static const c10::OperatorHandle* op = Find("mkldnn::_linear_pointwise", "binary");
-  return op;
-}
-
 c10::IValue Optional(const at::Tensor& tensor) { return tensor.defined() ? c10::IValue(tensor) : c10::IValue(); }
 
 // x (…, in) · w (out, in)ᵀ + bias, then gelu if wanted; w may be packed or a transposed view.
@@ -87,9 +82,10 @@ at::Tensor PackedProduct(const at::Tensor& given, const at::Tensor& w, const at:
     return at::empty(shape, x.options());
   }
   if (!residual.defined()) return Product(x, w, bias, gelu);
-  if (WithResidual() != nullptr && !gelu && residual.scalar_type() == w.scalar_type() && residual.is_contiguous() &&
+  static const c10::OperatorHandle* with_residual = Find("mkldnn::_linear_pointwise", "binary");
+  if (with_residual != nullptr && !gelu && residual.scalar_type() == w.scalar_type() && residual.is_contiguous() &&
       residual.dim() == x.dim() && residual.sizes().slice(0, x.dim() - 1) == x.sizes().slice(0, x.dim() - 1))
-    return Call(*WithResidual(), {x, residual, w, Optional(bias), "add"});
+    return Call(*with_residual, {x, residual, w, Optional(bias), "add"});
   return at::add(residual, Product(x, w, bias, gelu));
 }
 
@@ -132,10 +128,6 @@ Napi::Value PackLinear(const Napi::CallbackInfo& info) {
 
 void InitLinear(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "linear", Linear,
-         {{"x", ArgKind::kHandle},
-          {"weight", ArgKind::kHandle},
-          {"bias", ArgKind::kHandle},
-          {"gelu", ArgKind::kBoolean},
-          {"residual", ArgKind::kHandle, true}});
-  Export(env, exports, "packLinear", PackLinear, {{"weight", ArgKind::kHandle}});
+         {{"x", kHandle}, {"weight", kHandle}, {"bias", kHandle}, {"gelu", kBoolean}, {"residual", kHandle, true}});
+  Export(env, exports, "packLinear", PackLinear, {{"weight", kHandle}});
 }

@@ -33,15 +33,12 @@ Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
 }
 
 // trimHeap(): gives the heap's unused pages back to the system, those between blocks included; see heap.h.
-Napi::Value TrimHeap(const Napi::CallbackInfo& info) {
-  TrimFreedMemory();
-  return info.Env().Undefined();
-}
+void TrimHeap(const Napi::CallbackInfo& info) { TrimFreedMemory(); }
 
 }  // namespace
 
 void InitProcess(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "trimHeap", TrimHeap, {});
-  Export(env, exports, "lockFile", LockFile, {{"descriptor", ArgKind::kInteger}});
-  Export(env, exports, "dieWithParent", DieWithParent, {{"pid", ArgKind::kInteger}});
+  Export(env, exports, "lockFile", LockFile, {{"descriptor", kInteger}});
+  Export(env, exports, "dieWithParent", DieWithParent, {{"pid", kInteger}});
 }

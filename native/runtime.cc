@@ -37,10 +37,7 @@ c10::DeviceIndex GpuOf(const Napi::CallbackInfo& info, size_t index) {
 uint64_t SeedOf(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint64_t>(IntegerOf(info, index)); }
 
 // manualSeed(seed): the default generators of the CPU and of every GPU, as torch.manual_seed.
-Napi::Value ManualSeed(const Napi::CallbackInfo& info) {
-  at::manual_seed(SeedOf(info, 0));
-  return info.Env().Undefined();
-}
+void ManualSeed(const Napi::CallbackInfo& info) { at::manual_seed(SeedOf(info, 0)); }
 // createGenerator(seed): a new CPU generator; defaultGenerator(device): the one that operators use when given none.
 Napi::Value CreateGenerator(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))));
@@ -57,18 +54,16 @@ Napi::Value GeneratorState(const Napi::CallbackInfo& info) {
   std::lock_guard<std::mutex> lock(generator.mutex());
   return Napi::Number::New(info.Env(), PutHandle(generator.get_state()));
 }
-Napi::Value SetGeneratorState(const Napi::CallbackInfo& info) {
+void SetGeneratorState(const Napi::CallbackInfo& info) {
   at::Generator generator = GeneratorOf(info, 0);
   const at::Tensor state = TensorOf(info, 1);
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_state(state);
-  return info.Env().Undefined();
 }
-Napi::Value SeedGenerator(const Napi::CallbackInfo& info) {
+void SeedGenerator(const Napi::CallbackInfo& info) {
   at::Generator generator = GeneratorOf(info, 0);
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_current_seed(SeedOf(info, 1));
-  return info.Env().Undefined();
 }
 
 // ---- modes of the calling thread
@@ -89,7 +84,7 @@ struct Autocast {
 thread_local std::vector<Autocast> entered;
 
 // enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() leaves the one entered last.
-Napi::Value EnterAutocast(const Napi::CallbackInfo& info) {
+void EnterAutocast(const Napi::CallbackInfo& info) {
   const c10::DeviceType type = DeviceArgument(info, 0).type();
   const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 1));
   if (dtype != at::kHalf && dtype != at::kBFloat16) RejectArgument(info, 1, "the code of float16 or bfloat16");
@@ -104,26 +99,23 @@ Napi::Value EnterAutocast(const Napi::CallbackInfo& info) {
   at::autocast::set_autocast_dtype(type, dtype);
   at::autocast::increment_nesting();
   entered.push_back(before);
-  return info.Env().Undefined();
 }
-Napi::Value LeaveAutocast(const Napi::CallbackInfo& info) {
+void LeaveAutocast(const Napi::CallbackInfo& info) {
   TORCH_CHECK(!entered.empty(), "no autocast was entered on this thread");
   const Autocast before = entered.back();
   entered.pop_back();
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(before.type, before.enabled);
   at::autocast::set_autocast_dtype(before.type, before.dtype);
-  return info.Env().Undefined();
 }
 
 // ---- precision and threads of the process
 
 // setTf32(flag): whether float32 matrix products and convolutions on CUDA may use TF32. No effect on the CPU.
-Napi::Value SetTf32(const Napi::CallbackInfo& info) {
+void SetTf32(const Napi::CallbackInfo& info) {
   const bool allowed = BooleanOf(info, 0);
   at::globalContext().setAllowTF32CuBLAS(allowed);
   at::globalContext().setAllowTF32CuDNN(allowed);
-  return info.Env().Undefined();
 }
 
 // tf32(): { matmul, convolution }, whether each may use TF32.
@@ -135,9 +127,8 @@ Napi::Value Tf32(const Napi::CallbackInfo& info) {
 }
 constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
 Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
-Napi::Value SetThreads(const Napi::CallbackInfo& info) {
+void SetThreads(const Napi::CallbackInfo& info) {
   at::set_num_threads(static_cast<int>(IntegerOf(info, 0, 1, kMaxThreads)));
-  return info.Env().Undefined();
 }
 // version(): { built, cuda: whether a GPU can be used, cudaLibrary: whether libtorch_cuda is loaded }
 Napi::Value Version(const Napi::CallbackInfo& info) {
@@ -189,15 +180,9 @@ Napi::Value WhyNoGpu(const Napi::CallbackInfo& info) {
   }
   return info.Env().Null();
 }
-Napi::Value SetDevice(const Napi::CallbackInfo& info) {
-  at::accelerator::setDeviceIndex(GpuOf(info, 0));
-  return info.Env().Undefined();
-}
+void SetDevice(const Napi::CallbackInfo& info) { at::accelerator::setDeviceIndex(GpuOf(info, 0)); }
 // synchronize(index): waits for all work queued on the GPU.
-Napi::Value Synchronize(const Napi::CallbackInfo& info) {
-  at::accelerator::synchronizeDevice(GpuOf(info, 0));
-  return info.Env().Undefined();
-}
+void Synchronize(const Napi::CallbackInfo& info) { at::accelerator::synchronizeDevice(GpuOf(info, 0)); }
 // deviceMemory(index): bytes { free, total, allocated, reserved, peakAllocated, peakReserved }. `free` is the driver's:
 // what LibTorch's allocator has reserved and does not use comes on top.
 Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
@@ -214,10 +199,7 @@ Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
   result.Set("peakReserved", static_cast<double>(stats.reserved_bytes[kAll].peak));
   return result;
 }
-Napi::Value ResetPeakMemory(const Napi::CallbackInfo& info) {
-  at::accelerator::resetPeakStats(GpuOf(info, 0));
-  return info.Env().Undefined();
-}
+void ResetPeakMemory(const Napi::CallbackInfo& info) { at::accelerator::resetPeakStats(GpuOf(info, 0)); }
 
 // What LibTorch sets otherwise. Once a process: a worker that loads the addon later must not undo what the main thread
 // has set.
@@ -240,22 +222,21 @@ void SetDefaults() {
 
 void InitRuntime(Napi::Env env, Napi::Object exports) {
   SetDefaults();
-  const Parameter seed{"seed", ArgKind::kInteger}, generator{"generator", ArgKind::kHandle},
-      gpu{"index", ArgKind::kInteger};
-  const Parameter device{"device", ArgKind::kString};
+  const Parameter seed{"seed", kInteger}, generator{"generator", kHandle}, gpu{"index", kInteger};
+  const Parameter device{"device", kString};
   Export(env, exports, "manualSeed", ManualSeed, {seed});
   Export(env, exports, "createGenerator", CreateGenerator, {seed});
   Export(env, exports, "defaultGenerator", DefaultGenerator, {device});
   Export(env, exports, "generatorState", GeneratorState, {generator});
-  Export(env, exports, "setGeneratorState", SetGeneratorState, {generator, {"state", ArgKind::kHandle}});
+  Export(env, exports, "setGeneratorState", SetGeneratorState, {generator, {"state", kHandle}});
   Export(env, exports, "seedGenerator", SeedGenerator, {generator, seed});
-  Export(env, exports, "setGradEnabled", SetGradEnabled, {{"flag", ArgKind::kBoolean}});
-  Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", ArgKind::kInteger}});
+  Export(env, exports, "setGradEnabled", SetGradEnabled, {{"flag", kBoolean}});
+  Export(env, exports, "enterAutocast", EnterAutocast, {device, {"dtype", kInteger}});
   Export(env, exports, "leaveAutocast", LeaveAutocast, {});
-  Export(env, exports, "setTf32", SetTf32, {{"allowed", ArgKind::kBoolean}});
+  Export(env, exports, "setTf32", SetTf32, {{"allowed", kBoolean}});
   Export(env, exports, "tf32", Tf32, {});
   Export(env, exports, "getThreads", GetThreads, {});
-  Export(env, exports, "setThreads", SetThreads, {{"threads", ArgKind::kInteger}});
+  Export(env, exports, "setThreads", SetThreads, {{"threads", kInteger}});
   Export(env, exports, "version", Version, {});
   Export(env, exports, "deviceCount", DeviceCount, {});
   Export(env, exports, "whyNoGpu", WhyNoGpu, {});

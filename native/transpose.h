@@ -2,27 +2,10 @@
 #pragma once
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
 
 #include <algorithm>
 
-// The 4 × 4 block at `from` (rows `from_row` apart), transposed, to `to`.
-inline void TransposeBlock(const float* from, int64_t from_row, float* to, int64_t to_row) {
-#if defined(__SSE__)
-  __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_row), c = _mm_loadu_ps(from + 2 * from_row),
-         d = _mm_loadu_ps(from + 3 * from_row);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(to, a);
-  _mm_storeu_ps(to + to_row, b);
-  _mm_storeu_ps(to + 2 * to_row, c);
-  _mm_storeu_ps(to + 3 * to_row, d);
-#else
-  for (int i = 0; i < 4; i++)
-    for (int j = 0; j < 4; j++) to[j * to_row + i] = from[i * from_row + j];
-#endif
-}
+#include "vectors.h"
 
 // (rows, columns) → (columns, rows). Eight rows at a time, since reading more of them would evict each other from the
 // first cache where a row's length is a multiple of a page.
@@ -38,8 +21,12 @@ inline at::Tensor TransposedCopy(const at::Tensor& matrix) {
       const int64_t last = std::min(rows, first + kRows);
       const int64_t whole = last - first == kRows ? columns / 4 * 4 : 0;  // columns that come in blocks
       for (int64_t column = 0; column < whole; column += 4)
-        for (int64_t row = first; row < last; row += 4)
-          TransposeBlock(from + row * columns + column, columns, to + column * rows + row, rows);
+        for (int64_t row = first; row < last; row += 4) {
+          Vector<4>::Floats block[4];
+          for (int i = 0; i < 4; i++) block[i] = Load<4>(from + (row + i) * columns + column);
+          Transpose<4>(block);
+          for (int i = 0; i < 4; i++) Store<4>(to + (column + i) * rows + row, block[i]);
+        }
       for (int64_t row = first; row < last; row++)
         for (int64_t column = whole; column < columns; column++) to[column * rows + row] = from[row * columns + column];
     }

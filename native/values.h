@@ -39,6 +39,17 @@ int64_t ReadArray(napi_env env, napi_value value, const Read& read) {
   return kFits;
 }
 
+// The same with `read(env, element, &one)`, which is one of the functions above; appends what it has read to the list.
+template <class Read, class List>
+int64_t ReadList(napi_env env, napi_value value, const Read& read, List* list) {
+  return ReadArray(env, value, [&](napi_value element) {
+    typename List::value_type one{};
+    if (!read(env, element, &one)) return false;
+    list->push_back(std::move(one));
+    return true;
+  });
+}
+
 // An argument that a function cannot take: becomes a JavaScript TypeError.
 struct ArgumentError : std::runtime_error {
   using std::runtime_error::runtime_error;

@@ -1,7 +1,8 @@
 // Stand-ins for CUDA's headers, which LibTorch's packages lack and which take gigabytes. ProcessGroupNCCL.hpp names
 // CUDA's types in declarations and in inline functions; the addon makes an object of that class, whose members are
 // LibTorch's types or pointers, and calls none of those functions. So declarations that compile are enough:
-// libblip_nccl.so refers to no function of CUDA (a test checks that), and the values below never reach CUDA.
+// libblip_nccl.so refers to no function of CUDA (a test checks that), and the values below never reach CUDA. The build
+// makes the other headers of CUDA's, which include this one.
 #pragma once
 #include <cstddef>
 

@@ -85,7 +85,7 @@ int SideOf(const Napi::CallbackInfo& info, size_t index) {
 }
 
 // mirrorRows(pixels, width, height): left to right, in place
-Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
+void MirrorRows(const Napi::CallbackInfo& info) {
   const int width = SideOf(info, 1);
   const Image image = ImageOf(info, 0, width, SideOf(info, 2));
   for (int y = 0; y < image.height; ++y) {
@@ -98,7 +98,6 @@ Napi::Value MirrorRows(const Napi::CallbackInfo& info) {
       std::memcpy(right, pixel, kChannels);
     }
   }
-  return info.Env().Undefined();
 }
 
 // channelHistograms(pixels): how often each value occurs, 256 counts of red, then of green, then of blue
@@ -115,18 +114,17 @@ Napi::Value ChannelHistograms(const Napi::CallbackInfo& info) {
 }
 
 // lookUp(pixels, tables): each value replaced, in place, by its channel's entry among 3 x 256
-Napi::Value LookUp(const Napi::CallbackInfo& info) {
+void LookUp(const Napi::CallbackInfo& info) {
   const Bytes pixels = BytesOf(info, 0);
   const Bytes tables = BytesOf(info, 1);
   if (tables.size != kChannels * 256) RejectArgument(info, 1, "768 bytes", std::to_string(tables.size));
   for (size_t i = 0; i + kChannels <= pixels.size; i += kChannels) {
     for (int c = 0; c < kChannels; ++c) pixels.data[i + c] = tables.data[c * 256 + pixels.data[i + c]];
   }
-  return info.Env().Undefined();
 }
 
 // warpAffine(source, destination, width, height, [m0..m5] from destination to source, fill)
-Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
+void WarpAffine(const Napi::CallbackInfo& info) {
   const int width = SideOf(info, 2);
   const int height = SideOf(info, 3);
   double matrix[6];
@@ -141,22 +139,15 @@ Napi::Value WarpAffine(const Napi::CallbackInfo& info) {
   if (src.data < dst.data + dst.bytes() && dst.data < src.data + src.bytes())
     throw ArgumentError("source and destination overlap");
   Warp(src, dst, matrix, fill);
-  return info.Env().Undefined();
 }
 
 }  // namespace
 
 void InitAugment(Napi::Env env, Napi::Object exports) {
-  const Parameter pixels{"pixels", ArgKind::kBytes}, width{"width", ArgKind::kInteger},
-      height{"height", ArgKind::kInteger};
+  const Parameter pixels{"pixels", kBytes}, width{"width", kInteger}, height{"height", kInteger};
   Export(env, exports, "mirrorRows", MirrorRows, {pixels, width, height});
   Export(env, exports, "channelHistograms", ChannelHistograms, {pixels});
-  Export(env, exports, "lookUp", LookUp, {pixels, {"tables", ArgKind::kBytes}});
+  Export(env, exports, "lookUp", LookUp, {pixels, {"tables", kBytes}});
   Export(env, exports, "warpAffine", WarpAffine,
-         {{"source", ArgKind::kBytes},
-          {"destination", ArgKind::kBytes},
-          width,
-          height,
-          {"matrix", ArgKind::kArray},
-          {"fill", ArgKind::kInteger}});
+         {{"source", kBytes}, {"destination", kBytes}, width, height, {"matrix", kArray}, {"fill", kInteger}});
 }

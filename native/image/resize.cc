@@ -106,83 +106,71 @@ BLIP_INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count
 
 constexpr int kRows = 4;
 
-BLIP_INLINE void HorizontalBody(const uint8_t* src, size_t stride, int width, int rows, const Weights& w, int out_width,
-                                uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
-  const size_t in_count = static_cast<size_t>(width) * kChannels;
-  const size_t out_count = static_cast<size_t>(out_width) * kChannels;
-  int y = 0;
-  for (; y + kRows <= rows; y += kRows) {
-    ResampleRows<kRows>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride, sums,
-                        sums_stride);
-  }
-  for (; y < rows; ++y) {
-    ResampleRows<1>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride, sums,
-                    sums_stride);
-  }
-}
-
 BLIP_INLINE void AddRows(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, int32_t ka, int32_t kb,
                          int32_t kc, int32_t kd, size_t count, int32_t* __restrict__ sums) {
   for (size_t i = 0; i < count; ++i) sums[i] += a[i] * ka + b[i] * kb + c[i] * kc + d[i] * kd;
 }
 
-// Resamples every column of src, whose rows have row_bytes bytes, to out_height rows. Four taps at a time keep the sums
-// in registers longer; missing taps have weight 0 and repeat an existing row.
-BLIP_INLINE void VerticalBody(const uint8_t* src, size_t stride, size_t row_bytes, const Weights& w, int out_height,
-                              uint8_t* dst, int32_t* sums) {
-  const int32_t* weights = w.values.data();
-  for (int y = 0; y < out_height; ++y, weights += w.taps, dst += row_bytes) {
-    std::fill_n(sums, row_bytes, kHalf);
-    for (int t = 0; t < w.count[y]; t += 4) {
-      const uint8_t* row[4];
-      int32_t k[4];
-      for (int j = 0; j < 4; ++j) {
-        const int tap = std::min(t + j, w.count[y] - 1);
-        row[j] = src + (w.first[y] + tap) * stride;
-        k[j] = t + j < w.count[y] ? weights[tap] : 0;
-      }
-      AddRows(row[0], row[1], row[2], row[3], k[0], k[1], k[2], k[3], row_bytes, sums);
-    }
-    Store(sums, row_bytes, dst);
-  }
-}
-
-// One build must run on any x86-64 and still use AVX2 if the processor has it, so both versions are compiled.
+// One build must run on any x86-64 and still use AVX2 if the processor has it, so `work` is compiled for both.
 #if defined(__x86_64__)
-#define BLIP_AVX2 __attribute__((target("avx2")))
-bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
+template <class Work>
+__attribute__((target("avx2"))) void WithAvx2(const Work& work) {
+  work();
+}
+template <class Work>
+void Run(const Work& work) {
+  if (__builtin_cpu_supports("avx2")) WithAvx2(work);
+  else work();
+}
 #else
-#define BLIP_AVX2
-bool HasAvx2() { return false; }
+template <class Work>
+void Run(const Work& work) {
+  work();
+}
 #endif
-
-BLIP_AVX2 void HorizontalAvx2(const uint8_t* src, size_t stride, int width, int rows, const Weights& w, int out_width,
-                              uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
-  HorizontalBody(src, stride, width, rows, w, out_width, dst, wide, wide_stride, sums, sums_stride);
-}
-
-BLIP_AVX2 void VerticalAvx2(const uint8_t* src, size_t stride, size_t row_bytes, const Weights& w, int out_height,
-                            uint8_t* dst, int32_t* sums) {
-  VerticalBody(src, stride, row_bytes, w, out_height, dst, sums);
-}
 
 // width x rows pixels to out_width x rows.
 void Horizontal(const uint8_t* src, size_t stride, int width, int rows, int out_width, uint8_t* dst) {
   const Weights w = MakeWeights(width, out_width);
-  const size_t wide_stride = static_cast<size_t>(width + w.longest) * kChannels + 1;
-  const size_t sums_stride = static_cast<size_t>(out_width) * kChannels + 1;
+  const size_t in_count = static_cast<size_t>(width) * kChannels,
+               out_count = static_cast<size_t>(out_width) * kChannels;
+  const size_t wide_stride = in_count + static_cast<size_t>(w.longest) * kChannels + 1, sums_stride = out_count + 1;
   std::vector<int32_t> wide(wide_stride * kRows);
   std::vector<int32_t> sums(sums_stride * kRows);
-  const auto pass = HasAvx2() ? HorizontalAvx2 : HorizontalBody;
-  pass(src, stride, width, rows, w, out_width, dst, wide.data(), wide_stride, sums.data(), sums_stride);
+  Run([=, &w, wide = wide.data(), sums = sums.data()]() __attribute__((always_inline)) {
+    int y = 0;
+    for (; y + kRows <= rows; y += kRows)
+      ResampleRows<kRows>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride,
+                          sums, sums_stride);
+    for (; y < rows; ++y)
+      ResampleRows<1>(src + y * stride, stride, in_count, w, out_width, dst + y * out_count, wide, wide_stride, sums,
+                      sums_stride);
+  });
 }
 
-// width x height pixels to width x out_height.
+// width x height pixels to width x out_height. Four taps at a time keep the sums in registers longer; missing taps have
+// weight 0 and repeat an existing row.
 void Vertical(const uint8_t* src, size_t stride, int width, int height, int out_height, uint8_t* dst) {
+  const Weights w = MakeWeights(height, out_height);
   const size_t row_bytes = static_cast<size_t>(width) * kChannels;
-  std::vector<int32_t> sums(row_bytes);
-  const auto pass = HasAvx2() ? VerticalAvx2 : VerticalBody;
-  pass(src, stride, row_bytes, MakeWeights(height, out_height), out_height, dst, sums.data());
+  std::vector<int32_t> all_sums(row_bytes);
+  Run([=, &w, sums = all_sums.data()]() __attribute__((always_inline)) {
+    for (int y = 0; y < out_height; ++y) {
+      const int32_t* weights = w.values.data() + static_cast<size_t>(y) * w.taps;
+      std::fill_n(sums, row_bytes, kHalf);
+      for (int t = 0; t < w.count[y]; t += 4) {
+        const uint8_t* row[4];
+        int32_t k[4];
+        for (int j = 0; j < 4; ++j) {
+          const int tap = std::min(t + j, w.count[y] - 1);
+          row[j] = src + (w.first[y] + tap) * stride;
+          k[j] = t + j < w.count[y] ? weights[tap] : 0;
+        }
+        AddRows(row[0], row[1], row[2], row[3], k[0], k[1], k[2], k[3], row_bytes, sums);
+      }
+      Store(sums, row_bytes, dst + y * row_bytes);
+    }
+  });
 }
 
 // src: first pixel of the region, whose rows are `stride` bytes apart. A pass that would not change the size is
@@ -228,7 +216,7 @@ Box BoxOf(const Napi::CallbackInfo& info, size_t index, int width, int height) {
 }
 
 // resizeBicubic(source, width, height, outWidth, outHeight, destination, box?): crops to the box first
-Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
+void ResizeBicubic(const Napi::CallbackInfo& info) {
   const auto side = [&](size_t index) { return static_cast<int>(IntegerOf(info, index, 1, kMaxSide)); };
   const int width = side(1), height = side(2), out_width = side(3), out_height = side(4);
   const Box box = BoxOf(info, 6, width, height);
@@ -241,18 +229,17 @@ Napi::Value ResizeBicubic(const Napi::CallbackInfo& info) {
     throw std::runtime_error("there is no memory for the " + std::to_string(out_width) + "x" +
                              std::to_string(box.height) + " image between the two passes");
   }
-  return info.Env().Undefined();
 }
 
 }  // namespace
 
 void InitResize(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "resizeBicubic", ResizeBicubic,
-         {{"source", ArgKind::kBytes},
-          {"width", ArgKind::kInteger},
-          {"height", ArgKind::kInteger},
-          {"outWidth", ArgKind::kInteger},
-          {"outHeight", ArgKind::kInteger},
-          {"destination", ArgKind::kBytes},
-          {"box", ArgKind::kArray, /*optional=*/true}});
+         {{"source", kBytes},
+          {"width", kInteger},
+          {"height", kInteger},
+          {"outWidth", kInteger},
+          {"outHeight", kInteger},
+          {"destination", kBytes},
+          {"box", kArray, /*optional=*/true}});
 }

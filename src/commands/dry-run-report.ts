@@ -140,7 +140,10 @@ export function trainingLines(setting: TrainingSetting): string[] {
       ['evaluation', ''],
       ...splitRows(evaluation).map(([label = '', time = '']) => [`  ${label}`, time]),
       [`an epoch of ${plan.stepsPerEpoch} steps, evaluated`, duration(seconds.epoch)],
-      [`in all: ${seconds.steps} steps, ${seconds.evaluations} ${seconds.evaluations === 1 ? 'evaluation' : 'evaluations'}`, duration(start + seconds.all)],
+      [
+        `in all: ${seconds.steps} steps, ${seconds.evaluations} ${seconds.evaluations === 1 ? 'evaluation' : 'evaluations'}`,
+        duration(start + seconds.all),
+      ],
     ]),
     ...section('disk', [
       ['checkpoints, three at a time', formatBytes(disk.bytes)],

@@ -1,28 +1,25 @@
 // A file mapped into memory, and tensors over its bytes without a copy.
+import { accessSync, constants, statSync } from 'node:fs';
 import { messageOf, UserError } from '../errors.js';
 import { DTYPES, type DType } from './dtype.js';
 import { native } from './native.js';
-import type { Handle } from './native-exports.js';
 import { operator } from './operator.js';
-import { asStrided } from './ops.js';
-import { scope, Tensor } from './tensor.js';
+import * as ops from './ops.js';
+import { keep, scope, Tensor } from './tensor.js';
 
-const clone = operator('aten::clone');
-const viewAs = operator('aten::view.dtype');
-
-const forgotten = new FinalizationRegistry<Handle>((handle) => native().dispose(handle));
+const fromFile = operator('aten::from_file');
 
 /** A file whose bytes tensors share. It must be replaced, never truncated or overwritten, while any of them lives. */
 export class MappedFile {
-  readonly #handle: Handle;
+  readonly size: number;
+  readonly #bytes: Tensor;
 
   constructor(
     readonly path: string,
-    handle: Handle,
-    readonly size: number,
+    bytes: Tensor,
   ) {
-    this.#handle = handle;
-    forgotten.register(this, handle);
+    this.#bytes = keep(bytes);
+    this.size = bytes.numel;
   }
 
   /**
@@ -31,30 +28,39 @@ export class MappedFile {
    */
   tensor(offset: number, dtype: DType, shape: readonly number[], stride: readonly number[]): Tensor {
     const { code, bytes } = DTYPES[dtype];
-    if (offset % bytes === 0) return new Tensor(native().fromMapping(this.#handle, offset, code, shape, stride));
-    // NaN where there are fewer strides than sizes: the addon refuses it.
+    // NaN where there are fewer strides than sizes, which is in no file.
     const last = shape.reduce((reach, size, d) => reach + (size - 1) * Number(stride[d]), 0);
-    const count = shape.includes(0) ? 0 : last + 1;
+    const length = (shape.includes(0) ? 0 : last + 1) * bytes;
+    if (!(offset >= 0 && offset + length <= this.size))
+      throw new RangeError(`The tensor [${shape}] at byte ${offset} extends beyond the end of ${this.path}.`);
+    const mapped = this.#bytes.handle;
+    if (offset % bytes === 0) return new Tensor(native().viewBytes(mapped, offset, code, shape, stride));
     return scope(() => {
-      const raw = new Tensor(native().fromMapping(this.#handle, offset, DTYPES.uint8.code, [count * bytes], [1]));
-      return asStrided(viewAs(clone(raw), code), shape, stride);
+      const raw = new Tensor(native().viewBytes(mapped, offset, DTYPES.uint8.code, [length], [1]));
+      return ops.asStrided(ops.viewAs(ops.clone(raw), dtype), shape, stride);
     });
   }
 
   /** Gives the mapping up; it stays until the last tensor over it is freed. */
   close(): void {
-    native().dispose(this.#handle);
+    this.#bytes.dispose();
   }
 }
 
 /** Maps a file privately: writing to its tensors changes no file. Throws a UserError when it cannot be opened or is empty. */
 export function mapFile(path: string): MappedFile {
-  const addon = native(); // its own sentence where there is no LibTorch
+  native(); // its own sentence where there is no LibTorch
+  const refuse = (reason: string, cause?: unknown) =>
+    new UserError(`${reason}. Name a readable file that is not empty.`, { cause });
   try {
-    const { handle, size } = addon.mapFile(path);
-    return new MappedFile(path, handle, size);
+    // Before it is opened: opening a named pipe would wait for a writer.
+    const status = statSync(path);
+    accessSync(path, constants.R_OK);
+    if (!status.isFile() || status.size === 0) throw refuse(`${path} is not a regular file with content`);
+    return new MappedFile(path, fromFile(path, false, status.size, DTYPES.uint8.code));
   } catch (error) {
-    const reason = messageOf(error).replace(/^mapFile: (cannot)?/, (_, cannot) => (cannot ? 'Cannot' : ''));
-    throw new UserError(`${reason}. Name a readable file that is not empty.`, { cause: error });
+    if (error instanceof UserError) throw error;
+    const [, words] = /^[A-Z]+: (.*), \w+ /.exec(messageOf(error)) ?? [];
+    throw refuse(`Cannot open ${path}: ${words ?? messageOf(error)}`, error);
   }
 }

@@ -1,6 +1,6 @@
 // The exports of torch.node as TypeScript sees them, in the order of native/exports.h.
 
-/** A number that names a tensor, generator or mapped file of the addon; see native/handles.h. */
+/** A number that names a tensor, generator or event of the addon; see native/handles.h. */
 export type Handle = number;
 
 /** What an operator returns: one value, several, or null. */
@@ -26,28 +26,23 @@ export interface Native {
   strides(tensor: Handle): number[];
   dtype(tensor: Handle): number;
   device(tensor: Handle): string;
-  nbytes(tensor: Handle): number;
   /** A second handle of the tensor, for another thread: a worker's other handles end with the worker. */
   alias(tensor: Handle): Handle;
   item(tensor: Handle): number | boolean | bigint;
-  fromBytes(bytes: Uint8Array, dtype: number, sizes: readonly number[]): Handle;
+  /** Copies the bytes into a contiguous tensor on the CPU. */
+  writeBytes(tensor: Handle, source: Uint8Array): void;
   toBytes(tensor: Handle, destination: Uint8Array): void;
-  upload(
-    arrays: readonly Uint8Array[],
-    dtypes: readonly number[],
-    sizes: readonly (readonly number[])[],
-    device: string,
-  ): Handle[];
-  startReading(tensors: readonly Handle[]): { host: Handle[]; event: Handle | null };
-  waitFor(event: Handle): void;
-  mapFile(path: string): { handle: Handle; size: number };
-  fromMapping(
-    mapping: Handle,
+  /** A tensor over the memory of a uint8 tensor of one dimension. */
+  viewBytes(
+    bytes: Handle,
     byteOffset: number,
     dtype: number,
     sizes: readonly number[],
     strides: readonly number[],
   ): Handle;
+  /** An event after all work that is queued on a GPU by now. */
+  recordEvent(device: string): Handle;
+  waitFor(event: Handle): void;
   requiresGrad(tensor: Handle): boolean;
   setRequiresGrad(tensor: Handle, flag: boolean): void;
   grad(tensor: Handle): Handle | null;

@@ -1,9 +1,9 @@
 // The ATen operators this program uses, under PyTorch's names. Shapes are in the order PyTorch documents them.
-import { DTYPES, type DType } from './dtype.js';
+import { DTYPES, type DType, numelOf } from './dtype.js';
 import type { Generator } from './generator.js';
 import { native } from './native.js';
 import { dtypeCode, operator, operatorInPlace, operatorOfMany, rethrow } from './operator.js';
-import { type Device, Tensor, tensorOf } from './tensor.js';
+import { type Device, type Tensor, tensorOf } from './tensor.js';
 
 // ---- creation
 
@@ -35,8 +35,16 @@ export const randn = (shape: readonly number[], options: TensorOptions & { gener
 
 /** A tensor with a copy of raw bytes, in row-major order. Throws when their number does not fit shape and dtype. */
 export function fromBytes(bytes: Uint8Array, dtype: DType, shape: readonly number[]): Tensor {
-  return new Tensor(native().fromBytes(bytes, DTYPES[dtype].code, shape));
+  const expected = numelOf(shape) * DTYPES[dtype].bytes;
+  if (bytes.length !== expected)
+    throw new RangeError(`Expected ${expected} bytes for [${shape}] of ${dtype} but received ${bytes.length}.`);
+  const made = empty(shape, { dtype });
+  native().writeBytes(made.handle, bytes);
+  return made;
 }
+
+/** Uninitialised, in memory of the host that a GPU reads and writes by itself. */
+export const pinned = (shape: readonly number[], dtype: DType) => emptyOp(shape, dtypeCode(dtype), null, null, true);
 
 const bytesOf = (array: Float32Array | BigInt64Array) =>
   new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -57,6 +65,11 @@ const toOp = operator('aten::to.dtype_layout');
 
 /** The tensor with another dtype or on another device; the same tensor under a new handle when nothing changes. */
 export const to = (x: Tensor, { dtype, device }: TensorOptions) => toOp(x, dtype && dtypeCode(dtype), null, device);
+/** The same without waiting: it is queued on the device, after all that is there. */
+export const toLater = (x: Tensor, device: Device) => toOp(x, null, null, device, null, true);
+const viewDtypeOp = operator('aten::view.dtype');
+/** The same memory read as elements of another type; the last dimension shrinks or grows. */
+export const viewAs = (x: Tensor, dtype: DType) => viewDtypeOp(x, dtypeCode(dtype));
 export const contiguous = operator('aten::contiguous');
 export const clone = operator('aten::clone');
 export const detach = operator('aten::detach');

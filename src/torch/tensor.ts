@@ -110,7 +110,7 @@ export class Tensor {
 
   /** The elements, in order, as raw bytes (a copy). Waits for the device. */
   bytes(): Uint8Array {
-    const bytes = new Uint8Array(native().nbytes(this.handle));
+    const bytes = new Uint8Array(this.numel * DTYPES[this.dtype].bytes);
     native().toBytes(this.handle, bytes);
     return bytes;
   }
@@ -250,7 +250,7 @@ export function autocast<T>(device: Device, dtype: 'bfloat16' | 'float16', body:
   }
 }
 
-/** Tensors, generators and mappings that are alive in this process: for tests of leaks. */
+/** Tensors, generators and events that are alive in this process: for tests of leaks. */
 export function liveHandles(): number {
   return native().liveHandles();
 }

@@ -1,14 +1,17 @@
 // Between host and device: arrays there and numbers back, without making the host wait for more than it needs.
-import { DTYPES, type DType } from './dtype.js';
+import type { DType } from './dtype.js';
 import { native } from './native.js';
 import type { Handle } from './native-exports.js';
-import { rethrow } from './operator.js';
-import { type Device, keep, Tensor } from './tensor.js';
+import * as ops from './ops.js';
+import { type Device, keep, scope, type Tensor } from './tensor.js';
 
 /** Numbers on the host: a uint8, int32, int64 or float32 tensor to be. */
 export type HostData = Uint8Array | Int32Array | BigInt64Array | Float32Array;
 /** The same, of one dimension unless a shape is given. */
 export type HostArray = HostData | { data: HostData; shape: readonly number[] };
+
+/** Of each tensor in a block of them, in bytes: the most that a kernel loads at once. */
+const ALIGNMENT = 16;
 
 function dtypeOf(data: HostData): DType {
   if (data instanceof Int32Array) return 'int32';
@@ -21,21 +24,29 @@ function dtypeOf(data: HostData): DType {
  * nobody waits for it: what one step needs should go in one call.
  */
 export function upload<Name extends string>(device: Device, arrays: Record<Name, HostArray>): Record<Name, Tensor> {
+  let size = 0; // of a block that holds them all
   const parts = Object.entries<HostArray>(arrays).map(([name, array]) => {
     const { data, shape } = 'shape' in array ? array : { data: array, shape: [array.length] };
-    return { name, shape, dtype: dtypeOf(data), bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+    const start = size;
+    size += Math.ceil(data.byteLength / ALIGNMENT) * ALIGNMENT;
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    return { name, shape, dtype: dtypeOf(data), bytes, start };
   });
-  const send = () => {
-    try {
-      const codes = parts.map(({ dtype }) => DTYPES[dtype].code);
-      const [bytes, shapes] = [parts.map((part) => part.bytes), parts.map(({ shape }) => shape)];
-      return native().upload(bytes, codes, shapes, device);
-    } catch (error) {
-      return rethrow(error);
-    }
-  };
-  const tensors = send().map((handle, i) => [parts[i]?.name, new Tensor(handle)]);
-  return Object.fromEntries(tensors) as Record<Name, Tensor>;
+  const named = (tensors: Tensor[]) =>
+    Object.fromEntries(tensors.map((tensor, i) => [parts[i]?.name, tensor])) as Record<Name, Tensor>;
+  if (device === 'cpu') return named(parts.map(({ bytes, dtype, shape }) => ops.fromBytes(bytes, dtype, shape)));
+  return scope(() => {
+    const pinned = ops.pinned([size], 'uint8');
+    for (const { start, bytes } of parts)
+      native().writeBytes(ops.slice(pinned, 0, start, start + bytes.length).handle, bytes);
+    // The allocator keeps the pinned memory until the copy is done; work that is queued later finds it done.
+    const block = ops.toLater(pinned, device);
+    return named(
+      parts.map(({ start, bytes, dtype, shape }) =>
+        ops.reshape(ops.viewAs(ops.slice(block, 0, start, start + bytes.length), dtype), shape),
+      ),
+    );
+  });
 }
 
 const forgotten = new FinalizationRegistry<Handle>((event) => native().dispose(event));
@@ -50,8 +61,17 @@ export class Reading {
 
   /** Begins to read these tensors, of one device; they may be disposed at once. The caller finishes or disposes the reading. */
   constructor(tensors: readonly Tensor[]) {
-    const { host, event } = native().startReading(tensors.map(({ handle }) => handle));
-    this.#host = host.map((handle) => keep(new Tensor(handle)));
+    const [device = 'cpu', other] = new Set(tensors.map((tensor) => tensor.device));
+    if (other !== undefined)
+      throw new TypeError(`Expected tensors of one device but received some of ${device} and of ${other}.`);
+    const read = (tensor: Tensor) => {
+      if (device === 'cpu') return ops.detach(tensor);
+      const host = ops.pinned(tensor.shape, tensor.dtype);
+      ops.copyInPlace(host, ops.detach(tensor), true);
+      return host;
+    };
+    this.#host = scope(() => tensors.map(read)).map(keep);
+    const event = device === 'cpu' ? null : native().recordEvent(device);
     this.#event = event;
     if (event !== null) forgotten.register(this, event);
   }

@@ -9,6 +9,12 @@ function call(name: string, args: readonly unknown[]): unknown {
   return Reflect.apply(found, undefined, args);
 }
 
+/** A float32 tensor of zeros that no scope and no finalizer owns. */
+export function bareTensor(sizes: readonly number[]): number {
+  const { id } = native().resolve('aten::zeros', '');
+  return Number(native().invoke(id, sizes));
+}
+
 /** The error of a call that must fail: one line, that begins with the function's name. */
 export function failure(name: string, args: readonly unknown[], what: string): Error {
   try {

@@ -126,11 +126,11 @@ test('images that are encoded again are not waited for either: one copy a batch 
 test('the wait is for the image before: the device has the next one by then', { skip }, () => {
   const { rerank, dispose } = evaluation(ruleTinyModel({ device }), 'kept');
   const addon = native();
-  const { startReading, waitFor } = addon;
+  const { recordEvent, waitFor } = addon;
   let calls = '';
-  addon.startReading = (tensors) => {
+  addon.recordEvent = (device) => {
     calls += 's';
-    return startReading(tensors);
+    return recordEvent(device);
   };
   addon.waitFor = (event) => {
     calls += 'w';
@@ -139,7 +139,7 @@ test('the wait is for the image before: the device has the next one by then', { 
   try {
     rerank(5);
   } finally {
-    Object.assign(addon, { startReading, waitFor });
+    Object.assign(addon, { recordEvent, waitFor });
   }
   assert.equal(calls, 'sswswswsww');
   dispose();

@@ -2,24 +2,18 @@
 // never a guess.
 // Covers native, every function of torch.node and image.node.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { imageAddon } from '#blip/data/images/image-addon.js';
 import { native } from '#blip/torch/native.js';
-import { failure } from '../helpers/addon-call.js';
+import * as ops from '#blip/torch/ops.js';
+import { bareTensor, failure } from '../helpers/addon-call.js';
 import { freePort } from '../helpers/ranks.js';
 
 const addon = native();
-const folder = mkdtempSync(join(tmpdir(), 'blip-addon-'));
-const file = join(folder, 'file');
-writeFileSync(file, new Uint8Array(64));
-
-const tensor = addon.fromBytes(new Uint8Array(8), 6, [2]);
-const leaf = addon.fromBytes(new Uint8Array(4), 6, []);
+const tensor = bareTensor([2]);
+const leaf = bareTensor([]);
+const bytes = ops.zeros([8], { dtype: 'uint8' }).handle;
 const generator = addon.createGenerator(1);
-const mapping = addon.mapFile(file).handle;
 const stale = addon.alias(tensor);
 addon.dispose(stale);
 const state = addon.generatorState(generator);
@@ -30,21 +24,10 @@ const group = addon.initProcessGroup('127.0.0.1', port, 0, 1, true, '', true, 10
 
 after(() => {
   addon.destroyProcessGroup(group, 0);
-  addon.disposeAll([tensor, leaf, generator, mapping, state]);
-  rmSync(folder, { recursive: true });
+  addon.disposeAll([tensor, leaf, generator, state]);
 });
 
-type Kind =
-  | 'tensor'
-  | 'generator'
-  | 'mapping'
-  | 'handle'
-  | 'integer'
-  | 'string'
-  | 'boolean'
-  | 'bytes'
-  | 'array'
-  | 'nested array';
+type Kind = 'tensor' | 'generator' | 'handle' | 'integer' | 'string' | 'boolean' | 'bytes' | 'array';
 
 /** For each function its arguments, and values that fit. */
 type Functions = Record<string, [name: string, kind: Kind | 'optional array' | 'optional tensor', fitting: unknown][]>;
@@ -83,34 +66,25 @@ const TORCH: Functions = {
   strides: [['tensor', 'tensor', tensor]],
   dtype: [['tensor', 'tensor', tensor]],
   device: [['tensor', 'tensor', tensor]],
-  nbytes: [['tensor', 'tensor', tensor]],
   alias: [['tensor', 'tensor', tensor]],
   item: [['tensor', 'tensor', leaf]],
-  fromBytes: [
-    ['bytes', 'bytes', new Uint8Array(8)],
-    ['dtype', 'integer', 6],
-    ['sizes', 'array', [2]],
+  writeBytes: [
+    ['tensor', 'tensor', tensor],
+    ['source', 'bytes', new Uint8Array(8)],
   ],
   toBytes: [
     ['tensor', 'tensor', tensor],
     ['destination', 'bytes', new Uint8Array(8)],
   ],
-  upload: [
-    ['arrays', 'array', [new Uint8Array(8)]],
-    ['dtypes', 'array', [6]],
-    ['sizes', 'nested array', [[2]]],
-    ['device', 'string', 'cpu'],
-  ],
-  startReading: [['tensors', 'array', [tensor]]],
-  waitFor: [['event', 'handle', stale]],
-  mapFile: [['path', 'string', file]],
-  fromMapping: [
-    ['mapping', 'mapping', mapping],
+  viewBytes: [
+    ['bytes', 'tensor', bytes],
     ['byteOffset', 'integer', 0],
     ['dtype', 'integer', 6],
     ['sizes', 'array', [2]],
     ['strides', 'array', [1]],
   ],
+  recordEvent: [['device', 'string', 'cpu']],
+  waitFor: [['event', 'handle', stale]],
   requiresGrad: [['tensor', 'tensor', tensor]],
   setRequiresGrad: [
     ['tensor', 'tensor', tensor],
@@ -265,9 +239,8 @@ const noArrayOf = (elements: readonly unknown[]) => [
 
 const WRONG: Record<Kind, unknown[]> = {
   handle: NO_HANDLE,
-  tensor: [...NO_HANDLE, ...DEAD, generator, mapping],
-  generator: [...NO_HANDLE, ...DEAD, tensor, mapping],
-  mapping: [...NO_HANDLE, ...DEAD, tensor, generator],
+  tensor: [...NO_HANDLE, ...DEAD, generator],
+  generator: [...NO_HANDLE, ...DEAD, tensor],
   integer: [...NO_INTEGER, tensor, stale, 2n ** 63n, -(2n ** 64n)],
   string: [undefined, null, 1, true, Symbol('s'), {}, odd, untouchable({}), ['cpu'], new String('cpu'), 1n],
   boolean: [undefined, null, 0, 1, 'true', Symbol('s'), {}, odd, [], new Boolean(true), 1n],
@@ -277,7 +250,6 @@ const WRONG: Record<Kind, unknown[]> = {
     ...[new Float32Array(2), { length: 8, 0: 1 }],
   ],
   array: noArrayOf(NO_ELEMENT),
-  'nested array': noArrayOf(NO_ELEMENT.filter((element) => !Array.isArray(element))),
 };
 
 function show(value: unknown): string {
@@ -311,8 +283,7 @@ for (const [name, parameters] of Object.entries({ ...TORCH, ...IMAGE })) {
 
 test('an error that a getter throws comes through as it is', () => {
   const sizes = Object.defineProperty([], 0, { get: loud });
-  assert.throws(() => addon.fromBytes(new Uint8Array(8), 6, sizes), Loud);
-  assert.throws(() => addon.fromMapping(mapping, 0, 6, [2], sizes), Loud);
+  assert.throws(() => addon.invoke(addon.resolve('aten::zeros', '').id, sizes), Loud);
   assert.throws(() => addon.disposeAll(sizes), Loud);
   assert.throws(() => imageAddon().resizeBicubic(pixels(), 2, 2, 2, 2, pixels(), sizes), Loud);
 });

@@ -1,4 +1,4 @@
-// Values of the right kind that cannot be, and odd ones that can: sizes, offsets, codes, paths, memory that goes away.
+// Values of the right kind that cannot be, and odd ones that can: sizes, codes, paths, memory that goes away.
 // Covers native, every function of native/exports.h.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,61 +8,88 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { findAddon } from '#blip/libtorch/addon-files.js';
 import { native } from '#blip/torch/native.js';
-import { failure } from '../helpers/addon-call.js';
+import * as ops from '#blip/torch/ops.js';
+import { scope, Tensor } from '#blip/torch/tensor.js';
+import { bareTensor, failure } from '../helpers/addon-call.js';
 import { runNode } from '../helpers/run-node.js';
 
 const addon = native();
 const folder = mkdtempSync(join(tmpdir(), 'blip-addon-'));
 const file = join(folder, 'file');
 writeFileSync(file, new Uint8Array(64));
-const tensor = addon.fromBytes(new Uint8Array(8), 6, [2]);
-const mapping = addon.mapFile(file).handle;
+const tensor = bareTensor([2]);
 
 after(() => {
-  addon.disposeAll([tensor, mapping]);
+  addon.dispose(tensor);
   rmSync(folder, { recursive: true });
 });
 
-test('sizes and bytes that do not fit each other', () => {
+test('bytes that do not fit a tensor, and tensors that cannot be written', () => {
   const before = addon.liveHandles();
-  const bytes = new Uint8Array(8);
-  assert.throws(() => addon.fromBytes(bytes, 6, [3]), /fromBytes: expected 12 bytes for bytes but received 8/);
-  assert.throws(() => addon.fromBytes(bytes, 6, []), /expected 4 bytes/);
-  assert.throws(() => addon.fromBytes(bytes, 6, [-2]), /for sizes but received the number -2 at index 0/);
-  assert.throws(() => addon.fromBytes(bytes, 6, [2 ** 40, 2 ** 40]), /larger than the address space/);
-  assert.throws(() => addon.fromBytes(bytes, 6, [2 ** 51]), /expected \d+ bytes/); // refused before memory is asked for
-  assert.throws(() => addon.toBytes(tensor, new Uint8Array(7)), /toBytes: expected 8 bytes for destination/);
+  for (const name of ['writeBytes', 'toBytes'])
+    assert.match(
+      failure(name, [tensor, new Uint8Array(7)], name).message,
+      /expected 8 bytes for (source|destination) but received 7/,
+    );
+  scope(() => {
+    const transposed = ops.transpose(ops.zeros([2, 2]), 0, 1).handle;
+    const refused = failure('writeBytes', [transposed, new Uint8Array(16)], 'a transposed tensor');
+    assert.match(refused.message, /expected a contiguous tensor on the CPU/);
+  });
   assert.throws(() => addon.item(tensor), /item: expected a tensor of one element but received one of 2/);
   assert.equal(addon.liveHandles(), before);
 });
 
-test('an upload of arrays, dtypes and sizes that do not fit each other', () => {
-  const before = addon.liveHandles();
+test('bytes that do not fit shape and type, and shapes that cannot be', () => {
   const bytes = new Uint8Array(8);
-  const refused = (...values: unknown[]) => failure('upload', [...values, 'cpu'], 'upload').message;
-  assert.match(refused([bytes, bytes], [6], [[2]]), /as many dtypes and sizes as arrays/);
-  assert.match(refused([bytes], [6], [[2], [2]]), /as many dtypes and sizes as arrays/);
-  assert.match(refused([bytes], [6], [[3]]), /upload: expected 12 bytes for an array but received 8/);
-  assert.match(refused([bytes], [6], [[-2]]), /for sizes but received an array at index 0/);
-  assert.match(refused([bytes], [6], [2]), /for sizes but received the number 2 at index 0/);
-  assert.match(refused([bytes], [12], [[8]]), /for dtypes but received the number 12 at index 0/);
-  assert.match(
-    refused([bytes, new Float32Array(2)], [6, 6], [[2], [2]]),
-    /for arrays but received an object at index 1/,
-  );
-  assert.match(failure('upload', [[bytes], [6], [[2]], 'gpu'], 'upload').message, /for device but received the string/);
-  assert.match(
-    failure('startReading', [[tensor, mapping]], 'startReading').message,
-    /received a mapped file at index 1/,
-  );
-  assert.match(failure('waitFor', [tensor], 'waitFor').message, /expected an event for event but received a tensor/);
-  assert.deepEqual(addon.upload([], [], [], 'cpu'), []);
-  assert.equal(addon.liveHandles(), before);
+  const refused = (shape: number[], sentence: RegExp) =>
+    assert.throws(() => scope(() => ops.fromBytes(bytes, 'float32', shape)), sentence, `[${shape}]`);
+  refused([3], /^RangeError: Expected 12 bytes for \[3\] of float32 but received 8\.$/);
+  refused([], /Expected 4 bytes/);
+  refused([-2], /Expected -8 bytes/);
+  refused([-2, -1], /aten::empty/);
+  refused([0.5, 4], /aten::empty.*: expected int\[\] for size but received the number 0.5 at index 0/);
+  refused([2 ** 51], /Expected \d+ bytes/); // before memory is asked for
 });
 
-test('dtypes without plain elements, and no dtypes at all', () => {
-  for (const code of [12, 13, 14, 16, 17, 18, 22, 1000, -1])
-    assert.throws(() => addon.fromBytes(new Uint8Array(8), code, [1]), /fromBytes: .* for dtype/, `code ${code}`);
+test('views of bytes: offsets, ranges and types', () => {
+  const bytes = ops.zeros([64], { dtype: 'uint8' });
+  const refused = (offset: number, code: number, sizes: number[], strides: number[]) =>
+    failure('viewBytes', [bytes.handle, offset, code, sizes, strides], `offset ${offset}, [${sizes}] by [${strides}]`)
+      .message;
+  assert.match(refused(2, 6, [1], [1]), /must be divisible by 4/);
+  assert.match(refused(-4, 6, [1], [1]), /from 0 to 64 for byteOffset but received the number -4/);
+  assert.match(refused(65, 0, [1], [1]), /for byteOffset/);
+  for (const [offset, sizes, strides] of [
+    [64, [1], [1]],
+    [0, [17], [1]],
+    [0, [2], [16]],
+    [0, [2 ** 50, 2 ** 50], [0, 1]],
+    [0, [2 ** 40, 2], [2 ** 40, 1]],
+    [0, [2 ** 31, 2 ** 31], [2 ** 31, 1]],
+    [0, [2], [2 ** 51]],
+  ] as const)
+    assert.match(refused(offset, 6, [...sizes], [...strides]), /out of bounds|overflow/);
+  assert.match(refused(0, 6, [2, 2], [1]), /mismatch in length of strides and shape/);
+  assert.match(refused(0, 6, [2], [-1]), /Negative strides/);
+  for (const sizes of [
+    [-1, -1],
+    [1, -1],
+  ])
+    assert.match(refused(0, 6, sizes, [0, 0]), /integers of 0 or more for sizes but received the number -1 at index/);
+  for (const code of [12, 13, 14, 16, 1000, -1]) assert.match(refused(0, code, [1], [1]), /for dtype/, `code ${code}`);
+  const made = new Tensor(addon.viewBytes(bytes.handle, 4, 6, [2, 3], [3, 1]));
+  assert.deepEqual([made.shape, made.strides, made.dtype], [[2, 3], [3, 1], 'float32']);
+  for (const tensor of [made, bytes]) tensor.dispose();
+});
+
+test('events: of a GPU alone', () => {
+  assert.match(
+    failure('recordEvent', ['gpu'], 'gpu').message,
+    /a device such as 'cpu' .* for device but received the st/,
+  );
+  assert.match(failure('recordEvent', ['cpu'], 'cpu').message, /nothing is queued on the CPU/);
+  assert.match(failure('waitFor', [tensor], 'waitFor').message, /expected an event for event but received a tensor/);
 });
 
 test('process groups and reducers that are not there, ranks and ports that cannot be', () => {
@@ -78,8 +105,9 @@ test('process groups and reducers that are not there, ranks and ports that canno
 });
 
 test('empty arrays and -0 are no errors', () => {
-  const empty = addon.fromBytes(new Uint8Array(0), 0, [-0, 3]);
+  const empty = bareTensor([-0, 3]);
   assert.deepEqual(addon.sizes(empty), [0, 3]);
+  addon.writeBytes(empty, new Uint8Array(0));
   addon.toBytes(empty, new Uint8Array(0));
   assert.equal(addon.disposeAll([]), 0);
   assert.equal(addon.disposeAll([empty, empty]), 1);
@@ -88,31 +116,12 @@ test('empty arrays and -0 are no errors', () => {
 test('bytes over shared and resizable memory are read and written', () => {
   const shared = new Uint8Array(new SharedArrayBuffer(12), 4, 8);
   shared.set([0, 0, 128, 63, 0, 0, 0, 64]);
-  const made = addon.fromBytes(shared, 6, [2]);
+  const made = bareTensor([2]);
+  addon.writeBytes(made, shared);
   const out = new Uint8Array(new SharedArrayBuffer(8));
   addon.toBytes(made, out);
   assert.deepEqual([...out], [...shared]);
   addon.dispose(made);
-});
-
-test('mapped files: offsets, ranges and paths', () => {
-  const refused = (offset: number, code: number, sizes: number[], strides: number[]) =>
-    failure('fromMapping', [mapping, offset, code, sizes, strides], `offset ${offset}, [${sizes}] by [${strides}]`)
-      .message;
-  assert.match(refused(2, 6, [1], [1]), /not aligned to 4 bytes/);
-  assert.match(refused(-4, 6, [1], [1]), /for byteOffset but received the number -4/);
-  assert.match(refused(64, 6, [1], [1]), /beyond the end of/);
-  assert.match(refused(2 ** 51, 0, [1], [1]), /beyond the end of/);
-  assert.match(refused(0, 6, [17], [1]), /beyond the end of/);
-  assert.match(refused(0, 6, [2], [16]), /beyond the end of/);
-  assert.match(refused(0, 6, [2, 2], [1]), /as many strides as sizes/);
-  assert.match(refused(0, 6, [2], [-1]), /for strides but received the number -1 at index 0/);
-  assert.match(refused(0, 0, [2 ** 50, 2 ** 50], [0, 0]), /larger than the address space/);
-  assert.match(refused(0, 0, [2 ** 40, 2], [2 ** 40, 1]), /sizes and strides are larger than the address space/);
-  assert.match(failure('mapFile', [join(folder, 'absent')], 'an absent file').message, /cannot open .*: No such file/);
-  assert.match(failure('mapFile', [folder], 'a folder').message, /not a regular file/);
-  assert.match(failure('mapFile', [`${file}\0.pth`], 'a null character').message, /without a null character/);
-  assert.match(failure('mapFile', [''], 'the empty path').message, /cannot open/);
 });
 
 test('boot.node says why it cannot open a library', () => {
@@ -134,17 +143,14 @@ test('what would end or stop the process is refused', async () => {
   const { code, signal, stdout, stderr } = await runNode(`
     import { execFileSync } from 'node:child_process';
     import { imageAddon } from '#blip/data/images/image-addon.js';
+    import { mapFile } from '#blip/torch/mapped-file.js';
     const detached = (bytes) => structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
     const attempts = {
       threads: () => native.setThreads(1e9),
-      'a buffer detached while sizes are read': () => {
-        const bytes = new Uint8Array(1 << 24);
-        return native.fromBytes(bytes, 0, Object.defineProperty([], 0, { get: () => (detached(bytes), 1 << 24) }));
-      },
-      'an array detached while the next is asked for': () => {
-        const bytes = new Uint8Array(1 << 24);
-        const arrays = Object.defineProperty([bytes], 1, { get: () => (detached(bytes), new Uint8Array(1)) });
-        native.upload(arrays, [0, 0], [[1 << 24], [1]], 'cpu');
+      'a detached source': () => {
+        const bytes = new Uint8Array(4);
+        detached(bytes);
+        native.writeBytes(ops.float32([1]).handle, bytes);
       },
       'pixels detached while a box is read': () => {
         const [source, out] = [new Uint8Array(3 << 20), new Uint8Array(12)];
@@ -170,12 +176,12 @@ test('what would end or stop the process is refused', async () => {
       'a named pipe': () => {
         const path = ${JSON.stringify(join(folder, 'pipe'))};
         execFileSync('mkfifo', [path]);
-        native.mapFile(path);
+        mapFile(path);
       },
       'an array that empties itself': () => {
         const sizes = [1, 1, 1];
         Object.defineProperty(sizes, 0, { get: () => ((sizes.length = 1), 1) });
-        native.fromBytes(new Uint8Array(1), 0, sizes);
+        native.invoke(native.resolve('aten::zeros', '').id, sizes);
       },
       'a fractional operator': () => native.invoke(0.5),
       'an operator far away': () => native.invoke(2 ** 31),

@@ -27,6 +27,7 @@ const tolerance = (dtype: DType) => (dtype === 'float32' ? 2e-6 : 1.6e-2);
 // Fewer and more rows than a block, one over, and keys that fill vectors, panels and chunks, or not.
 const shapes: [batch: number, heads: number, queries: number, keys: number, width: number][] = [
   [1, 12, 37, 577, 64],
+  [1, 2, 577, 577, 64],
   [2, 3, 1, 1, 64],
   [1, 2, 12, 16, 64],
   [1, 2, 13, 17, 64],

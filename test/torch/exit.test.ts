@@ -21,7 +21,7 @@ const ENDINGS: [name: string, code: string, exitCode: number, stderr: RegExp][] 
   ['process.exit in a scope', 'scope(() => { ops.add(leaf, 1); process.exit(4); });', 4, /^$/],
   [
     'process.exit in a getter that the addon reads',
-    'native.fromBytes(new Uint8Array(1), 0, Object.defineProperty([], 0, { get: () => process.exit(5) }));',
+    'native.disposeAll(Object.defineProperty([], 0, { get: () => process.exit(5) }));',
     5,
     /^$/,
   ],

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { native } from '#blip/torch/native.js';
 import * as ops from '#blip/torch/ops.js';
 import { liveHandles, Tensor } from '#blip/torch/tensor.js';
+import { bareTensor } from '../helpers/addon-call.js';
 import { runNode } from '../helpers/run-node.js';
 
 const addon = native();
@@ -22,7 +23,7 @@ test('a disposed tensor is noticed by everything that takes one', () => {
     [() => x.device, 'device'],
     [() => x.strides, 'strides'],
     [() => x.item(), 'item'],
-    [() => x.bytes(), 'nbytes'],
+    [() => x.bytes(), 'dtype'],
     [() => x.requiresGrad, 'requiresGrad'],
     [() => x.backward(), 'backward'],
     [() => ops.add(x, 1), 'aten::add.Scalar'],
@@ -37,11 +38,11 @@ test('a disposed tensor is noticed by everything that takes one', () => {
 
 test('a slot that is used again does not revive its old handle', () => {
   const before = liveHandles();
-  const first = addon.fromBytes(new Uint8Array(4), 6, [1]);
+  const first = bareTensor([1]);
   addon.dispose(first);
   const seen = new Set([first]);
   for (let i = 0; i < 1000; i++) {
-    const handle = addon.fromBytes(new Uint8Array(4), 6, [1]);
+    const handle = bareTensor([1]);
     assert.ok(!seen.has(handle), 'no handle is given twice');
     assert.equal(addon.isLive(first), false);
     assert.equal(addon.dispose(first), false);
@@ -52,7 +53,7 @@ test('a slot that is used again does not revive its old handle', () => {
 });
 
 test('handles made by guessing are refused', () => {
-  const live = addon.fromBytes(new Uint8Array(4), 6, [1]);
+  const live = bareTensor([1]);
   for (let i = 1; i < 2000; i++) {
     const guess = 2 ** 52 + ((i * 2654435761) % 2 ** 52);
     if (guess !== live) assert.equal(addon.isLive(guess), false, String(guess));

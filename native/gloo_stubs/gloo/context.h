@@ -5,8 +5,13 @@
 #include <chrono>
 #include <memory>
 
-#include <gloo/transport/device.h>
-#include <gloo/transport/unbound_buffer.h>
+namespace gloo::transport {
+class Device;
+class UnboundBuffer {
+ public:
+  virtual ~UnboundBuffer() = default;
+};
+}  // namespace gloo::transport
 
 namespace gloo {
 class Context {

@@ -26,7 +26,7 @@ function work(): void {
       }),
     );
     ignoreErrors(() => addon.invoke(addon.resolve('aten::abs', '').id, 1));
-    ignoreErrors(() => addon.fromBytes(new Uint8Array(3), 6, [1]));
+    ignoreErrors(() => addon.writeBytes(x.handle, new Uint8Array(3)));
     ignoreErrors(() => addon.manualSeed(0.5));
   }
 }

@@ -1,9 +1,3 @@
 // Stand-in for gloo's header, which LibTorch's packages lack: see ../context.h.
 #pragma once
-
-namespace gloo::transport {
-class UnboundBuffer {
- public:
-  virtual ~UnboundBuffer() = default;
-};
-}  // namespace gloo::transport
+#include <gloo/context.h>
