@@ -21,7 +21,7 @@ const split = await loadRetrievalSplit({ ...config, split: 'test' });
 const { path: file } = await fetchPretrained(config.pretrained);
 const { state, report: loaded } = await loadPretrained(file, architecture);
 console.log(`${loaded.loaded.length} tensors loaded, ${loaded.unexpected.length} not used`);
-const model = new BlipRetrieval(state, architecture, { device: 'cpu' });
+const model = new BlipRetrieval(state, architecture, { device: 'cpu', consume: true }); // `state` is freed
 
 const { kTest, batchSizeTest: batchSize } = config;
 const { report, scores } = evaluateRetrieval(model, tokenizer, 'test', split, { kTest, batchSize, print: console.log });

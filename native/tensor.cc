@@ -1,9 +1,16 @@
 // What a program asks of a tensor handle and no operator tells: its shape, type and gradient; bytes in and out.
+#include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <set>
 
 #include "convert.h"
 #include "handles.h"
@@ -106,9 +113,23 @@ void ToBytes(const Napi::CallbackInfo& info) {
   if (bytes.size > 0) std::memcpy(bytes.data, tensor.to(at::kCPU).contiguous().const_data_ptr(), bytes.size);
 }
 
-// viewBytes(bytes, byteOffset, dtype, sizes, strides): a tensor over the memory of a uint8 tensor. Autograd does not
-// see whose view it is: else writing to one would be writing to all of them.
+// Gives back to the system what only the tensor from `first` to `end` lay over, with what was written there: of
+// `viewed`, the memory that tensors of viewBytes lie over. Pages of a private mapping then have the file's content
+// again.
+void GivePagesBack(const std::multiset<std::pair<uintptr_t, uintptr_t>>& viewed, uintptr_t first, uintptr_t end) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t from = (first + page - 1) / page * page,
+                  to = end / page * page;  // whole pages: others have neighbours
+  const auto overlaps = [&](const auto& other) { return other.first < to && other.second > from; };
+  if (from < to && std::none_of(viewed.begin(), viewed.end(), overlaps))
+    madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+}
+
+// viewBytes(bytes, byteOffset, dtype, sizes, strides): a tensor over the memory of a uint8 tensor, which maps a file.
+// Autograd does not see whose view it is: else writing to one would be writing to all of them. Its pages go with it.
 Napi::Value ViewBytes(const Napi::CallbackInfo& info) {
+  static std::mutex mutex;
+  static auto& viewed = *new std::multiset<std::pair<uintptr_t, uintptr_t>>;  // outlives all tensors
   const at::Tensor bytes = TensorOf(info, 0);
   const int64_t offset = IntegerOf(info, 1, 0, bytes.numel());
   const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 2, 0, static_cast<int>(at::kBFloat16)));
@@ -119,8 +140,18 @@ Napi::Value ViewBytes(const Napi::CallbackInfo& info) {
     if (sizes[i] < 0) RejectArgument(info, 3, "integers of 0 or more", static_cast<int64_t>(i));
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const int64_t end = offset + (bytes.numel() - offset) / element * element;
-  const at::Tensor elements = bytes.slice(0, offset, end).view(dtype);
-  return Napi::Number::New(info.Env(), PutHandle(elements.as_strided(sizes, strides)));
+  const at::Tensor view = bytes.slice(0, offset, end).view(dtype).as_strided(sizes, strides);
+  const auto first = reinterpret_cast<uintptr_t>(view.const_data_ptr());
+  const auto range = std::make_pair(first, first + at::detail::computeStorageNbytes(sizes, strides, element));
+  const auto leave = [bytes, range](void*) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    viewed.erase(viewed.find(range));
+    GivePagesBack(viewed, range.first, range.second);
+  };
+  const std::lock_guard<std::mutex> lock(mutex);
+  viewed.insert(range);
+  return Napi::Number::New(info.Env(),
+                           PutHandle(at::from_blob(view.data_ptr(), sizes, strides, leave, view.options())));
 }
 
 // recordEvent(device): an event after all work that is queued on the device by now.

@@ -75,7 +75,7 @@ export function at<T>(values: ArrayLike<T>, index: number): T {
 }
 
 /** What `map` holds for `key`. @throws RangeError where it holds nothing */
-export function get<K, V>(map: ReadonlyMap<K, V>, key: K): V {
+export function get<K, V>(map: Pick<ReadonlyMap<K, V>, 'get'>, key: K): V {
   const value = map.get(key);
   if (value === undefined) throw new RangeError(`There is no entry ${String(key)}.`);
   return value;

@@ -62,9 +62,15 @@ type Load = Omit<Commands['load'], 'checkpoint'> & { checkpoint?: string };
 /** Steps of training; or why there are none. */
 async function measureTraining(options: MachineOptions, load: Load, folder: string) {
   const { train_batch: batch, vit_ckpt_layer, device, seconds, threads, precision } = options;
-  const sizes = { architecture: architectureFor(options), precision, checkpointedBlocks: vit_ckpt_layer };
-  const needed = estimatedTrainingBytes(sizes, batch);
+  const sizes = {
+    architecture: architectureFor(options),
+    precision,
+    checkpointedBlocks: vit_ckpt_layer,
+    device,
+    ranks: 1,
+  };
   const free = freeHostMemory();
+  const needed = estimatedTrainingBytes(sizes, batch, free);
   if (device === 'cpu' && needed > free)
     return { skipped: `training needs about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free` };
   const count = 2 * batch;

@@ -120,8 +120,10 @@ export async function benchRanks(options: RanksOptions) {
 
   const train = async () => {
     if (train_batch % count !== 0) return { skipped: `${count} ranks cannot share a batch of ${train_batch}` };
-    const sizes = { architecture: architectureFor(options), precision, checkpointedBlocks: vit_ckpt_layer };
-    const [needed, free] = [count * estimatedTrainingBytes(sizes, train_batch / count), freeHostMemory()];
+    const setting = { precision, device: 'cpu' as const, checkpointedBlocks: vit_ckpt_layer, ranks: count };
+    const free = freeHostMemory();
+    const sizes = { architecture: architectureFor(options), ...setting };
+    const needed = count * estimatedTrainingBytes(sizes, train_batch / count, free);
     if (needed > free)
       return {
         skipped: `${count} ranks need about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free`,

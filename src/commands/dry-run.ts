@@ -17,10 +17,10 @@ import { uniqueTexts } from '../evaluation/unique-texts.js';
 import { stepCosts } from '../evaluation/work-split.js';
 import { fitted } from '../logging/terminal.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
-import { attainableMemory } from '../torch/device-memory.js';
+import { attainableMemory, returnFreedMemory } from '../torch/device-memory.js';
 import { COPIES, checkpointBytes } from '../training/disk-space.js';
 import { largestBatch, lineOf, trainingSeconds, valueAt } from '../training/estimate.js';
-import { demandTrialMemory, keptBytes, sumOf, trainingTooLarge } from '../training/memory.js';
+import { demandTrialMemory, keptBytes, recomputedBlocks, sumOf, trainingTooLarge } from '../training/memory.js';
 import { type Run, SPLITS } from '../training/run.js';
 import { stepsDone } from '../training/train.js';
 import { trainingData } from '../training/training-data.js';
@@ -76,7 +76,11 @@ async function dryEvaluation(run: Run, ranks: Ranked): Promise<string[]> {
   requireAllImages(splitImages(run), run.options);
   run.voice.phase('Creating model', 'Creating model');
   const { precision } = run.options;
-  using model = new BlipRetrieval(await weights(run), run.architecture, { device: run.device, precision });
+  using model = new BlipRetrieval(await weights(run), run.architecture, {
+    device: run.device,
+    precision,
+    consume: true,
+  });
   const start = process.uptime();
   run.voice.phase('Measuring');
   const evaluation = estimateEvaluation(run, model, ranks);
@@ -152,12 +156,21 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
   const batch = settings.batchSizeTrain;
   const sizes = stepSizes(run, settings);
   const { memory, time } = shares(run, ranks);
-  demandTrialMemory(sizes, Math.min(batch, SMALL[0]), batch, attainableMemory(run.device) / memory);
+  const share = attainableMemory(run.device) / memory;
+  demandTrialMemory(sizes, Math.min(batch, SMALL[0]), batch, share);
 
   const set = await openSet(run);
   const ranked: Run = { ...run, ranks: { ...oneRank, worldSize: ranks.all } };
   const data = trainingData(ranked, set, batch);
-  const { model, optimizer, sync, state } = await prepare(ranked, settings, data, checkpointToResume(options));
+  // Small batches leave more memory than the config's: they are to do what that will.
+  const recompute = recomputedBlocks(sizes, batch, share) > 0;
+  const { model, optimizer, sync, state } = await prepare(
+    ranked,
+    settings,
+    data,
+    checkpointToResume(options),
+    recompute,
+  );
   const start = process.uptime();
   const bytes = checkpointBytes(model);
   run.voice.phase('Measuring steps', 'Measuring steps');
@@ -171,6 +184,7 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
   const most = largestBatch(peaks, usable(run, ranks));
   if (!fits(peak)) throw trainingTooLarge({ batch, peak, most, free: attainableMemory(run.device) / memory });
 
+  returnFreedMemory(); // as a run does
   using evaluated = model.evaluated();
   const evaluation = estimateEvaluation(run, evaluated, ranks);
   const evaluationTime = evaluation.splits.reduce((sum, { features, rerank }) => sum + features + rerank, 0);

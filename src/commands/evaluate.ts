@@ -20,7 +20,7 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   if (isMain(run)) requireAllImages(splitImages(run), options);
   run.voice.phase('Creating model', 'Creating model');
   const state = await weights(run);
-  using model = new BlipRetrieval(state, architecture, { device, precision: options.precision });
+  using model = new BlipRetrieval(state, architecture, { device, precision: options.precision, consume: true });
   let kept = false;
   const keepVal = async ({ name, metrics }: SplitReport): Promise<void> => {
     if (name !== 'val' || !isMain(run)) return;

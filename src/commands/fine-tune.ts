@@ -96,8 +96,13 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
 }
 
 /** What of a run decides the memory of its steps. */
-export function stepSizes({ architecture, options }: Run, { vitGradCkpt, vitCkptLayer }: TrainingConfig): StepSizes {
-  return { architecture, precision: options.precision, checkpointedBlocks: vitGradCkpt ? vitCkptLayer : 0 };
+export function stepSizes(
+  { architecture, options, device, ranks }: Run,
+  { vitGradCkpt, vitCkptLayer }: TrainingConfig,
+): StepSizes {
+  const checkpointedBlocks = vitGradCkpt ? vitCkptLayer : 0;
+  const { precision } = options;
+  return { architecture, precision, device, checkpointedBlocks, ranks: device === 'cpu' ? ranks.worldSize : 1 };
 }
 
 /** The training set, all of whose images are there. */
@@ -111,8 +116,17 @@ export async function openSet(run: Run): Promise<TrainingSet> {
   return set;
 }
 
-/** Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike. */
-export async function prepare(run: Run, settings: TrainingConfig, data: TrainingData, resumed: string | undefined) {
+/**
+ * Everything that a checkpoint decides: it is opened, checksummed and mapped once, for weights and position alike.
+ * `recompute` is TrainingModel's.
+ */
+export async function prepare(
+  run: Run,
+  settings: TrainingConfig,
+  data: TrainingData,
+  resumed: string | undefined,
+  recompute?: boolean,
+) {
   const { options, architecture, device, tokenizer, ranks, print } = run;
   run.voice.phase('Creating model', 'Creating model');
   const pretrained = resumed === undefined ? await pretrainedFile(run) : undefined;
@@ -127,6 +141,7 @@ export async function prepare(run: Run, settings: TrainingConfig, data: Training
     device,
     negativeAllRank: settings.negativeAllRank,
     checkpointedBlocks: stepSizes(run, settings).checkpointedBlocks,
+    recompute,
     encToken: tokenizer.encTokenId,
     precision: options.precision,
     ranks,

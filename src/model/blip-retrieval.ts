@@ -14,6 +14,11 @@ import { VisionTransformer } from './vision-transformer.js';
 export interface ModelOptions {
   device?: Device;
   precision?: Precision;
+  /**
+   * Takes the weights over: each tensor of the state is freed as soon as the model has it, so that no more than one is
+   * there twice. Off by default.
+   */
+  consume?: boolean;
 }
 
 /** Which weights are bfloat16 in an evaluation in bf16: the text encoder's, and of the vision encoder those of products. */
@@ -36,7 +41,7 @@ export class BlipRetrieval {
    * `state` holds the online model's weights as float32 (see loadPretrained); they are shared where device and dtype
    * fit, else copied. A model made inside a scope lives as long as the scope.
    */
-  constructor(state: StateDict, architecture: Architecture, options: ModelOptions = {}) {
+  constructor(state: ReadonlyMap<string, Tensor>, architecture: Architecture, options: ModelOptions = {}) {
     this.architecture = architecture;
     this.device = options.device ?? 'cpu';
     this.precision = options.precision ?? 'fp32';
@@ -45,11 +50,17 @@ export class BlipRetrieval {
       // The vision encoder runs under autocast, which keeps its residual stream in float32; the weights that autocast would
       // cast anew for every batch are cast here, once. The text encoder, which does nearly all the work, is bfloat16
       // throughout; its LayerNorms compute in float32 inside.
-      const onDevice = new Map<string, Tensor>();
-      for (const [name, tensor] of state) {
-        const dtype = half && isHalf(name) ? 'bfloat16' : 'float32';
-        onDevice.set(name, ops.to(tensor, { device: this.device, dtype }));
-      }
+      // Each is copied when the layer that has it is made, which may pack it and free the copy.
+      const onDevice: StateDict = {
+        get: (name) => {
+          const tensor = state.get(name);
+          if (tensor === undefined) return undefined;
+          const dtype = half && isHalf(name) ? 'bfloat16' : 'float32';
+          const moved = ops.to(tensor, { device: this.device, dtype });
+          if (options.consume) tensor.dispose();
+          return moved;
+        },
+      };
       return noGrad(() => ({
         vision: new VisionTransformer(onDevice, architecture.vision, { frozen: true }),
         text: new TextEncoder(onDevice, architecture.text, { frozen: true }),
@@ -58,6 +69,7 @@ export class BlipRetrieval {
         itmHead: Linear.of(onDevice, 'itm_head'),
       }));
     });
+    if (options.consume) for (const tensor of state.values()) tensor.dispose();
     this.vision = result.vision;
     this.text = result.text;
     this.#visionProj = result.visionProj;

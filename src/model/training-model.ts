@@ -17,13 +17,12 @@ import { range } from './offsets.js';
 import { attentionFor } from './packed-attention.js';
 import { layOutTexts, type PackedTexts, packedTexts, sortByLength } from './packed-texts.js';
 import { FeatureQueues } from './queues.js';
+import { sparesRecomputation } from './recomputation.js';
 import { isBuffer, isEvaluated, isTrained, momentumTwin, stateDictEntries } from './state-dict.js';
 import { TextEncoder } from './text-encoder.js';
-import { activationBytes, VisionTransformer } from './vision-transformer.js';
+import { VisionTransformer } from './vision-transformer.js';
 
 const MOMENTUM = 0.995;
-/** A CPU with this many times the memory that recomputing would save has no need to save it. */
-const AMPLE = 16;
 const TEMPERATURE_RANGE = [0.001, 0.5] as const;
 
 /** One batch of one rank. */
@@ -44,6 +43,8 @@ export interface TrainingModelOptions {
    * memory to spare they keep them instead, for the same results in less time.
    */
   checkpointedBlocks?: number;
+  /** Whether these blocks recompute on a CPU, whatever its memory: a dry run's, as they will in the run. */
+  recompute?: boolean | undefined;
   /** Bytes that the device could still allocate; replaced in tests. */
   freeMemory?: (device: Device) => number;
   /** Id of [ENC]. */
@@ -155,18 +156,13 @@ export class TrainingModel {
 
   /** How many blocks recompute in a step of B images: the same on all ranks, whose gradients must come in the same order. */
   #recomputedBlocks(images: number): number {
-    const {
-      checkpointedBlocks = 0,
-      ranks = oneRank,
-      precision = 'fp32',
-      freeMemory: free = freeMemory,
-    } = this.#options;
-    if (checkpointedBlocks === 0 || this.device !== 'cpu') return checkpointedBlocks;
-    const { vision } = this.architecture;
-    const saved = Math.min(checkpointedBlocks, vision.depth) * images * activationBytes(vision, precision);
-    // All ranks may be on this machine, and a first step has the optimizer's averages still to come.
-    const isShort = free(this.device) < AMPLE * saved * ranks.worldSize;
-    return ranks.any(isShort) ? checkpointedBlocks : 0;
+    const { checkpointedBlocks = 0, ranks = oneRank, precision = 'fp32', recompute } = this.#options;
+    const { architecture, device } = this;
+    if (checkpointedBlocks === 0 || device !== 'cpu') return checkpointedBlocks;
+    if (recompute !== undefined) return recompute ? checkpointedBlocks : 0;
+    const free = (this.#options.freeMemory ?? freeMemory)(device);
+    const setting = { architecture, precision, device, checkpointedBlocks, ranks: ranks.worldSize, images };
+    return ranks.any(!sparesRecomputation(setting, free)) ? checkpointedBlocks : 0;
   }
 
   /** Texts and idx of a batch, in one upload. */

@@ -72,7 +72,8 @@ class Block {
   /** (B, L, D) → (B, L, D). `dropPath` is the rate at which a sample skips attention or mlp; training only. */
   forward(x: Tensor, dropPath = 0): Tensor {
     return scope(() => {
-      const attended = addTo(x, this.proj, this.#attend(this.norm1.forward(x)), dropPath);
+      // What attention needs is freed before the feed-forward part takes as much.
+      const attended = scope(() => addTo(x, this.proj, this.#attend(this.norm1.forward(x)), dropPath));
       const hidden = this.fc1.forward(this.norm2.forward(attended), { gelu: true });
       return addTo(attended, this.fc2, hidden, dropPath);
     });

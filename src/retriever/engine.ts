@@ -86,7 +86,7 @@ export class Engine {
     const { state, report } = await loadPretrained(path, architecture, { allowPartial: true });
     demandAll(report);
     const fingerprint = fingerprintOf(state);
-    const model = new BlipRetrieval(state, architecture, { device, precision });
+    const model = new BlipRetrieval(state, architecture, { device, precision, consume: true });
     const { embedDim, vision } = architecture;
     return new Engine(model, { device, vit: sizes.vit, imageSize: vision.imageSize, embedDim, fingerprint });
   }

@@ -9,7 +9,10 @@ import { keep, scope, Tensor } from './tensor.js';
 
 const fromFile = operator('aten::from_file');
 
-/** A file whose bytes tensors share. It must be replaced, never truncated or overwritten, while any of them lives. */
+/**
+ * A file whose bytes tensors share. It must be replaced, never truncated or overwritten, while any of them lives. Memory
+ * holds what of it was read, until the tensors there are freed.
+ */
 export class MappedFile {
   readonly size: number;
   readonly #bytes: Tensor;

@@ -4,7 +4,7 @@ import * as ops from './ops.js';
 import type { Tensor } from './tensor.js';
 
 /** Weights by their names in PyTorch's state dict. */
-export type StateDict = ReadonlyMap<string, Tensor>;
+export type StateDict = Pick<ReadonlyMap<string, Tensor>, 'get'>;
 
 /** The weight called `name`. A missing one is a defect of the program: loading has checked the names before. */
 export function weight(state: StateDict, name: string): Tensor {

@@ -74,7 +74,12 @@ function restoreOptimizer(fields: CheckpointFields, { model, optimizer }: Pick<T
         const path = ['optimizer', 'state', index];
         if (fields.value(...path) === undefined) continue;
         const copy = (shape: readonly number[], name: string) =>
-          keep(ops.clone(ops.to(fields.tensor(shape, ...path, name), { device: model.device, dtype: 'float32' })));
+          keep(
+            // A scope each, so that the file's pages go back before the next are read.
+            scope(() =>
+              ops.clone(ops.to(fields.tensor(shape, ...path, name), { device: model.device, dtype: 'float32' })),
+            ),
+          );
         optimizer.state.set(index, {
           step: copy([], 'step'),
           expAvg: copy(parameter.shape, 'exp_avg'),

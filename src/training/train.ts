@@ -172,7 +172,6 @@ export async function trainEpoch(
         const early = log.isLogged(step) ? undefined : new Reading([itm, ita]);
 
         // # backward: in an update's last batch gradients are averaged over the ranks meanwhile
-        if (step % accumulate === 0) optimizer.zeroGrad();
         sync.backward(() => backward(1 / microBatches), isUpdateStep);
 
         // # measure: only a logged step; gradients of part of an update are weighed as if it ended here
@@ -184,7 +183,10 @@ export async function trainEpoch(
         const losses = early ?? measure();
 
         // # update
-        if (isUpdateStep) optimizer.step(lr);
+        if (isUpdateStep) {
+          optimizer.step(lr);
+          optimizer.zeroGrad(); // now: they would stand beside the next step's activations, and through the evaluation
+        }
         return { losses, withoutNegative };
       });
       batch.images.dispose();

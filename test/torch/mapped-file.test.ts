@@ -7,8 +7,9 @@ import { UserError } from '#blip/errors.js';
 import type { DType } from '#blip/torch/dtype.js';
 import { mapFile } from '#blip/torch/mapped-file.js';
 import * as ops from '#blip/torch/ops.js';
-import { liveHandles, scope } from '#blip/torch/tensor.js';
+import { keep, liveHandles, scope, type Tensor } from '#blip/torch/tensor.js';
 import { temporaryFolder } from '../helpers/files.js';
+import { residentOf } from '../helpers/resident.js';
 
 const folder = temporaryFolder();
 
@@ -148,6 +149,59 @@ test('tensors keep the mapping when it is closed', () => {
   assert.throws(() => file.tensor(1, 'float32', [1], [1]), /received a handle that was/);
   x.dispose();
   assert.equal(liveHandles(), before);
+});
+
+const MiB = 2 ** 20;
+const PAGE = 65_536; // the largest that Linux uses
+
+/** A file of three MiB of the float32 numbers 1, 2 and 3, which begin inside a page. */
+function three(name: string): string {
+  const path = join(folder, name);
+  const values = Float32Array.from({ length: (3 * MiB) / 4 }, (_, i) => 1 + Math.floor((i * 4) / MiB));
+  writeFileSync(path, Buffer.concat([Buffer.alloc(64), Buffer.from(values.buffer)]));
+  return path;
+}
+
+test('a tensor that is freed gives its pages back, and leaves those of others', () => {
+  const path = three('three');
+  const file = mapFile(path);
+  const tensor = (i: number) => file.tensor(64 + i * MiB, 'float32', [MiB / 4], [1]);
+  const [first, second, third] = [tensor(0), tensor(1), tensor(2)];
+  const sum = () => scope(() => [first, third].map((x) => ops.sum(x).item() / (MiB / 4)));
+  scope(() => void ops.sum(second).item());
+  assert.deepEqual(sum(), [1, 3]);
+  const before = residentOf(path);
+  assert.ok(before >= 3 * MiB);
+  const view = scope(() => keep(ops.slice(second, 0, 0, 8)));
+  second.dispose();
+  assert.equal(residentOf(path), before, 'a view has them still');
+  view.dispose();
+  assert.ok(before - residentOf(path) >= MiB - 2 * PAGE); // more where the system maps large pages, which come again
+  assert.deepEqual(sum(), [1, 3]);
+  assert.equal(
+    scope(() => ops.sum(tensor(1)).item() / (MiB / 4)),
+    2,
+    'read from the file again',
+  );
+  for (const x of [first, third]) x.dispose();
+  file.close();
+  assert.equal(residentOf(path), 0);
+});
+
+test('what was written lasts while a tensor over it does', () => {
+  const path = three('written');
+  const file = mapFile(path);
+  const all = () => file.tensor(64, 'float32', [(3 * MiB) / 4], [1]);
+  const second = file.tensor(64 + MiB, 'float32', [MiB / 4], [1]);
+  const sum = (x: Tensor) => scope(() => ops.sum(x).item() / (MiB / 4));
+  scope(() => ops.addInPlace(second, ops.float32([10])));
+  scope(() => assert.equal(sum(all()), 1 + 12 + 3)); // freed: it overlaps with what `second` has
+  assert.equal(sum(second), 12);
+  second.dispose();
+  // Parts of the two pages at its ends, which other tensors may share, stay as they were written.
+  const again = scope(() => sum(all()));
+  assert.ok(again >= 6 && again <= 6 + (10 * 2 * PAGE) / MiB, `${again}`);
+  file.close();
 });
 
 test('places that are not in the file', () => {

@@ -56,7 +56,7 @@ export async function load(command: Commands['load']): Promise<void> {
     checkpoint === undefined
       ? drawnState(architecture, isEvaluated)
       : (await loadPretrained(checkpoint, architecture)).state;
-  model = new BlipRetrieval(state, architecture, { device, precision });
+  model = new BlipRetrieval(state, architecture, { device, precision, consume: true });
 }
 
 export async function rerank(command: Commands['rerank']) {
