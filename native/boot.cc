@@ -1,4 +1,5 @@
-// The entry of boot.node, which opens LibTorch's shared libraries by path before torch.node is loaded.
+// The entry of boot.node, which needs no LibTorch: opens its shared libraries by path before torch.node is loaded, and
+// has what the process says at a signal.
 #include <dlfcn.h>
 
 #include "exports.h"
@@ -15,6 +16,7 @@ static Napi::Value Open(const Napi::CallbackInfo& info) {
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "open", Open, {{"path", kString}, {"global", kBoolean}});
+  InitLastWords(env, exports);
   return exports;
 }
 

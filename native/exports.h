@@ -48,6 +48,9 @@ struct Bytes {
 Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
 bool ReadBytes(napi_env env, napi_value value, Bytes* out);  // false when it is no Uint8Array
 
+// A part of boot.node; src/libtorch/boot.ts has both.
+void InitLastWords(Napi::Env env, Napi::Object exports);
+
 // Parts of torch.node, in the order of addon.cc and src/torch/native-exports.ts.
 void InitDispatch(Napi::Env env, Napi::Object exports);
 void InitLinear(Napi::Env env, Napi::Object exports);

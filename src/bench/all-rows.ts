@@ -1,6 +1,7 @@
 // The rows of `bench all`: what each measures, what it needs, and its goal (at the published base size, 384 pixels).
 import { at } from '../errors.js';
 import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
+import { counted } from '../logging/text.js';
 import { COCO_PAIRS, extrapolateCoco } from './extrapolate.js';
 import type { ModelOptions } from './harness.js';
 import { startOwn } from './harness.js';
@@ -149,7 +150,7 @@ export const rows: Record<RowId, Row> = {
         load: await loadCommands(options, context.folder),
         command: () => ({ op: 'measure', what: 'images', captions: [QUERY], batch, seconds, least: 3 }),
         answer: Measured,
-        told: ({ seconds }) => `${summary(seconds).min.toFixed(2)} s for ${batch} images`,
+        told: ({ seconds }) => `${summary(seconds).min.toFixed(2)} s for ${counted(batch, 'image')}`,
       });
       const { own, reference } = both((name) => ({
         cpu: summary(turns[name].map(({ cpu, seconds }) => cpu / seconds.length / batch)).min,

@@ -11,6 +11,8 @@ import type { z } from 'zod';
 import { parseJson } from '../disk/json-file.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, messageOf, UserError } from '../errors.js';
+import { onOwnLine, STOPPED } from '../libtorch/last-words.js';
+import { fitted } from '../logging/terminal.js';
 import { architectureOf } from '../model/architecture.js';
 import { compareCheckpoint, demandEvaluated } from '../model/pretrained.js';
 import { writeReferenceWeights } from '../model/write-weights.js';
@@ -110,7 +112,7 @@ export interface ModelOptions extends ModelSetting {
 }
 
 /** Says what was done, for the user who waits. */
-export const say = (line: string) => void process.stderr.write(`${line}\n`);
+export const say = (line: string) => void process.stderr.write(`${fitted(line, process.stderr)}\n`);
 
 /**
  * OpenMP reads the first, MKL the second: neither program may use more cores than the other. Both also wait alike:
@@ -175,7 +177,14 @@ let root: string | undefined;
 
 function removedAtExit(folder: string): string {
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => {
+      if (process.stderr.isTTY) process.stderr.write(onOwnLine(STOPPED.last(signal)));
+      process.exit(code);
+    });
   return folder;
 }
 

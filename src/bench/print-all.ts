@@ -1,5 +1,5 @@
 // The report of `bench all`: a table for the terminal, and a section of docs/benchmarks.md.
-import { table } from '../logging/text.js';
+import { counted } from '../logging/text.js';
 import type { AllReport, MeasuredRow } from './all.js';
 import { type AllOptions, type RowId, rowIds, rows } from './all-rows.js';
 import { bytes, page } from './print.js';
@@ -11,7 +11,7 @@ const METHOD =
   "COCO's test split has 5,000 images and 25,010 texts: costs of a sample's images, text tokens and matched tokens, times the counts (the work model of --dry_run), without reading JPEG files.";
 const UNPUBLISHED = 'Goals are for the published base size at 384 pixels.';
 
-export function printAll(report: AllReport): string {
+export function printAll(report: AllReport, columns = Number.POSITIVE_INFINITY): string {
   const cells = report.rows.flatMap((row) => {
     const reason = reasonOf(row);
     if (reason !== undefined) return [[row.id, rows[row.id].work, 'skipped', '', '']];
@@ -30,18 +30,22 @@ export function printAll(report: AllReport): string {
     `All took ${report.seconds.toFixed(0)} s.`,
   ];
   return page(
-    `vit ${vit}, ${image_size} px, ${threads} threads, ${rounds} alternating rounds`,
-    report.machine,
-    report.commit === undefined ? {} : { commit: report.commit },
-    [table([['row', 'work', 'here', 'goal', 'reached'], ...cells])],
-    below.join('\n'),
+    {
+      what: `vit ${vit}, ${image_size} px, ${counted(threads, 'thread')}, ${counted(rounds, 'alternating round')}`,
+      machine: report.machine,
+      versions: report.commit === undefined ? {} : { commit: report.commit },
+      tables: [[['row', 'work', 'here', 'goal', 'reached'], ...cells]],
+      others: 'left',
+      below,
+    },
+    columns,
   );
 }
 
 /** The name of the section: figures of another processor, size or number of threads stand beside these. */
 export function sectionName(processor: string, { vit, image_size, threads }: AllOptions): string {
   const size = vit === 'base' && image_size === 384 ? '' : `, vit ${vit}, ${image_size} px`;
-  return `${processor}, ${threads} threads${size}`;
+  return `${processor}, ${counted(threads, 'thread')}${size}`;
 }
 
 /** Without folders of this machine. */
@@ -86,7 +90,7 @@ export function markdownOf(report: AllReport, before: string): string {
     }
   }
   const facts = [
-    `${machine.cpu}, ${machine.vectors}, ${machine.cores} cores, ${bytes(machine.memory_bytes)}`,
+    `${machine.cpu}, ${machine.vectors}, ${counted(machine.cores, 'core')}, ${bytes(machine.memory_bytes)}`,
     `Node ${machine.node}`,
     `${machine.date}${commit === undefined ? '' : `, commit ${commit}`}`,
     `load ${machine.load.toFixed(1)} when it began`,

@@ -1,5 +1,7 @@
-// The report of `bench` without a reference, as a page that fits 80 columns.
-import { table } from '../logging/text.js';
+// The report of `bench` without a reference, as a page that fits 80 columns, or fewer on a narrow terminal.
+import { table } from '../logging/table.js';
+import { wrappedProse } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import type { Latency, MachineReport, Rate } from './machine.js';
 import { bytes, short } from './print.js';
 import type { Memory } from './protocol.js';
@@ -18,7 +20,7 @@ const latencyRow = (name: string, of: Latency) => [name, short(1e3 * of.p50), sh
 const peak = ({ peak_bytes, device_peak_bytes }: Memory) =>
   device_peak_bytes === undefined ? bytes(peak_bytes) : `${bytes(peak_bytes)}, of the GPU ${bytes(device_peak_bytes)}`;
 
-export function printMachine(report: MachineReport): string {
+export function printMachine(report: MachineReport, columns = Number.POSITIVE_INFINITY): string {
   const { machine, versions, options: o, training, memory } = report;
   const weights = o.pretrained ?? 'weights drawn here';
   const measured = 'skipped' in training ? undefined : training;
@@ -40,10 +42,13 @@ export function printMachine(report: MachineReport): string {
           `${training.skipped}.`,
           'Lower --batch or --queue_size, or take a smaller --vit.',
         ]
-      : [`A training step has ${training.batch} images, of which ${o.vit_ckpt_layer} vision blocks recompute.`];
-  return [
-    `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; ${weights}`,
-    `${machine.cpu}, ${machine.cores} cores, ${bytes(machine.memory_bytes)}`,
+      : [
+          `A training step has ${counted(training.batch, 'image')}; ${counted(o.vit_ckpt_layer, 'vision block')} ${o.vit_ckpt_layer === 1 ? 'is' : 'are'} recomputed.`,
+        ];
+  const prose = (lines: readonly string[]) => wrappedProse(lines.join('\n'), columns);
+  const setting = [
+    `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${counted(o.threads, 'thread')}; ${weights}`,
+    `${machine.cpu}, ${counted(machine.cores, 'core')}, ${bytes(machine.memory_bytes)}`,
     [
       machine.date,
       `load ${machine.load.toFixed(1)}`,
@@ -51,14 +56,17 @@ export function printMachine(report: MachineReport): string {
       `Node ${machine.node}`,
       ...Object.entries(versions).map(([name, version]) => `${name} ${version}`),
     ].join('; '),
-    '',
-    table(rows, 'right'),
-    '',
-    `peak memory: evaluation ${peak(memory)}${measured === undefined ? '' : `\n             training ${peak(measured.memory)}`}`,
-    '',
-    `Images go in batches of ${o.batch}; ${report.texts.units} texts at once, all matched with one image for`,
+  ];
+  const peaks = [
+    `peak memory: evaluation ${peak(memory)}`,
+    ...(measured === undefined ? [] : [`             training ${peak(measured.memory)}`]),
+  ];
+  // In lines of 80 columns where nobody knows the width.
+  const method = [
+    `Images go in batches of ${o.batch}; ${counted(report.texts.units, 'text')} at once, all matched with one image for`,
     'the pairs. A query is encoded, then compared with 5,000 features; no re-ranking.',
-    ...step,
-    `Warm-up is left out. All took ${short(report.seconds)} s.`,
-  ].join('\n');
+  ];
+  const last = [...step, `Warm-up is left out. All took ${short(report.seconds)} s.`];
+  const told = columns < 80 ? [method.join(' '), ...last] : [...method, ...last];
+  return [prose(setting), table(rows, 'right', columns), prose(peaks), prose(told)].join('\n\n');
 }

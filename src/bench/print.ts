@@ -1,6 +1,8 @@
 // The reports of `bench` as tables for the terminal.
 import { at } from '../errors.js';
-import { table } from '../logging/text.js';
+import { table } from '../logging/table.js';
+import { wrapped } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { type Machine, ownTitle } from './harness.js';
 import type { Memory, Versions } from './protocol.js';
 import type { RerankReport } from './rerank.js';
@@ -28,26 +30,33 @@ export function bytes(value: number): string {
 const headerOf = (titles: Both<string>) => ['', titles.own, titles.reference, 'ratio'];
 const cells = (name: string, ...values: number[]) => [name, ...values.map(short)];
 
-/** A report: what was measured, the machine and the versions, tables (of figures, or made already), and lines below them. */
-export function page(
-  what: string,
-  machine: Machine,
-  versions: Versions,
-  tables: (Rows | string)[],
-  ...below: string[]
-): string {
+/** A report: what was measured, the machine and the versions, tables, and lines below them. */
+interface Page {
+  what?: string;
+  machine: Machine;
+  versions: Versions;
+  tables: readonly Rows[];
+  /** To the left, of tables whose cells are texts. */
+  others?: 'left' | 'right';
+  below?: readonly string[];
+}
+
+/** The report as lines of at most `columns`. */
+export function page({ what, machine, versions, tables, others = 'right', below = [] }: Page, columns: number): string {
   const { date, cpu, vectors, cores, load, node } = machine;
   const shown = (name: string) => (name === 'torch' ? "Python's torch" : name);
   const named = Object.entries(versions).map(([name, version]) => `${shown(name)} ${version}`);
-  const head = [date, `${cpu}, ${vectors}, ${cores} cores`, `load ${load.toFixed(1)}`, `Node ${node}`, ...named].join(
-    '; ',
-  );
-  const parts = [
-    what ? `${what}\n${head}` : head,
-    ...tables.map((rows) => (typeof rows === 'string' ? rows : table(rows, 'right'))),
-    ...below,
-  ];
-  return parts.join('\n\n');
+  const head = [
+    date,
+    `${cpu}, ${vectors}, ${counted(cores, 'core')}`,
+    `load ${load.toFixed(1)}`,
+    `Node ${node}`,
+    ...named,
+  ].join('; ');
+  const prose = (...lines: readonly (string | undefined)[]) =>
+    lines.flatMap((line) => (line === undefined ? [] : [wrapped(line, columns)])).join('\n');
+  const parts = [prose(what, head), ...tables.map((rows) => table(rows, others, columns)), prose(...below)];
+  return parts.filter((part) => part !== '').join('\n\n');
 }
 
 /** The page of a comparison on a model: the figures of both programs, ours divided by the reference's, and their peak memory. */
@@ -56,6 +65,7 @@ function comparison<T extends Memory & { versions: Versions }>(
   { machine, own, reference, options }: Both<T> & { machine: Machine; options: Parameters<typeof titlesOf>[0] },
   figures: Record<string, (program: T) => number>,
   below: string[],
+  columns: number,
 ): string {
   const row = (name: string, a: number, b: number, show = short) => [name, show(a), show(b), short(a / b)];
   const rows = Object.entries(figures).map(([name, of]) => row(name, of(own), of(reference)));
@@ -63,19 +73,19 @@ function comparison<T extends Memory & { versions: Versions }>(
   const [ours, theirs] = [own.device_peak_bytes, reference.device_peak_bytes];
   if (ours !== undefined && theirs !== undefined) rows.push(row('peak memory of the GPU', ours, theirs, bytes));
   const versions = { ...own.versions, ...reference.versions };
-  return page(what, machine, versions, [[headerOf(titlesOf(options)), ...rows]], below.join('\n'));
+  return page({ what, machine, versions, tables: [[headerOf(titlesOf(options)), ...rows]], below }, columns);
 }
 
 const setting = ({ precision, device, threads, rounds, against }: RerankReport['options'] | TrainReport['options']) =>
-  `${precision}${against === 'fp32' ? ' against fp32' : ''}, ${device}, ${threads} threads each, ${rounds} alternating rounds`;
+  `${precision}${against === 'fp32' ? ' against fp32' : ''}, ${device}, ${counted(threads, 'thread')} each, ${counted(rounds, 'alternating round')}`;
 
-export function printRerank(report: RerankReport): string {
+export function printRerank(report: RerankReport, columns = Number.POSITIVE_INFINITY): string {
   const { options: o, own, reference, scores, recalls_equal } = report;
   const percent = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join('/');
   const recalls = ({ recalls: r }: typeof own) =>
     `TR ${percent([r.txt_r1, r.txt_r5, r.txt_r10])} IR ${percent([r.img_r1, r.img_r5, r.img_r10])}`;
   return comparison(
-    `vit ${o.vit}, ${o.image_size} px, ${o.images} images, ${o.texts} texts, k ${o.k}: ${report.pairs} pairs; ${setting(o)}`,
+    `vit ${o.vit}, ${o.image_size} px, ${counted(o.images, 'image')}, ${counted(o.texts, 'text')}, k ${o.k}: ${counted(report.pairs, 'pair')}; ${setting(o)}`,
     report,
     {
       'pairs a second, best': (p) => p.pairs_per_second.best,
@@ -88,19 +98,20 @@ export function printRerank(report: RerankReport): string {
       'complete evaluation, CPU seconds': (p) => p.cpu_seconds.min,
     },
     [
-      `largest difference of a score: ${short(scores.maxDifference)} over ${scores.both} scores; re-ranked by one program only: ${scores.one}`,
+      `largest difference of a score: ${short(scores.maxDifference)} over ${counted(scores.both, 'score')}; re-ranked by one program only: ${scores.one}`,
       `recalls ${recalls_equal ? 'equal' : 'DIFFER'}: ${recalls(own)}${recalls_equal ? '' : `; ${titlesOf(o).reference}: ${recalls(reference)}`}`,
     ],
+    columns,
   );
 }
 
-export function printTrain(report: TrainReport): string {
+export function printTrain(report: TrainReport, columns = Number.POSITIVE_INFINITY): string {
   const { options: o, own, reference, ratio } = report;
   const titles = titlesOf(o);
   const losses = ({ losses: { loss_itm, loss_ita } }: typeof own) =>
     loss_itm.map((itm, step) => `${itm.toFixed(4)} ${at(loss_ita, step).toFixed(4)}`).join(', ');
   return comparison(
-    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${o.vit_ckpt_layer} recomputed blocks, queue ${o.queue_size}; ${setting(o)} of ${o.steps} steps`,
+    `vit ${o.vit}, ${o.image_size} px, batch ${o.batch}, ${counted(o.vit_ckpt_layer, 'recomputed block')}, queue ${o.queue_size}; ${setting(o)} of ${counted(o.steps, 'step')}`,
     report,
     {
       'seconds a step, best': (p) => p.step_seconds.min,
@@ -112,20 +123,24 @@ export function printTrain(report: TrainReport): string {
       `ITM and ITA losses by step, ${o.against === 'fp32' ? 'with the same random numbers' : 'each with its own random numbers'}: ${titles.own} ${losses(own)}`,
       `  ${titles.reference} ${losses(reference)}`,
     ],
+    columns,
   );
 }
 
-export function printSmall({ machine, versions, unit, own, reference, ratio }: SmallReport): string {
+export function printSmall(
+  { machine, versions, unit, own, reference, ratio }: SmallReport,
+  columns = Number.POSITIVE_INFINITY,
+): string {
   const rows = [
     [unit, 'best', 'median'],
     cells(ownTitle, own.min, own.median),
     cells('Python', reference.min, reference.median),
     cells("Python's best time in ours", ratio),
   ];
-  return page('', machine, { ...versions.own, ...versions.reference }, [rows]);
+  return page({ machine, versions: { ...versions.own, ...versions.reference }, tables: [rows] }, columns);
 }
 
-export function printTrainLoader(report: TrainLoaderReport): string {
+export function printTrainLoader(report: TrainLoaderReport, columns = Number.POSITIVE_INFINITY): string {
   const { options: o, own: a, reference: b, ratio } = report;
   const rows = [
     headerOf(titlesOf({})),
@@ -135,32 +150,41 @@ export function printTrainLoader(report: TrainLoaderReport): string {
     cells('ms an image, best', a.elapsed.min, b.elapsed.min, ratio.elapsed),
     cells('ms an image, median', a.elapsed.median, b.elapsed.median, b.elapsed.median / a.elapsed.median),
   ];
-  const load = `batches of ${o.batch}, ${o.workers} workers each, ${o.images * ROWS_PER_IMAGE} rows`;
-  const what = `training transforms at ${o.image_size} px, ${load}, ${o.rounds} alternating rounds`;
-  return page(what, report.machine, report.versions, [rows]);
+  const load = `batches of ${o.batch}, ${counted(o.workers, 'worker')} each, ${counted(o.images * ROWS_PER_IMAGE, 'row')}`;
+  const what = `training transforms at ${o.image_size} px, ${load}, ${counted(o.rounds, 'alternating round')}`;
+  return page({ what, machine: report.machine, versions: report.versions, tables: [rows] }, columns);
 }
 
-export function printScaling({ machine, versions, options: o, by_images, by_k }: ScalingReport): string {
-  const header = ['images', 'texts', 'k', 'pairs', 'features s', 'ms an image', 're-ranking s', 'ms a pair', 'CPU s'];
-  const row = (p: ScalingPoint) => [
-    ...[p.images, p.texts, p.k, p.pairs].map(String),
-    ...[p.feature_seconds, (1e3 * p.feature_seconds) / p.images].map(short),
-    ...[p.rerank_seconds, (1e3 * p.rerank_seconds) / p.pairs, p.cpu_seconds].map(short),
-    bytes(p.peak_bytes),
+/** A column for each size that was measured: there are four, and more figures of each. */
+export function printScaling(
+  { machine, versions, options: o, by_images, by_k }: ScalingReport,
+  columns = Number.POSITIVE_INFINITY,
+): string {
+  const figures: [name: string, of: (point: ScalingPoint) => string][] = [
+    ['images', (p) => `${p.images}`],
+    ['texts', (p) => `${p.texts}`],
+    ['k', (p) => `${p.k}`],
+    ['pairs', (p) => `${p.pairs}`],
+    ['features, s', (p) => short(p.feature_seconds)],
+    ['ms an image', (p) => short((1e3 * p.feature_seconds) / p.images)],
+    ['re-ranking, s', (p) => short(p.rerank_seconds)],
+    ['ms a pair', (p) => short((1e3 * p.rerank_seconds) / p.pairs)],
+    ['CPU s', (p) => short(p.cpu_seconds)],
+    ['peak memory', (p) => bytes(p.peak_bytes)],
   ];
-  const rows = (points: readonly ScalingPoint[]) => [[...header, 'peak memory'], ...points.map(row)];
-  const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${o.threads} threads; each size in a process of its own`;
-  return page(what, machine, versions, [rows(by_images), rows(by_k)]);
+  const rows = (points: readonly ScalingPoint[]) => figures.map(([name, of]) => [name, ...points.map(of)]);
+  const what = `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${counted(o.threads, 'thread')}; each size in a process of its own`;
+  return page({ what, machine, versions, tables: [rows(by_images), rows(by_k)] }, columns);
 }
 
-export function printStart({ machine, options, starts, opened }: StartReport): string {
+export function printStart(
+  { machine, options, starts, opened }: StartReport,
+  columns = Number.POSITIVE_INFINITY,
+): string {
   const header = ['seconds', 'best', 'median', 'CPU, mean'];
   const rows = starts.map(({ what, min, median, cpu }) => cells(what, min, median, cpu));
   const name = `open ${bytes(opened.bytes)}, checksums compared`;
   const open = cells(name, opened.min, opened.median, opened.cpu);
-  const below = [
-    `${options.rounds} alternating rounds, each in a new process. Opening is measured after LibTorch was opened;`,
-    `peak memory of that process: ${bytes(opened.peak_bytes)}.`,
-  ];
-  return page('', machine, {}, [[header, ...rows, open]], below.join('\n'));
+  const how = `${counted(options.rounds, 'alternating round')}, each in a new process. Opening is measured after LibTorch was opened; peak memory of that process: ${bytes(opened.peak_bytes)}.`;
+  return page({ machine, versions: {}, tables: [[header, ...rows, open]], below: [how] }, columns);
 }

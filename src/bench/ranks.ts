@@ -6,6 +6,7 @@ import { formatBytes } from '../disk/space.js';
 import { freePort } from '../distributed/launcher.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { at, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { freeHostMemory } from '../torch/device-memory.js';
 import { estimatedTrainingBytes } from '../training/memory.js';
 import { architectureFor } from './drawn-weights.js';
@@ -64,7 +65,7 @@ export async function benchRanks(options: RanksOptions) {
   const { threads, rank_threads, images, texts, k, train_batch, vit_ckpt_layer, steps, rounds } = options;
   const count = threads / rank_threads;
   if (!Number.isInteger(count) || count < 2) {
-    const what = `${threads} threads do not make several ranks of ${rank_threads}`;
+    const what = `${counted(threads, 'thread')} cannot make several ranks of ${rank_threads}`;
     throw new UserError(`${what}. Give a --threads that is twice --rank_threads, or a larger multiple of it.`, {
       exitCode: 2,
     });
@@ -96,7 +97,7 @@ export async function benchRanks(options: RanksOptions) {
         const bytes = sum(answers.map(({ memory }) => memory.peak_bytes));
         at(turns, i).push({ seconds, cpu: sum(figures.map((one) => one.cpu)), bytes });
         say(
-          `round ${round} of ${rounds}: ${what}, ${layout.ranks} x ${layout.threads} threads, ${seconds.toFixed(2)} s`,
+          `round ${round} of ${rounds}: ${what}, ${layout.ranks} x ${counted(layout.threads, 'thread')}, ${seconds.toFixed(2)} s`,
         );
       }
     return turns.map((turn) => ({
@@ -119,14 +120,15 @@ export async function benchRanks(options: RanksOptions) {
   const scores = compareScores([one.i2t, several.i2t], [one.t2i, several.t2i]);
 
   const train = async () => {
-    if (train_batch % count !== 0) return { skipped: `${count} ranks cannot share a batch of ${train_batch}` };
+    if (train_batch % count !== 0)
+      return { skipped: `${counted(count, 'rank')} cannot share a batch of ${train_batch}` };
     const setting = { precision, device: 'cpu' as const, checkpointedBlocks: vit_ckpt_layer, ranks: count };
     const free = freeHostMemory();
     const sizes = { architecture: architectureFor(options), ...setting };
     const needed = count * estimatedTrainingBytes(sizes, train_batch / count, free);
     if (needed > free)
       return {
-        skipped: `${count} ranks need about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free`,
+        skipped: `${counted(count, 'rank')} need about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free`,
       };
     const samples = (steps + WARM_UP) * train_batch;
     const data = await drawInputs(folder, { ...options, batch: train_batch }, samples, samples);

@@ -1,4 +1,5 @@
 // `bench scaling`: time and peak memory of this program at four numbers of images and four of k_test.
+import { counted } from '../logging/text.js';
 import type { Panel } from './curve.js';
 import { begin, loadCommand, type ModelOptions, say, startOwn } from './harness.js';
 import { Reranked, Timed, type Versions } from './protocol.js';
@@ -33,7 +34,7 @@ export async function benchScaling(options: ScalingOptions) {
     const evaluate = () => worker.ask({ op: 'rerank', ...inputs, k }, Reranked);
     const loaded = worker.ask(load, Timed);
     const { seconds, memory } = await loaded.then(evaluate).finally(() => worker.close());
-    say(`${images} images, k ${k}: ${(seconds.features + seconds.rerank).toFixed(1)} s`);
+    say(`${counted(images, 'image')}, k ${k}: ${(seconds.features + seconds.rerank).toFixed(1)} s`);
     return {
       images,
       texts,

@@ -1,5 +1,6 @@
 // `bench open`, `overhead`, `loader`, `train-loader`: one small piece of work, measured in both programs alternately.
 import { at, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { begin, checkpointOf, scratchFolder } from './harness.js';
 import { type Command, Epoch, Timed } from './protocol.js';
 import { alternate, both, type ComparisonOptions } from './rivals.js';
@@ -59,7 +60,7 @@ export async function benchTrainLoader(options: TrainLoaderOptions) {
   const { workers, images, image_size, batch } = options;
   const rows = images * ROWS_PER_IMAGE;
   if (rows < batch) {
-    const what = `${images} images of ${ROWS_PER_IMAGE} rows each do not fill a batch of ${batch}`;
+    const what = `${counted(images, 'image')} of ${ROWS_PER_IMAGE} rows each cannot fill a batch of ${batch}`;
     throw new UserError(`${what}. Raise --images or lower --batch.`, { exitCode: 2 });
   }
   const { machine, folder } = begin();

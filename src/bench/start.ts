@@ -3,11 +3,12 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseJson } from '../disk/json-file.js';
 import { schema } from '../disk/schema.js';
 import { UserError } from '../errors.js';
-import { lastLine } from '../logging/text.js';
+import { counted, lastLine } from '../logging/text.js';
 import { begin, checkpointOf, type ModelOptions, say } from './harness.js';
 import { summary } from './statistics.js';
 
@@ -53,15 +54,16 @@ export async function benchStart(options: StartOptions) {
   const opened = { seconds: [] as number[], cpu: [] as number[] };
   let peak = 0;
   const whole = new Map(names.map((name) => [name, { seconds: [] as number[], cpu: 0 }]));
-  say(`${options.rounds} rounds`);
+  say(counted(options.rounds, 'round'));
   for (let round = 0; round < options.rounds; round++) {
     for (const [name, spent] of whole) {
+      await setImmediate(); // the listener of a signal has its turn: children are waited for without one
       const [from, cpu] = [performance.now(), childrenSeconds()];
-      runNode(name, programs[name]);
+      await runNode(name, programs[name]);
       spent.seconds.push((performance.now() - from) / 1e3);
       spent.cpu += childrenSeconds() - cpu;
     }
-    const answer = parseJson(runNode('opening', module(OPENING, checkpoint)), Opened);
+    const answer = parseJson(await runNode('opening', module(OPENING, checkpoint)), Opened);
     if (answer === undefined) throw new UserError('The process that opened the checkpoint gave no figures.');
     opened.seconds.push(answer.seconds);
     opened.cpu.push(answer.cpu);
@@ -83,9 +85,11 @@ export async function benchStart(options: StartOptions) {
 }
 
 /** Runs Node with these arguments. @returns its last line */
-function runNode(what: string, args: readonly string[]): string {
+async function runNode(what: string, args: readonly string[]): Promise<string> {
   const child = spawnSync(process.execPath, [...args], { encoding: 'utf8' });
   if (child.status === 0) return lastLine(child.stdout);
+  // A terminal's Ctrl-C, which this process had too: its listener ends it when the event loop turns.
+  if (child.signal === 'SIGINT') await sleep(1_000);
   const why = child.error?.message ?? (lastLine(child.stderr) || `it ended with ${child.signal ?? child.status}`);
   throw new UserError(`${what} does not run: ${why}.`);
 }

@@ -1,6 +1,7 @@
 // Figures made of measurements: best and median of several times, peak memory, and how far two programs' scores differ.
 import { at } from '../errors.js';
 import { NOT_RERANKED } from '../evaluation/scores.js';
+import { counted } from '../logging/text.js';
 import type { Memory } from './protocol.js';
 
 export type Summary = ReturnType<typeof summary>;
@@ -35,7 +36,7 @@ export function compareScores(...pairs: readonly (readonly [own: Float32Array, r
   const result = { maxDifference: 0, both: 0, one: 0 };
   for (const [own, reference] of pairs) {
     if (own.length !== reference.length)
-      throw new RangeError(`Expected ${reference.length} scores but received ${own.length}.`);
+      throw new RangeError(`Expected ${counted(reference.length, 'score')} but received ${own.length}.`);
     for (const [i, a] of own.entries()) {
       const b = reference[i] as number;
       if (a === NOT_RERANKED || b === NOT_RERANKED) {

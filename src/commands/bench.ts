@@ -25,6 +25,7 @@ import { type Flag, flag, whole } from '../config/flag.js';
 import { cannotWrite } from '../disk/cannot-write.js';
 import { UserError } from '../errors.js';
 import { CPU_BATCH } from '../evaluation/evaluate-retrieval.js';
+import { roomOf } from '../logging/terminal.js';
 import { precisions } from '../torch/precision.js';
 import { addFlags } from './flags.js';
 
@@ -49,7 +50,7 @@ const benchFlags = {
   ),
   python: flag('<exe>', "Python that has the other program's packages", 'python3'),
   transformers_python: text('<exe>', 'all: Python with transformers, of which the reference needs another version'),
-  only: flag<RowId[] | undefined>('<rows>', `all: the rows to measure, of ${rowIds.join(',')}`, undefined, rowsIn),
+  only: flag<RowId[] | undefined>('<rows>', `all: the rows to measure, of ${rowIds.join(', ')}`, undefined, rowsIn),
   write: text('<file>', 'all: Markdown file whose section of this processor is replaced, such as docs/benchmarks.md'),
   pretrained: text('<file>', 'a file, folder, URL, hf:OWNER/NAME or short name (default: weights drawn by a rule)'),
   images: optional('number of images (rerank, all: 8, ranks: 16, scaling: up to 64, loaders: 64)'),
@@ -95,11 +96,13 @@ export function benchCommand(): Command {
   );
 }
 
-type Print = <T>(report: T, asTable: (report: T) => string) => void;
+type Print = <T>(report: T, asTable: (report: T, columns: number) => string) => void;
 
 async function bench(work: Work, flags: Flags): Promise<void> {
   const print: Print = (report, asTable) =>
-    void process.stdout.write(`${flags.json ? JSON.stringify(report, undefined, 2) : asTable(report)}\n`);
+    void process.stdout.write(
+      `${flags.json ? JSON.stringify(report, undefined, 2) : asTable(report, roomOf(process.stdout))}\n`,
+    );
   const { vit, image_size, queue_size, device, precision, threads, seed, pretrained, reference, python } = flags;
   if (image_size % 16 !== 0) throw wrong(`--image_size ${image_size} is not a multiple of 16, the side of a patch`);
   const weights = pretrained === undefined ? {} : { pretrained };

@@ -11,6 +11,7 @@ import { lookAt } from '../disk/folder.js';
 import { messageOf } from '../errors.js';
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 import { fitted } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { asFlags } from './options.js';
 
@@ -68,12 +69,12 @@ export function checkData(config: DataConfig, options: CheckDataOptions, out: Pr
   const line = (text: string) => out.write(`${fitted(text, out)}\n`);
   const found = findDefects(config, options, out, { note: (text) => line(`Note: ${text}`), defect: line });
   const { dataset, files, rows, captions, images, defects } = found;
-  const last = defects.length === 0 ? 'no defect' : amount(defects.length, 'defect');
+  const last = defects.length === 0 ? 'no defect' : counted(defects.length, 'defect');
   const counts = [
-    amount(files, 'file'),
-    amount(rows, 'valid row'),
-    amount(captions, 'caption'),
-    amount(images, 'image'),
+    counted(files, 'file'),
+    counted(rows, 'valid row'),
+    counted(captions, 'caption'),
+    counted(images, 'image'),
   ];
   line(`${dataset}: ${counts.join(', ')}: ${last}`);
   return defects.length === 0 ? 0 : 1;
@@ -189,8 +190,4 @@ function decodeAll(
     bar?.finish();
     loader.close();
   }
-}
-
-function amount(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

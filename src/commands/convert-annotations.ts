@@ -10,6 +10,8 @@ import { annotationFileName, type Dataset } from '../data/published.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { lookAt, makeFolder } from '../disk/folder.js';
 import { get, isRecord, UserError } from '../errors.js';
+import { fitted } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 
 const SPLITS = ['train', 'val', 'test'] as const satisfies Split[];
 
@@ -32,7 +34,7 @@ export async function convertAnnotations(
   input: string,
   output: string,
   { dataset, split }: ConvertOptions,
-  print: (line: string) => void = console.log,
+  print: (line: string) => void = (line) => console.log(fitted(line)),
 ): Promise<void> {
   const splits = readImages(input, split);
   const into = dataset ?? (/flickr/i.test(basename(input)) ? 'flickr' : 'coco');
@@ -43,7 +45,7 @@ export async function convertAnnotations(
   for (const [name, images] of splits) {
     const file = fileOf(name);
     const rows = await write(file, [...images.values()], name);
-    print(`${file}: ${rows} rows, ${images.size} images`);
+    print(`${file}: ${counted(rows, 'row')}, ${counted(images.size, 'image')}`);
   }
   const missing = SPLITS.filter((name) => !splits.has(name) && !existsSync(fileOf(name)));
   if (missing.length > 0) print(`${output} has no ${missing.join(' and no ')} split yet.`);

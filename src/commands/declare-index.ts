@@ -1,6 +1,6 @@
 // Declares `index` and `search` on the command line.
 import type { Command } from 'commander';
-import { addFlags, flagValues } from './flags.js';
+import { addFlags, addProse, flagValues } from './flags.js';
 import { indexFlags, searchFlags } from './index-flags.js';
 
 const INDEX_HELP = `
@@ -9,7 +9,7 @@ encoded, by the model that it was made with. A new one takes coco-base. Ctrl-C
 keeps what was done; the same command goes on.`;
 
 export function declareIndex(index: Command): void {
-  addFlags(index.argument('<folder>'), indexFlags).addHelpText('after', INDEX_HELP);
+  addProse(addFlags(index.argument('<folder>'), indexFlags), INDEX_HELP);
   shorten(index, 'output', '-o');
   index.action(async (folder: string) =>
     (await import('./index-folder.js')).indexCommand(folder, flagValues(index, indexFlags)),

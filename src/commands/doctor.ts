@@ -1,10 +1,9 @@
 // `doctor`: what this installation consists of, and the remedy for each defect.
 import { formatBytes } from '../disk/space.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { titled } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { examine, type Report } from '../setup/examine.js';
-
-interface Output {
-  write(text: string): unknown;
-}
 
 const origins = {
   here: 'built in this checkout',
@@ -34,7 +33,7 @@ function rows(report: Report): [title: string, text: string][] {
     ['LibTorch', libtorch.found ? `${libtorch.version} (${cuda}): ${libtorch.root}` : 'not found'],
     ...libtorch.looked.map(({ place, outcome }): [string, string] => ['', `searched ${place}: ${outcome}`]),
     ['GPU', gpuList.length > 0 && !gpus.usedByLibtorch ? `${gpuText} (not used)` : gpuText],
-    ['Threads', `${threads.cores} cores, ${formatBytes(threads.memoryBytes)} of memory, ${omp}${used}`],
+    ['Threads', `${counted(threads.cores, 'core')}, ${formatBytes(threads.memoryBytes)} of memory, ${omp}${used}`],
     [
       'sharp',
       'error' in sharp ? 'does not load' : `${sharp.version} (vips ${sharp.vips}): ${sharp.formats.join(', ')}`,
@@ -48,9 +47,12 @@ function rows(report: Report): [title: string, text: string][] {
   ];
 }
 
-function print(report: Report): string {
-  const lines = rows(report).map(([title, text]) => `${title.padEnd(10)}${text}`);
-  const defects = report.defects.flatMap(({ what, todo }) => [`  - ${what}`, `    ${todo}`]);
+/** Columns of a row's title. */
+const TITLE = 10;
+
+function print(report: Report, out: ProgressStream): string {
+  const lines = rows(report).map(([title, text]) => titled(title, text, TITLE, out));
+  const defects = report.defects.flatMap(({ what, todo }) => [titled('  -', what, 4, out), titled('', todo, 4, out)]);
   const ending =
     defects.length === 0 ? ['Everything is in order.'] : [report.usable ? 'Usable, but:' : 'Not usable:', ...defects];
   return [...lines, '', ...ending].join('\n');
@@ -60,8 +62,11 @@ function print(report: Report): string {
  * Prints the state of the installation: as a table, or with `json` as one object.
  * @returns the exit code: 0 if it is usable, else 1
  */
-export async function doctorCommand(options: { json?: boolean } = {}, out: Output = process.stdout): Promise<0 | 1> {
+export async function doctorCommand(
+  options: { json?: boolean } = {},
+  out: ProgressStream = process.stdout,
+): Promise<0 | 1> {
   const report = await examine();
-  out.write(`${options.json ? JSON.stringify(report, undefined, 2) : print(report)}\n`);
+  out.write(`${options.json ? JSON.stringify(report, undefined, 2) : print(report, out)}\n`);
   return report.usable ? 0 : 1;
 }

@@ -1,7 +1,8 @@
-// What --dry_run prints: memory and time of a run, in lines of at most 80 columns.
+// What --dry_run prints: memory and time of a run, in lines of at most 80 columns, or fewer on a narrow terminal.
 import { formatBytes } from '../disk/space.js';
 import { pythonDuration } from '../logging/python-format.js';
-import { table } from '../logging/text.js';
+import { table } from '../logging/table.js';
+import { counted } from '../logging/text.js';
 import type { Precision } from '../torch/precision.js';
 import type { Device } from '../torch/tensor.js';
 import type { StepMeasure, TrainingPlan, trainingSeconds } from '../training/estimate.js';
@@ -70,19 +71,19 @@ function heading(what: string, { device, precision, ranks, sharing }: Setting): 
   return lines;
 }
 
-const section = (title: string, rows: Rows) => [
+const sectionsIn = (columns: number) => (title: string, rows: Rows) => [
   '',
   title,
-  ...table(rows, 'right')
+  ...table(rows, 'right', columns - 2)
     .split('\n')
     .map((line) => `  ${line}`),
 ];
 
 function splitRows({ splits }: EvaluationEstimate): string[][] {
   return splits.flatMap(({ name, images, texts, pairs, features, rerank, share, kept }) => [
-    [`${name}: features of ${images} images, ${texts} captions`, duration(features)],
-    [`${name}: re-ranking of about ${count(pairs)} pairs`, duration(rerank)],
-    ...(kept < share ? [[`  (${kept} of ${share} images stay in memory, others twice)`, '']] : []),
+    [`${name}: features of ${counted(images, 'image')}, ${counted(texts, 'caption')}`, duration(features)],
+    [`${name}: re-ranking of about ${counted(Math.round(pairs), 'pair')}`, duration(rerank)],
+    ...(kept < share ? [[`  (${kept} of ${counted(share, 'image')} stay in memory, others twice)`, '']] : []),
   ]);
 }
 
@@ -90,9 +91,11 @@ const evaluationTotal = ({ splits }: EvaluationEstimate) =>
   splits.reduce((sum, { features, rerank }) => sum + features + rerank, 0);
 
 const measuredLine = ({ images, pairs, seconds }: EvaluationEstimate['measured']) =>
-  `Evaluation: measured on ${images} images and ${pairs} pairs in ${duration(seconds)}.`;
+  `Evaluation: measured on ${counted(images, 'image')} and ${counted(pairs, 'pair')} in ${duration(seconds)}.`;
 
-export function evaluationLines(setting: Setting): string[] {
+/** @param columns that a line of a table may have */
+export function evaluationLines(setting: Setting, columns = Number.POSITIVE_INFINITY): string[] {
+  const section = sectionsIn(columns);
   const { evaluation, start, free } = setting;
   const { images, stems, working } = evaluation.memory;
   return [
@@ -114,7 +117,9 @@ export function evaluationLines(setting: Setting): string[] {
   ];
 }
 
-export function trainingLines(setting: TrainingSetting): string[] {
+/** @param columns that a line of a table may have */
+export function trainingLines(setting: TrainingSetting, columns = Number.POSITIVE_INFINITY): string[] {
+  const section = sectionsIn(columns);
   const { evaluation, start, free, kept, peak, batch, most, step, seconds, plan, disk, measures } = setting;
   const fixed = sumOf(kept);
   const tried = measures.map((one) => `${one.batch}`).join(', ');
@@ -128,7 +133,7 @@ export function trainingLines(setting: TrainingSetting): string[] {
       ['gradients', formatBytes(kept.gradients)],
       ["AdamW's averages", formatBytes(kept.averages)],
       ['queues', formatBytes(kept.queues)],
-      [`program, and activations of ${batch} rows`, formatBytes(Math.max(0, peak - fixed))],
+      [`program, and activations of ${counted(batch, 'row')}`, formatBytes(Math.max(0, peak - fixed))],
       ['in all', formatBytes(peak)],
       ['in the evaluations', formatBytes(later)],
       ['available', formatBytes(free)],
@@ -136,12 +141,12 @@ export function trainingLines(setting: TrainingSetting): string[] {
     ]),
     ...section('time', [
       ['until the model is loaded', duration(start)],
-      [`a step of ${batch} rows`, duration(step)],
+      [`a step of ${counted(batch, 'row')}`, duration(step)],
       ['evaluation', ''],
       ...splitRows(evaluation).map(([label = '', time = '']) => [`  ${label}`, time]),
-      [`an epoch of ${plan.stepsPerEpoch} steps, evaluated`, duration(seconds.epoch)],
+      [`an epoch of ${counted(plan.stepsPerEpoch, 'step')}, evaluated`, duration(seconds.epoch)],
       [
-        `in all: ${seconds.steps} steps, ${seconds.evaluations} ${seconds.evaluations === 1 ? 'evaluation' : 'evaluations'}`,
+        `in all: ${counted(seconds.steps, 'step')}, ${counted(seconds.evaluations, 'evaluation')}`,
         duration(start + seconds.all),
       ],
     ]),

@@ -15,7 +15,7 @@ import { demandEncodingMemory, demandFeatureMemory } from '../evaluation/memory.
 import { encodingBytes, tryEvaluation } from '../evaluation/trial.js';
 import { uniqueTexts } from '../evaluation/unique-texts.js';
 import { stepCosts } from '../evaluation/work-split.js';
-import { fitted } from '../logging/terminal.js';
+import { fitted, roomOf } from '../logging/terminal.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { attainableMemory, returnFreedMemory } from '../torch/device-memory.js';
 import { COPIES, checkpointBytes } from '../training/disk-space.js';
@@ -84,7 +84,7 @@ async function dryEvaluation(run: Run, ranks: Ranked): Promise<string[]> {
   const start = process.uptime();
   run.voice.phase('Measuring');
   const evaluation = estimateEvaluation(run, model, ranks);
-  return evaluationLines({ ...settingOf(run, ranks), start, evaluation });
+  return evaluationLines({ ...settingOf(run, ranks), start, evaluation }, roomOf(process.stdout));
 }
 
 const settingOf = (run: Run, ranks: Ranked) => ({
@@ -200,20 +200,23 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
     start: trial.start,
     evaluation: evaluationTime,
   });
-  return trainingLines({
-    ...settingOf(run, ranks),
-    start,
-    evaluation,
-    batch,
-    kept: keptBytes(run.architecture),
-    peak,
-    most,
-    measures: trial.measures,
-    step,
-    seconds,
-    plan,
-    disk: { bytes: COPIES * bytes, free: freeOf(options.outputDir), folder: options.outputDir },
-  });
+  return trainingLines(
+    {
+      ...settingOf(run, ranks),
+      start,
+      evaluation,
+      batch,
+      kept: keptBytes(run.architecture),
+      peak,
+      most,
+      measures: trial.measures,
+      step,
+      seconds,
+      plan,
+      disk: { bytes: COPIES * bytes, free: freeOf(options.outputDir), folder: options.outputDir },
+    },
+    roomOf(process.stdout),
+  );
 }
 
 /** Bytes that are free where `folder` is, or will be made. */

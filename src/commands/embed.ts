@@ -10,7 +10,9 @@ import { temporaryBeside } from '../disk/stale-files.js';
 import { printable, UserError } from '../errors.js';
 import { type BadImage, reasonOf } from '../index/bad-image.js';
 import { folderImages } from '../index/folder-images.js';
-import { canDrawProgress, ProgressBar } from '../logging/progress-bar.js';
+import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
+import { fitted, roomOf, wrapped } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { Retriever } from '../retriever/retriever.js';
 import type { embedFlags } from './retriever-flags.js';
 import { imageInput } from './score.js';
@@ -56,7 +58,7 @@ export async function embedCommand(files: readonly string[], options: EmbedOptio
       }
       progress.finish();
       if (images.length + texts.length - failed(bad, images) === 0)
-        throw new UserError(`None of the images could be read.${listed(bad)}`);
+        throw new UserError(`None of the images could be read.${listed(bad, process.stderr)}`);
       return { checkpoint: blip.source, fingerprint: blip.fingerprint, dim: blip.embedDim };
     } finally {
       await blip.close();
@@ -67,8 +69,11 @@ export async function embedCommand(files: readonly string[], options: EmbedOptio
     await writeFileAtomically(output, (file) => work((row) => file.write(Buffer.from(lineOf(row)))));
   else await writeFeatures(output, work);
   if (bad.length === 0) return 0;
-  const left = `${bad.length} of ${images.length + bad.length - failed(bad, images)} images cannot be read and are left out:`;
-  console.error(`${options.skipBadImages ? '' : 'error: '}${left}${listed(bad)}`);
+  const all = counted(images.length + bad.length - failed(bad, images), 'image');
+  const left = `${bad.length} of ${all} cannot be read and ${bad.length === 1 ? 'is' : 'are'} left out:`;
+  console.error(
+    fitted(`${options.skipBadImages ? '' : 'error: '}${left}`, process.stderr) + listed(bad, process.stderr),
+  );
   return options.skipBadImages ? 0 : 1;
 }
 
@@ -78,7 +83,8 @@ function failed(bad: readonly BadImage[], images: readonly string[]): number {
   return bad.filter(({ path }) => names.has(path)).length;
 }
 
-const listed = (bad: readonly BadImage[]) => bad.map(({ reason }) => `\n  ${reason}`).join('');
+const listed = (bad: readonly BadImage[], stream: ProgressStream) =>
+  bad.map(({ reason }) => `\n${wrapped(`  ${reason}`, roomOf(stream))}`).join('');
 
 /** The images of files and folders, in the order given. What cannot be looked at goes into `bad`. */
 async function namedImages(files: readonly string[], bad: BadImage[]): Promise<string[]> {

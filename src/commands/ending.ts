@@ -1,8 +1,9 @@
 // The last lines of a run on a terminal: what was written, and what to do next.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { titled } from '../logging/terminal.js';
 import type { RetrievalOptions } from './options.js';
-import { shellWord } from './shell-word.js';
+import { commandText, shellWord } from './shell-word.js';
 
 /** What a run may write, and what it is. */
 const FILES: readonly (readonly [name: string, what: string])[] = [
@@ -18,6 +19,9 @@ const FILES: readonly (readonly [name: string, what: string])[] = [
   ['retrieved_val.jsonl', 'what was found on val'],
   ['retrieved_test.jsonl', 'what was found on test'],
 ];
+
+/** Columns of a file's name. */
+const NAME_WIDTH = 27;
 
 /** The files of `folder` that were written since `since`, in milliseconds of the epoch; a folder by its newest file. */
 function writtenSince(folder: string, since: number): (readonly [name: string, what: string])[] {
@@ -36,8 +40,9 @@ function writtenSince(folder: string, since: number): (readonly [name: string, w
 function evaluation({ outputDir, config, set }: RetrievalOptions): string {
   const best = `pretrained=${join(outputDir, 'checkpoint_best.pth')}`;
   const settings = [...set.filter((item) => !item.startsWith('pretrained=')), best];
-  const words = ['--evaluate', '--config', config, ...settings.flatMap((item) => ['--set', item])];
-  return ['npx blip-retrieval', ...[...words, '--output_dir', join(outputDir, 'evaluated')].map(shellWord)].join(' ');
+  const flag = (name: string, value: string) => `--${name} ${shellWord(value)}`;
+  const sets = settings.map((item) => flag('set', item));
+  return commandText('evaluate', [flag('config', config), ...sets, flag('output_dir', join(outputDir, 'evaluated'))]);
 }
 
 /** The lines; none in the middle of another command. `since` is when the run began, in milliseconds of the epoch. */
@@ -45,7 +50,10 @@ export function endingLines(options: RetrievalOptions, since: number): string[] 
   if (options.continueWith !== undefined) return [];
   const written = writtenSince(options.outputDir, since);
   if (written.length === 0) return [];
-  const lines = [`Written to ${options.outputDir}:`, ...written.map(([name, what]) => `  ${name.padEnd(24)} ${what}`)];
+  const lines = [
+    `Written to ${options.outputDir}:`,
+    ...written.map(([name, what]) => titled(`  ${name}`, what, NAME_WIDTH, process.stdout)),
+  ];
   const isTrained = written.some(([name]) => name === 'checkpoint_best.pth');
-  return isTrained ? [...lines, 'Next, evaluate it:', `  ${evaluation(options)}`] : lines;
+  return isTrained ? [...lines, 'Next, evaluate it:', evaluation(options)] : lines;
 }

@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import { requireAllImages } from '../data/require-images.js';
 import { isMemoryShort, UserError } from '../errors.js';
 import { appendEvaluation, type SplitReport, VAL_FILE, writeValEvaluation } from '../evaluation/report.js';
+import { setLastWords } from '../libtorch/last-words.js';
 import { BlipRetrieval } from '../model/blip-retrieval.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, loadPretrained, randomState } from '../model/pretrained.js';
+import type { RunOptions } from '../training/options.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { openEvents, recallScalars } from '../training/run-events.js';
 import { EvaluationForecast } from './forecast.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
+import { stoppedWords } from './signal-words.js';
 
 /**
  * Evaluates on both splits, and adds the recalls to evaluate.txt. Those of val are kept in a file of their own until those
@@ -26,9 +29,10 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
     if (name !== 'val' || !isMain(run)) return;
     await writeValEvaluation(options.outputDir, metrics);
     kept = true;
+    if (run.voice.calm) setLastWords(stoppedWords(options, whereVal(options)));
   };
   const result = await runSplits(model, run, keepVal, new EvaluationForecast(run, model)).catch((error: unknown) => {
-    const where = `The recalls of val are in ${join(options.outputDir, VAL_FILE)}.`;
+    const where = whereVal(options);
     if (kept && error instanceof UserError && !isMemoryShort(error))
       throw new UserError(`${error.message} ${where}`, { cause: error, exitCode: error.exitCode });
     if (kept) print(where);
@@ -42,6 +46,9 @@ export async function evaluate(run: Run): Promise<RetrievalResult> {
   events?.close();
   return result;
 }
+
+const whereVal = ({ outputDir }: Pick<RunOptions, 'outputDir'>) =>
+  `The recalls of val are in ${join(outputDir, VAL_FILE)}.`;
 
 /** The weights that the config names. @throws UserError for a checkpoint that cannot be used */
 export async function weights(run: Run) {

@@ -9,6 +9,8 @@ import { fetchPretrained } from '../download/pretrained-file.js';
 import { shownUrl } from '../download/url.js';
 import { printable, UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
+import { fitted } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { type Architecture, architectureOf, loadConfig } from '../model/architecture.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
@@ -32,7 +34,7 @@ export interface ExportOptions {
  * @throws UserError where they are no retrieval model's, or the destination cannot be written
  */
 export async function exportCommand(source: string, destination: string, options: ExportOptions): Promise<void> {
-  const print = (line: string) => console.log(line);
+  const print = (line: string) => console.log(fitted(line));
   const found = await fetchPretrained(source, { print });
   using file = await openTensorFile(found.path);
   const architecture = architectureOf(settingsOf(file.checkpoint, options), sizesOf(file.checkpoint));
@@ -85,9 +87,9 @@ async function writeFolder({ weights, options, destination, source }: Job): Prom
   const keepsReadme = existsSync(readme) && !readFileSync(readme, 'utf8').includes(EXPORTED);
   if (!keepsReadme) await writeText(readme, card(architecture, source, recallsOf(file.checkpoint)));
   return [
-    `${written.size} tensors written to ${path}, with ${keepsReadme ? 'config and tokenizer' : 'config, tokenizer and README.md'}.`,
+    `${counted(written.size, 'tensor')} written to ${path}, with ${keepsReadme ? 'config and tokenizer' : 'config, tokenizer and README.md'}.`,
     ...(keepsReadme ? [`${readme} is somebody's own, and stays as it is.`] : []),
-    `Load it with transformers: BlipForImageTextRetrieval.from_pretrained(${JSON.stringify(destination)})`,
+    `Load it with transformers:\n  BlipForImageTextRetrieval.from_pretrained(${JSON.stringify(destination)})`,
   ];
 }
 
@@ -108,7 +110,7 @@ async function writePth({ weights, options, destination }: Job): Promise<string[
     throw new UserError(`${destination} is no name of a checkpoint. End it in .pth.`);
   makeFolder(dirname(destination));
   const count = await writeReferenceWeights(weights, destination, options);
-  return [`${count} tensors written to ${destination}.`];
+  return [`${counted(count, 'tensor')} written to ${destination}.`];
 }
 
 /** How the card begins: a README.md without it is not overwritten. */
@@ -133,7 +135,7 @@ function card({ vision }: Architecture, source: string, recalls: RetrievalMetric
     '',
     '# BLIP for image-text retrieval',
     '',
-    `${EXPORTED} \`${publicName(source)}\`: vision transformer of width ${vision.width} with ${vision.depth} blocks, images of ${vision.imageSize} pixels.`,
+    `${EXPORTED} \`${publicName(source)}\`: vision transformer of width ${vision.width} with ${counted(vision.depth, 'block')}, images of ${vision.imageSize} pixels.`,
     '',
   ];
   if (recalls !== undefined)

@@ -1,6 +1,7 @@
 // `fetch SOURCE`: a checkpoint, brought onto this machine; and what other commands do with one that is named by a user.
 import { fetchPretrained, type PretrainedFile } from '../download/pretrained-file.js';
-import type { TextOutput } from './inspect.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { fitted } from '../logging/terminal.js';
 
 export interface FetchOptions {
   /** Download nothing: say where it is, or fail. */
@@ -13,7 +14,7 @@ export interface FetchOptions {
 export async function fetchCommand(
   source: string,
   options: FetchOptions = {},
-  out: TextOutput = process.stdout,
+  out: ProgressStream = process.stdout,
 ): Promise<void> {
   const { path } = await localCheckpoint(source, options);
   out.write(`${path}\n`);
@@ -24,5 +25,5 @@ export function localCheckpoint(
   source: string,
   { offline = false, sha256 }: FetchOptions = {},
 ): Promise<PretrainedFile> {
-  return fetchPretrained(source, { offline, sha256, print: (line) => console.error(line) });
+  return fetchPretrained(source, { offline, sha256, print: (line) => console.error(fitted(line, process.stderr)) });
 }

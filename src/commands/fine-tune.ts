@@ -4,6 +4,8 @@ import { requireAllImages } from '../data/require-images.js';
 import { loadTrainingSet, type TrainingSet } from '../data/training-set.js';
 import { exitCodeOf } from '../distributed/signals.js';
 import { download } from '../download/download.js';
+import { type EndingSignal, setLastWords } from '../libtorch/last-words.js';
+import { counted } from '../logging/text.js';
 import { describeConfigJson } from '../model/hugging-face-config.js';
 import { describeLoad, describeMade, loadTrainingState, randomTrainingState } from '../model/pretrained.js';
 import { TrainingModel } from '../model/training-model.js';
@@ -24,6 +26,7 @@ import { type TrainingData, trainingData } from '../training/training-data.js';
 import { withForecast } from './forecast.js';
 import { checkpointToResume, describeStart } from './resumed-checkpoint.js';
 import { pretrainedFile, runSplits, splitImages } from './run.js';
+import { stoppedWords } from './signal-words.js';
 
 /**
  * Trains, with an evaluation after every epoch. Gives the reports of the last evaluation; undefined when the run was
@@ -51,9 +54,11 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   if (warning !== undefined) print(warning);
 
   let last: RetrievalResult | undefined;
-  const signals = new StopSignals();
+  const speaks = run.voice.calm && isMain(run);
+  const signals = new StopSignals(speaks ? { noted: stopping } : {});
   const evaluate = async () => {
     signals.release(); // it takes long, and what was trained is saved
+    if (speaks) setLastWords({ last: (signal) => stoppedText(run, `by ${signal} in the evaluation`) });
     returnFreedMemory(); // of the steps: the evaluation needs less, and its blocks have other sizes
     using evaluated = model.evaluated();
     last = await runSplits(evaluated, run);
@@ -80,19 +85,31 @@ export async function fineTune(run: Run): Promise<RetrievalResult | undefined> {
   try {
     signals.watch();
     if ((await train({ ...run, events }, trainer, state)) === 'stopped') {
-      const by = signals.caught === undefined ? '' : ` by ${signals.caught}`;
-      print(
-        `Stopped${by} after ${stepsDone(state, data)} steps; checkpoint_last.pth is saved. Continue with ${options.continueWith ?? '--resume latest'}.`,
-      );
+      const by = signals.caught === undefined ? '' : `by ${signals.caught} `;
+      print(stoppedText(run, `${by}after ${counted(stepsDone(state, data), 'step')}`));
       if (signals.caught !== undefined) process.exitCode = exitCodeOf(signals.caught);
     }
   } finally {
     signals.release();
+    if (speaks) setLastWords(stoppedWords({}));
     events?.close();
     sync.dispose();
     model.dispose();
   }
   return last;
+}
+
+/** Said at once when a signal is noted: a step may take long. */
+function stopping(signal: EndingSignal): string {
+  const again = signal === 'SIGINT' ? 'Ctrl-C' : signal;
+  return `Stopping after this step, which is saved first. Another ${again} ends the run at once.`;
+}
+
+/** How a run ended before its time, `how`, and how it goes on. */
+function stoppedText({ options }: Pick<Run, 'options'>, how: string): string {
+  const go =
+    options.continueWith === undefined ? ' Continue with --resume latest.' : ` To continue:\n${options.continueWith}`;
+  return `Stopped ${how}; checkpoint_last.pth is saved.${go}`;
 }
 
 /** What of a run decides the memory of its steps. */

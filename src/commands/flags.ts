@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { camelCased } from '../config/camel-case.js';
 import type { FlagTable, FlagValues } from '../config/flag.js';
+import { roomOf, wrapped } from '../logging/terminal.js';
 
 /** Declares the flags of `table`. One whose initial value is a list may be repeated. */
 export function addFlags(command: Command, table: FlagTable): Command {
@@ -15,6 +16,18 @@ export function addFlags(command: Command, table: FlagTable): Command {
     command.addOption(option);
   }
   return command;
+}
+
+/** A paragraph below the options, given in lines of 80 columns: on a narrower terminal in lines that fit. */
+export function addProse(command: Command, text: string): Command {
+  return command.addHelpText('after', () => {
+    const columns = roomOf(process.stdout);
+    if (columns >= 79) return text;
+    return text
+      .split('\n\n')
+      .map((part) => wrapped(part.replace(/(\S)\n(?=\S)/g, '$1 '), columns, 0))
+      .join('\n\n');
+  });
 }
 
 /** What `parse` makes of the text; its error becomes one that commander prints with the flag's name. */

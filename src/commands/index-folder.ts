@@ -1,17 +1,19 @@
 // `index`: makes an index of a folder's images, or brings it up to date.
-import { resolve } from 'node:path';
-import { exitCodeOf, type StopSignal, stopSignals } from '../distributed/signals.js';
+import { isAbsolute, relative, resolve } from 'node:path';
+import { exitCodeOf } from '../distributed/signals.js';
 import { printable, UserError } from '../errors.js';
 import type { BadImage } from '../index/bad-image.js';
 import { demandFolder } from '../index/folder-images.js';
 import type { ImageIndex } from '../index/image-index.js';
 import type { Recall } from '../index/recall.js';
 import type { SyncReport } from '../index/sync.js';
-import { fitted } from '../logging/terminal.js';
+import { fitted, roomOf, wrapped } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
+import { StopSignals } from '../training/stop-signals.js';
 import type { IndexFlags } from './index-flags.js';
 import { inCommands, openModel, recordedFactsIfThere } from './index-model.js';
 import { IndexProgress } from './index-progress.js';
-import { shellWord } from './shell-word.js';
+import { commandText, shellWord } from './shell-word.js';
 
 /** What an approximate index may miss: never silently. */
 function recallLine({ images, texts, queries, top }: Recall): string {
@@ -37,7 +39,12 @@ async function indexFolder(folder: string, flags: IndexFlags): Promise<void> {
   await demandFolder(root); // before a model is downloaded
   const place = store ?? output ?? `${root}.index`;
   const facts = await recordedFactsIfThere(place);
-  const stop = new Stop();
+  const stop = new AbortController();
+  const signals = new StopSignals({
+    onCaught: (name) => stop.abort(new UserError(`Stopped by ${name}.`)),
+    ...(process.stderr.isTTY && { noted: () => 'Stopping after the images that are being encoded.' }),
+  });
+  signals.watch();
   const progress = new IndexProgress(process.stderr);
   try {
     await using blip = await openModel(flags, facts?.source);
@@ -55,48 +62,22 @@ async function indexFolder(folder: string, flags: IndexFlags): Promise<void> {
     if (report === undefined) throw new TypeError('An index that was just made has no report.');
     console.log(json ? JSON.stringify(asJson(index, report)) : asText(index, report));
     const recall = await index.recall({ signal: stop.signal }); // undefined where every search compares all images
-    if (recall !== undefined) console.error(recallLine(recall));
+    if (recall !== undefined) console.error(fitted(recallLine(recall), process.stderr));
     if (index.size === 0) {
       const chosen = include === undefined ? '' : ` that ${include.map(shellWord).join(' ')} chooses`;
-      console.error(
-        `There is no image in ${printable(root, 1000)}${chosen}: the index is empty. Check the folder and --include.`,
-      );
+      const empty = `There is no image in ${printable(root, 1000)}${chosen}: the index is empty.`;
+      console.error(fitted(`${empty} Check the folder and --include.`, process.stderr));
     }
     tellBad(report.bad);
     if (strict && report.bad.length > 0) process.exitCode = 1;
   } catch (error) {
     progress.finish();
-    if (stop.caught === undefined) throw error;
-    console.error(`Stopped by ${stop.caught}. What was encoded so far is kept; the same command goes on from there.`);
-    process.exitCode = exitCodeOf(stop.caught);
+    if (signals.caught === undefined) throw error;
+    const kept = 'What was encoded so far is kept; the same command goes on from there.';
+    console.error(fitted(`Stopped by ${signals.caught}. ${kept}`, process.stderr));
+    process.exitCode = exitCodeOf(signals.caught);
   } finally {
-    stop.release();
-  }
-}
-
-/** The first signal stops the indexing; a second one ends the process at once. */
-class Stop {
-  caught: StopSignal | undefined;
-  readonly #controller = new AbortController();
-  readonly #handlers = stopSignals().map((name) => ({
-    name,
-    handler: () => {
-      this.caught ??= name;
-      this.#controller.abort(new UserError(`Stopped by ${name}.`));
-      this.release();
-    },
-  }));
-
-  constructor() {
-    for (const { name, handler } of this.#handlers) process.once(name, handler);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  release(): void {
-    for (const { name, handler } of this.#handlers) process.off(name, handler);
+    signals.release();
   }
 }
 
@@ -108,22 +89,21 @@ function asText(index: ImageIndex, { added, changed, renamed, removed, unchanged
   const counts = Object.entries({ added, changed, renamed, removed, unchanged, bad: bad.length })
     .filter(([name, count]) => count > 0 || name !== 'renamed')
     .map(([name, count]) => `${count} ${name}`);
-  return [
-    fitted(`${index.name}: ${index.size} ${index.size === 1 ? 'image' : 'images'} (${counts.join(', ')})`),
-    `To search it: ${searchExample(index.name)}`,
-  ].join('\n');
+  const summary = fitted(`${index.name}: ${counted(index.size, 'image')} (${counts.join(', ')})`);
+  return `${summary}\nTo search it:\n${searchCommand(index.name, 'a dog in snow')}`;
 }
 
-/** A command that searches this index. */
-export function searchExample(name: string, query = 'a dog in snow', more = ''): string {
-  return `npx blip-retrieval search ${shellWord(name)} "${query}"${more}`;
+/** A command that searches the index `name`. An index below this folder is named from here. */
+export function searchCommand(name: string, query: string, more: readonly string[] = []): string {
+  const way = isAbsolute(name) ? relative(process.cwd(), name) : '';
+  const short = way === '' || way.startsWith('..') ? name : way;
+  return commandText('search', [shellWord(short), `"${query}"`, ...more]);
 }
 
 function tellBad(bad: readonly BadImage[]): void {
   if (bad.length === 0) return;
-  console.error(
-    `${bad.length} ${bad.length === 1 ? 'image' : 'images'} cannot be read and ${bad.length === 1 ? 'is' : 'are'} left out:`,
-  );
-  for (const { reason } of bad.slice(0, LISTED)) console.error(`  ${printable(reason, 1000)}`);
+  console.error(`${counted(bad.length, 'image')} cannot be read and ${bad.length === 1 ? 'is' : 'are'} left out:`);
+  for (const { reason } of bad.slice(0, LISTED))
+    console.error(wrapped(`  ${printable(reason, 1000)}`, roomOf(process.stderr)));
   if (bad.length > LISTED) console.error(`  and ${bad.length - LISTED} more; --json lists them all.`);
 }

@@ -1,6 +1,7 @@
 // How an indexing goes on: a bar on a terminal, else a line now and then.
 import { canDrawProgress, ProgressBar, type ProgressStream } from '../logging/progress-bar.js';
 import { pythonDuration } from '../logging/python-format.js';
+import { counted } from '../logging/text.js';
 
 /** Milliseconds between two lines where no bar can be drawn. */
 const LINE_MS = 30_000;
@@ -30,7 +31,9 @@ export class IndexProgress {
       this.#told = now;
       const elapsed = (now - this.#start) / 1000;
       const left = pythonDuration((elapsed / done) * (total - done));
-      this.#stream.write(`${done} of ${total} images, ${(done / elapsed).toFixed(1)} images/s, eta ${left}\n`);
+      this.#stream.write(
+        `${done} of ${counted(total, 'image')}, ${(done / elapsed).toFixed(1)} images/s, eta ${left}\n`,
+      );
     }
   }
 

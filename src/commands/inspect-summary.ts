@@ -1,6 +1,7 @@
 // What a checkpoint is, in at most twelve lines: its kind, its model, its parameters, bytes by part, position and config.
 import { formatBytes } from '../disk/space.js';
 import { UserError } from '../errors.js';
+import { counted, nounOf } from '../logging/text.js';
 import { sizesOf } from '../model/checkpoint-entries.js';
 import { isTrained } from '../model/state-dict.js';
 import type { Checkpoint, FlatCheckpoint, PickleScalar } from '../torch/checkpoint/index.js';
@@ -40,8 +41,6 @@ function modelOf(checkpoint: Checkpoint): string | undefined {
   }
 }
 
-const amount = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
-
 /** Values below `prefix` that are no lists and no mappings, as `key value`. */
 function valuesBelow(values: ReadonlyMap<string, PickleScalar>, prefix: string): [key: string, value: PickleScalar][] {
   return [...values]
@@ -73,8 +72,8 @@ export function summary(
   const types = [...new Set([...tensors.values()].map(({ dtype }) => dtype))].join(', ');
   const lines: [string, string][] = [
     ['What', kind],
-    ['Tensors', `${amount(tensors.size, 'tensor')} of ${types || 'no type'}, ${amount(values.size, 'value')}`],
-    ['Parameters', `${parameters}${count(sum(all))} elements in all`],
+    ['Tensors', `${counted(tensors.size, 'tensor')} of ${types || 'no type'}, ${counted(values.size, 'value')}`],
+    ['Parameters', `${parameters}${count(sum(all))} ${nounOf(sum(all), 'element')} in all`],
     ['Bytes', bytesByPart(flat)],
   ];
   const position = ['epoch', 'step', 'best', 'best_epoch'].flatMap((key) => {
@@ -92,6 +91,6 @@ export function summary(
   const metadata = valuesBelow(values, '__metadata__/');
   if (metadata.length > 0)
     lines.push(['Metadata', metadata.map(([key, value]) => `${name(key)} ${shown(value)}`).join(', ')]);
-  if (opaque.size > 0) lines.push(['Opaque', `${amount(opaque.size, 'object')} of classes that were not made`]);
+  if (opaque.size > 0) lines.push(['Opaque', `${counted(opaque.size, 'object')} of classes that were not made`]);
   return lines;
 }

@@ -1,8 +1,10 @@
 // `inspect FILE`: what is in a checkpoint, without running anything in it; as a table, or as JSON for programs.
 import { formatBytes } from '../disk/space.js';
 import { printable } from '../errors.js';
-import { fitted } from '../logging/terminal.js';
-import { table } from '../logging/text.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { table } from '../logging/table.js';
+import { fitted, roomOf, titled } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import {
   type Checkpoint,
   type FlatCheckpoint,
@@ -24,11 +26,6 @@ export interface InspectOptions {
   stats?: boolean;
 }
 
-/** Where the text goes; `process.stdout` is one. */
-export interface TextOutput {
-  write(text: string): unknown;
-}
-
 /**
  * Prints what the checkpoint is, in at most twelve lines, or with `all` the tensors (path, shape, dtype and with `stats` the sum in float64) and the plain values of the checkpoint
  * `file`; the metadata of a safetensors file are values, too. JSON: {"format", "tensors": {path: {"shape", "dtype", "sum"}},
@@ -38,7 +35,7 @@ export interface TextOutput {
 export async function inspectCommand(
   file: string,
   options: InspectOptions = {},
-  out: TextOutput = process.stdout,
+  out: ProgressStream = process.stdout,
 ): Promise<void> {
   const checkpoint = openCheckpoint(file);
   const flat = flattenCheckpoint(checkpoint);
@@ -52,6 +49,9 @@ export async function inspectCommand(
   else printSummary(checkpoint, flat, out);
 }
 
+/** Columns of a title of the summary. */
+const TITLE = 12;
+
 /** A name from the file in full, without control characters that would move the terminal's cursor. */
 const shown = (text: string) => printable(text, Number.POSITIVE_INFINITY);
 
@@ -61,7 +61,7 @@ function printJson(
   { format }: Checkpoint,
   { tensors, values, opaque }: FlatCheckpoint,
   sums: Sums | undefined,
-  out: TextOutput,
+  out: ProgressStream,
 ): void {
   const tensorRows = [...tensors].map(([path, { shape, dtype }]) => {
     const sum = sums === undefined ? '' : `, "sum": ${jsonScalar(sums.get(path) ?? null)}`;
@@ -86,10 +86,11 @@ function jsonScalar(value: PickleScalar): string {
   return JSON.stringify(value);
 }
 
-function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: TextOutput): void {
+function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: ProgressStream): void {
   const lines = summary(checkpoint, flat, shownValue, shown);
-  out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}\n`);
-  for (const [title, text] of lines) out.write(`${fitted(`${title.padEnd(11)} ${text}`, out)}\n`);
+  const head = `${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}`;
+  out.write(`${fitted(head, out)}\n`);
+  for (const [title, text] of lines) out.write(`${titled(title, text, TITLE, out)}\n`);
   out.write('--all lists every tensor and value.\n');
 }
 
@@ -97,7 +98,7 @@ function printTable(
   checkpoint: Checkpoint,
   { tensors, values, opaque }: FlatCheckpoint,
   sums: Sums | undefined,
-  out: TextOutput,
+  out: ProgressStream,
 ): void {
   const header = ['tensor', 'shape', 'dtype', ...(sums === undefined ? [] : ['sum'])];
   const rows = [...tensors].map(([path, { shape, dtype }]) => [
@@ -107,9 +108,9 @@ function printTable(
     ...(sums === undefined ? [] : [String(sums.get(path) ?? '-')]),
   ]);
   const elements = [...tensors.values()].reduce((sum, { shape }) => sum + numelOf(shape), 0);
-  out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${checkpoint.bytes} bytes\n\n`);
-  if (rows.length > 0) out.write(`${table([header, ...rows])}\n`);
-  out.write(`${rows.length} tensors, ${elements} elements\n`);
+  out.write(`${shown(checkpoint.path)}: ${checkpoint.format} format, ${counted(checkpoint.bytes, 'byte')}\n\n`);
+  if (rows.length > 0) out.write(`${table([header, ...rows], 'left', roomOf(out))}\n`);
+  out.write(`${counted(rows.length, 'tensor')}, ${counted(elements, 'element')}\n`);
   const lines = [
     ...[...values].map(([path, value]) => `${shown(path)} = ${shownValue(value)}\n`),
     ...[...opaque].map(([path, { name }]) => `${shown(path || 'the whole file')} = opaque: ${shown(name)}\n`),

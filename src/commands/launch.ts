@@ -1,5 +1,7 @@
 // Starts the ranks of a run on this machine, when several processes are wanted and no other launcher started them.
 import { launch, processesPerNode } from '../distributed/launcher.js';
+import { canDrawProgress } from '../logging/progress-bar.js';
+import { fitted } from '../logging/terminal.js';
 import { loadConfig } from '../model/architecture.js';
 import { type CudaState, cudaState } from '../torch/cuda.js';
 import type { LaunchFlags, RetrievalOptions } from './options.js';
@@ -21,9 +23,11 @@ export async function launchRanks(
     training: !options.evaluate,
     strictConfig: options.strictConfig,
   });
-  if (!options.quiet) for (const note of notes) console.log(note);
+  if (!options.quiet) for (const note of notes) console.log(fitted(note));
   const nproc = ranksHere(options, flags);
   const { nnodes, nodeRank, masterAddr, masterPort, maxRestarts } = flags;
+  // The terminal's ^C; what has stopped is the first rank's to say.
+  if (canDrawProgress(process.stderr)) process.on('SIGINT', () => process.stderr.write('\r\x1b[2K'));
   return launch({
     nproc,
     argv,

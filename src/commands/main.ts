@@ -5,6 +5,7 @@ import { CommanderError } from 'commander';
 import { cannotWrite } from '../disk/cannot-write.js';
 import { obeyNohup } from '../distributed/signals.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { fitted } from '../logging/terminal.js';
 import { asFlags } from './options.js';
 import { canonicalFlags, NAME, program } from './program.js';
 import { systemFailure } from './system-failure.js';
@@ -20,7 +21,8 @@ function report(thrown: unknown, debug: boolean): number {
   const error = systemFailure(thrown) ?? thrown;
   const known = error instanceof UserError;
   const defect = `\nThis is a defect of ${NAME}. Please report it${debug ? '' : ', with what --debug prints'}.`;
-  console.error(`error: ${known ? asFlags(error.message) : messageOf(error) + defect}`);
+  const said = `error: ${known ? asFlags(error.message) : messageOf(error) + defect}`;
+  console.error(fitted(said, process.stderr));
   if (debug) console.error(error);
   return known ? error.exitCode : 1;
 }

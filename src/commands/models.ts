@@ -2,8 +2,9 @@
 
 import { cachedPretrained } from '../download/pretrained-file.js';
 import { PUBLISHED_MODELS } from '../download/published-models.js';
-import { table } from '../logging/text.js';
-import type { TextOutput } from './inspect.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { table } from '../logging/table.js';
+import { fitted, roomOf } from '../logging/terminal.js';
 
 export interface ModelsOptions {
   json?: boolean;
@@ -13,7 +14,7 @@ export interface ModelsOptions {
  * Prints name, sizes and content of each, at most 80 columns wide, then where those are that are here.
  * JSON: a list of {"name", "source", "what", "vit", "image_size", "about_bytes", "cached"}, where cached is a path or null.
  */
-export async function modelsCommand(options: ModelsOptions = {}, out: TextOutput = process.stdout): Promise<void> {
+export async function modelsCommand(options: ModelsOptions = {}, out: ProgressStream = process.stdout): Promise<void> {
   const cached = await Promise.all(PUBLISHED_MODELS.map(({ source }) => cachedPretrained(source)));
   const models = PUBLISHED_MODELS.map((model, i) => ({ ...model, cached: cached[i] }));
   if (options.json === true) {
@@ -33,8 +34,10 @@ export async function modelsCommand(options: ModelsOptions = {}, out: TextOutput
       what,
     ];
   });
-  const here = models.filter(({ cached }) => cached !== undefined).map(({ name, cached }) => `${name}: ${cached}\n`);
-  out.write(`${table([['name', 'vit', 'px', 'about', 'here', 'what'], ...rows])}\n\n`);
-  if (here.length > 0) out.write(`${here.join('')}\n`);
-  out.write('A name stands for a file, as in pretrained=coco-base. `fetch NAME` gets one.\n');
+  const here = models.filter(({ cached }) => cached !== undefined).map(({ name, cached }) => `${name}: ${cached}`);
+  const header = ['name', 'vit', 'px', 'about', 'here', 'what'];
+  out.write(`${table([header, ...rows], 'left', roomOf(out))}\n\n`);
+  if (here.length > 0) out.write(`${here.map((line) => fitted(line, out)).join('\n')}\n\n`);
+  const how = 'A name stands for a file, as in pretrained=coco-base. `fetch NAME` gets one.';
+  out.write(`${fitted(how, out)}\n`);
 }

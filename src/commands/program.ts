@@ -1,11 +1,12 @@
 // The command line: declares the commands.
-import { Command, Option } from 'commander';
-import { flag, whole } from '../config/flag.js';
+import { Command, type Help, Option } from 'commander';
+import { flag } from '../config/flag.js';
 import { UserError } from '../errors.js';
 import { packageVersion } from '../libtorch/package-version.js';
+import { beside, fitted, roomOf, wrapped } from '../logging/terminal.js';
 import { runFlags } from '../training/options.js';
 import type { FetchOptions } from './fetch.js';
-import { addFlags, flagValues } from './flags.js';
+import { addFlags, addProse, flagValues, givenFlags } from './flags.js';
 import type { InspectOptions } from './inspect.js';
 import type { ModelsOptions } from './models.js';
 import { addRetrievalOptions } from './options.js';
@@ -13,20 +14,6 @@ import { declareRetrieval, isNewcomer, startRetrieval } from './retrieval-comman
 import type { SetupOptions } from './setup.js';
 
 export const NAME = 'blip-retrieval';
-
-const demoFlags = {
-  output_dir: flag('<folder>', 'where the data set and the results go', 'output/demo'),
-  train_images: flag('<number>', 'images of the train split', 800, whole(10)),
-  images: flag('<number>', 'images of the test split', 100, whole(10)),
-  epochs: flag<number | undefined>(
-    '<number>',
-    "epochs of training (default: the config's; 0 only evaluates)",
-    undefined,
-    whole(0),
-  ),
-  seed: flag('<number>', 'seed of the data set and of the weights', 42, whole(0)),
-  resume: flag('', 'continue a demo that was interrupted', false),
-};
 
 const checkDataFlags = {
   config: runFlags.config,
@@ -99,16 +86,31 @@ export async function program(args: readonly string[]): Promise<Command> {
     .exitOverride()
     .showHelpAfterError(`(${NAME} --help lists the options)`)
     .helpOption('-h, --help', 'print this help')
-    .configureHelp({ subcommandTerm: (command) => command.name() }) // with arguments, lines pass 80 columns
+    .configureHelp({
+      subcommandTerm: (command) => command.name(), // with arguments, lines pass 80 columns
+      formatItem,
+      minWidthToWrap: 20,
+      styleUsage: (usage) => wrapped(`Usage: ${usage}`, roomOf(process.stdout)).slice('Usage: '.length),
+    })
+    .configureOutput({
+      writeErr: (text) => process.stderr.write(fitted(text, process.stderr)),
+      getOutHelpWidth: () => (process.stdout.isTTY ? roomOf(process.stdout) : 80),
+    })
     .helpCommand('help [command]', 'print the options of a command')
     .allowExcessArguments();
   addRetrievalOptions(root.addOption(debugOption()));
-  root.addHelpText('after', CACHE_HELP);
+  addProse(root, CACHE_HELP);
   root.action(async (_flags: unknown, command: Command) => {
     const [unknown] = command.args;
     if (unknown !== undefined) throw await unknownCommand(unknown, command);
     if (await isNewcomer(command)) command.outputHelp();
     else await startRetrieval(command);
+  });
+
+  // `setup` and `doctor` may replace or judge the addon, which says it.
+  root.hook('preAction', async (_root, command) => {
+    if ((process.stderr.isTTY || process.stdout.isTTY) && !['setup', 'doctor'].includes(command.name()))
+      (await import('./signal-words.js')).sayAtSignals();
   });
 
   const add = async (name: string, description: string, declare: (command: Command) => unknown) => {
@@ -131,14 +133,13 @@ export async function program(args: readonly string[]): Promise<Command> {
     (await import('./declare-index.js')).declareSearch(search),
   );
   await add('setup', 'find or fetch LibTorch and build the addon', (setup) =>
-    setup
+    addProse(setup, SETUP_HELP)
       .option('--cuda', 'use a LibTorch with CUDA, even if no driver is seen')
       .option('--cpu', 'use the CPU build')
       .option('--libtorch <folder>', 'the LibTorch to use')
       .option('--offline', 'download nothing')
       .option('--sha256 <digest>', 'expected SHA-256 of the downloaded zip')
       .option('--force', 'build even if nothing has changed')
-      .addHelpText('after', SETUP_HELP)
       .action(async (flags: SetupOptions) => (await import('./setup.js')).setupCommand(flags)),
   );
   await add('doctor', 'report what is installed, what is missing, and what to do about it', (doctor) =>
@@ -149,10 +150,12 @@ export async function program(args: readonly string[]): Promise<Command> {
   await add(
     'demo',
     'draw a small data set, train a small model on it, evaluate before and after; downloads nothing',
-    (demo) =>
+    async (demo) => {
+      const { demoFlags } = await import('./demo-flags.js');
       addFlags(demo, demoFlags).action(async () =>
-        (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags)),
-      ),
+        (await import('./demo.js')).demoCommand(flagValues(demo, demoFlags), givenFlags(demo, demoFlags)),
+      );
+    },
   );
   await add('inspect', 'list what a checkpoint holds, without running anything in it', (inspect) =>
     inspect
@@ -171,11 +174,10 @@ export async function program(args: readonly string[]): Promise<Command> {
       .action(async (flags: ModelsOptions) => (await import('./models.js')).modelsCommand(flags)),
   );
   await add('fetch', 'download a checkpoint unless it is here, and print its path', (fetch) =>
-    fetch
+    addProse(fetch, FETCH_HELP)
       .argument('<source>', 'a name that `models` lists, an http(s) URL, hf:OWNER/NAME[@REVISION], a file or a folder')
       .option('--offline', 'download nothing')
       .option('--sha256 <digest>', 'expected SHA-256 of the file')
-      .addHelpText('after', FETCH_HELP)
       .action(async (source: string, flags: FetchOptions) => (await import('./fetch.js')).fetchCommand(source, flags)),
   );
   await add('export', 'write weights as a folder for Hugging Face transformers, or as a .pth file', (exported) =>
@@ -235,6 +237,18 @@ export async function program(args: readonly string[]): Promise<Command> {
       }),
   );
   return root;
+}
+
+/** Columns of a description beside its option; where fewer are left it goes below. */
+const LEAST_BESIDE = 24;
+
+/** An option or command with its description, in lines of the terminal. */
+function formatItem(term: string, termWidth: number, description: string, helper: Help): string {
+  const columns = helper.helpWidth ?? 80;
+  if (description === '') return `  ${term}`;
+  const width = termWidth + 4;
+  if (columns - width < LEAST_BESIDE) return `  ${term}\n${wrapped(`      ${description}`, columns, 0)}`;
+  return beside(`  ${term}`, description, width, columns);
 }
 
 function debugOption(): Option {

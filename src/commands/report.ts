@@ -2,11 +2,12 @@
 import { join } from 'node:path';
 import { UserError } from '../errors.js';
 import { METRICS } from '../evaluation/bootstrap.js';
-import { table } from '../logging/text.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { table } from '../logging/table.js';
+import { fitted, roomOf, wrapped } from '../logging/terminal.js';
 import { compareRuns, type Moved, signed, writeSeveralReport } from '../report/comparison.js';
 import { readRun } from '../report/run-files.js';
 import { REPORT_FILE, writeReport } from '../report/run-report.js';
-import type { TextOutput } from './inspect.js';
 
 export interface ReportOptions {
   /** Where the page of several runs goes. */
@@ -43,7 +44,12 @@ const LISTED = 10;
  * Prints the recalls of two runs on the same data, the differences with their intervals, and the queries that b won and
  * lost. JSON: what compareRuns gives. @throws UserError where the data differ
  */
-export function compareCommand(a: string, b: string, options: CompareOptions, out: TextOutput = process.stdout): void {
+export function compareCommand(
+  a: string,
+  b: string,
+  options: CompareOptions,
+  out: ProgressStream = process.stdout,
+): void {
   const [runA, runB] = [readRun(a), readRun(b)];
   const comparison = compareRuns(runA, runB, options.split);
   if (options.json) {
@@ -67,12 +73,12 @@ export function compareCommand(a: string, b: string, options: CompareOptions, ou
   const list = (title: string, moved: readonly Moved[]) => {
     const lines = moved.slice(0, LISTED).map(({ direction, id, ranks: [was, now] }) => {
       const kind = direction === 'image_to_text' ? 'image' : 'caption';
-      return `  ${kind} ${id}: rank ${was} in a, ${now} in b`;
+      return wrapped(`  ${kind} ${id}: rank ${was} in a, ${now} in b`, roomOf(out));
     });
     const rest = moved.length > LISTED ? [`  and ${moved.length - LISTED} more (--json lists them)`] : [];
     return [`${title}: ${moved.length}`, ...lines, ...rest];
   };
   out.write(
-    `a: ${a}\nb: ${b}\n\n${table([head, ...rows], 'right')}\n* the interval leaves out 0\n\n${[...list('Found first by b and not by a', won), ...list('Found first by a and not by b', lost)].join('\n')}\n`,
+    `${fitted(`a: ${a}\nb: ${b}`, out)}\n\n${table([head, ...rows], 'right', roomOf(out))}\n* the interval leaves out 0\n\n${[...list('Found first by b and not by a', won), ...list('Found first by a and not by b', lost)].join('\n')}\n`,
   );
 }

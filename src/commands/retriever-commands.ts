@@ -1,6 +1,6 @@
 // `embed` and `score`: what a Retriever does, on the command line.
 import type { Command } from 'commander';
-import { addFlags, flagValues } from './flags.js';
+import { addFlags, addProse, flagValues } from './flags.js';
 import { embedFlags, scoreFlags } from './retriever-flags.js';
 
 const EMBED_HELP = `
@@ -17,7 +17,7 @@ A text of - stands for the lines of standard input.`;
 
 export function declareEmbed(embed: Command): void {
   embed.argument('[files...]', 'images and folders of images');
-  addFlags(embed, embedFlags).addHelpText('after', EMBED_HELP);
+  addProse(addFlags(embed, embedFlags), EMBED_HELP);
   short(embed, 'output', '-o');
   embed.action(async (files: string[]) => {
     process.exitCode = await (await import('./embed.js')).embedCommand(files, flagValues(embed, embedFlags));
@@ -26,7 +26,7 @@ export function declareEmbed(embed: Command): void {
 
 export function declareScore(score: Command): void {
   score.argument('<image>', 'a file or an http(s) address').argument('<texts...>', 'texts, each quoted');
-  addFlags(score, scoreFlags).addHelpText('after', SCORE_HELP);
+  addProse(addFlags(score, scoreFlags), SCORE_HELP);
   score.action(async (image: string, texts: string[]) =>
     (await import('./score.js')).scoreCommand(image, texts, flagValues(score, scoreFlags)),
   );

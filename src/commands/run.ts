@@ -15,6 +15,7 @@ import { evaluateRetrieval, saveScores } from '../evaluation/evaluate-retrieval.
 import { writeRetrieved } from '../evaluation/examples.js';
 import { insightOf, writeInsight } from '../evaluation/insight.js';
 import type { SplitReport } from '../evaluation/report.js';
+import { setLastWords } from '../libtorch/last-words.js';
 import { MetricLogger, type MetricLoggerOptions } from '../logging/metric-logger.js';
 import { pythonDict } from '../logging/python-format.js';
 import type { Voice } from '../logging/terminal.js';
@@ -31,6 +32,7 @@ import { chooseDevice } from './choose-device.js';
 import type { EvaluationForecast } from './forecast.js';
 import type { RetrievalOptions } from './options.js';
 import { checkpointToResume } from './resumed-checkpoint.js';
+import { stoppedWords } from './signal-words.js';
 import { loggerOf, notesOf, voiceOf } from './voice.js';
 
 /**
@@ -51,6 +53,8 @@ export async function openRun(
   });
   for (const note of config.notes) print(note);
   const device = chooseDevice(options, rank, print);
+  // Standard error may be the launcher's: what is said there comes through to the terminal.
+  if (main && voice.calm) setLastWords(stoppedWords(options));
   if (rank !== undefined) endWithLauncher(); // before anything that takes time, and in a rank that needs no group too
   const writes = main && !options.dryRun;
   const unlock = writes && !options.evaluate ? await lockFolder(options.outputDir, { print }) : () => {};

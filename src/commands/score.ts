@@ -2,9 +2,10 @@
 import { misuse } from '../config/check-options.js';
 import type { FlagValues } from '../config/flag.js';
 import { printable } from '../errors.js';
-import { table } from '../logging/text.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { table } from '../logging/table.js';
+import { roomOf } from '../logging/terminal.js';
 import { type Match, Retriever } from '../retriever/retriever.js';
-import type { TextOutput } from './inspect.js';
 import type { scoreFlags } from './retriever-flags.js';
 import { STDIN, textLines } from './text-lines.js';
 
@@ -19,7 +20,7 @@ export async function scoreCommand(
   image: string,
   given: readonly string[],
   { json, ...open }: FlagValues<typeof scoreFlags>,
-  out: TextOutput = process.stdout,
+  out: ProgressStream = process.stdout,
 ): Promise<void> {
   if (given.filter((text) => text === STDIN).length > 1) throw misuse('Standard input can be read once. Give one -.');
   if (given.some((text) => text.trim() === '')) throw misuse('A text is empty. Give texts with words.');
@@ -34,7 +35,7 @@ export async function scoreCommand(
     for (let start = 0; start < texts.length; start += TOGETHER)
       for (const match of await blip.match(input, texts.slice(start, start + TOGETHER))) matches.push(match);
     const rows = matches.map((match, i) => ({ text: texts[i] ?? '', ...match }));
-    out.write(json ? `${JSON.stringify(rows, undefined, 2)}\n` : `${scoreTable(rows)}\n`);
+    out.write(json ? `${JSON.stringify(rows, undefined, 2)}\n` : `${scoreTable(rows, roomOf(out))}\n`);
   } finally {
     await blip.close();
   }
@@ -45,10 +46,10 @@ export function imageInput(word: string): string | URL {
   return /^(?:https?|file):\/\//i.test(word) && URL.canParse(word) ? new URL(word) : word;
 }
 
-function scoreTable(rows: readonly (Match & { text: string })[]): string {
+function scoreTable(rows: readonly (Match & { text: string })[], columns: number): string {
   const cells = rows.map(({ text, ...match }) => [
     ...[match.probability, match.similarity, match.score].map((value) => value.toFixed(4)),
     printable(text, 100),
   ]);
-  return table([['probability', 'similarity', 'score', 'text'], ...cells]);
+  return table([['probability', 'similarity', 'score', 'text'], ...cells], 'left', columns);
 }

@@ -7,6 +7,7 @@ import { decodeRgb } from '../data/images/decode.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { printable } from '../errors.js';
 import type { Hit, ImageIndex } from '../index/image-index.js';
+import { counted } from '../logging/text.js';
 
 export interface SearchPage {
   index: ImageIndex;
@@ -39,7 +40,7 @@ figcaption{overflow-wrap:anywhere;margin-top:.35rem}small,footer{color:#555}
 <ol>
 ${figures.join('\n')}
 </ol></main>
-<footer>${hits.length} of ${index.size} images of ${attribute(index.name)}. Similarity is the cosine of the two features, from −1 to 1; probability, of
+<footer>${hits.length} of ${counted(index.size, 'image')} of ${attribute(index.name)}. Similarity is the cosine of the two features, from −1 to 1; probability, of
 images that were re-ranked, is that of a match by the ITM head.</footer></body></html>
 `;
   await writeFileAtomically(resolve(path), (file) => file.write(new TextEncoder().encode(html)));

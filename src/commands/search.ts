@@ -3,8 +3,13 @@ import { relative, resolve } from 'node:path';
 import { lookAt } from '../disk/folder.js';
 import { printable, UserError } from '../errors.js';
 import type { Hit, ImageIndex } from '../index/image-index.js';
+import { fitted, roomOf } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import type { SearchFlags } from './index-flags.js';
 import { inCommands, openModel, recordedFacts } from './index-model.js';
+
+/** On standard error; on a terminal, in lines that fit. */
+const say = (line: string) => console.error(fitted(line, process.stderr));
 
 /** How many are re-ranked by default where that takes no time. */
 const RERANK_ON_GPU = 16;
@@ -35,15 +40,15 @@ async function search(name: string, query: string, flags: SearchFlags): Promise<
   if (html !== undefined) {
     const { writeSearchPage } = await import('./search-page.js');
     await writeSearchPage(html, { index, query: asked, hits });
-    console.error(`The page is in ${printable(html, 1000)}.`);
+    say(`The page is in ${printable(html, 1000)}.`);
   }
   if (json) {
     const results = hits.map((hit, i) => ({ rank: i + 1, ...hit }));
     console.log(JSON.stringify({ index: index.name, checkpoint: blip.source, query: asked, rerank, hits: results }));
     return;
   }
-  if (index.size === 0) console.error(`${index.name} has no images. \`blip-retrieval index\` adds them.`);
-  else console.log(hitTable(hits, process.stdout.isTTY ? process.stdout.columns || 80 : undefined));
+  if (index.size === 0) say(`${index.name} has no images. \`blip-retrieval index\` adds them.`);
+  else console.log(hitTable(hits, process.stdout.isTTY ? roomOf(process.stdout) : undefined));
 }
 
 export type AskedQuery = { text: string } | { image: string };
@@ -60,11 +65,11 @@ function queryOf(query: string, { image, text }: Pick<SearchFlags, 'image' | 'te
   // No file name is that long, and the system would refuse to look.
   const found = query.length < 256 || query.includes('/') ? lookAtQuery(query) : undefined;
   if (found === 'file') {
-    console.error(`${shown} is a file: searching by this image. With --text it is taken as words.`);
+    say(`${shown} is a file: searching by this image. With --text it is taken as words.`);
     return { image: query };
   }
   if (found === undefined && IMAGE_NAME.test(query) && !/\s/.test(query))
-    console.error(`There is no file ${shown}: it is taken as words. With --image that is an error.`);
+    say(`There is no file ${shown}: it is taken as words. With --image that is an error.`);
   return { text: query };
 }
 
@@ -94,22 +99,25 @@ async function rerankOnCpu(
   const cost = Math.max(0, end - between - (between - start)) / 1000;
   const count = Math.min(rerank, index.size);
   const remedy = index.facts.keepsTokens ? '' : '; an index made with --keep_tokens re-ranks faster';
-  console.error(
-    `Re-ranking ${count} ${count === 1 ? 'image' : 'images'} took ${cost.toFixed(1)} s on the CPU${remedy}.`,
-  );
+  const took = `Re-ranking ${counted(count, 'image')} took ${cost.toFixed(1)} s on the CPU${remedy}.`;
+  say(took);
   return hits;
 }
 
 /** @param columns of the terminal; undefined where lines may have any length */
 export function hitTable(hits: readonly Hit[], columns: number | undefined): string {
   const ranks = Math.max(4, String(hits.length).length);
-  const lines = [`${'rank'.padStart(ranks)}  similarity  probability  path`];
+  // Where it is empty and there is little room, a column is left out.
+  const hasProbability =
+    columns === undefined || columns >= 59 || hits.some(({ probability }) => probability !== undefined);
+  const shown = <T>(cells: readonly T[]) => cells.filter((_, column) => column !== 2 || hasProbability);
+  const lines = [[...shown(['rank'.padStart(ranks), 'similarity', 'probability']), 'path'].join('  ')];
   for (const [i, hit] of hits.entries()) {
-    const start = [
+    const start = shown([
       String(i + 1).padStart(ranks),
       hit.similarity.toFixed(4).padStart(10),
       (hit.probability?.toFixed(4) ?? '-').padStart(11),
-    ].join('  ');
+    ]).join('  ');
     const path = printable(shownPath(hit), Number.MAX_SAFE_INTEGER);
     const room = columns === undefined ? path.length : Math.max(8, columns - start.length - 2);
     lines.push(`${start}  ${path.length > room ? `…${path.slice(path.length - room + 1)}` : path}`);

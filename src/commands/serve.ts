@@ -1,8 +1,11 @@
 // `serve INDEX`: an index over HTTP, with a page, until a signal stops it.
 import type { FlagValues } from '../config/flag.js';
-import { exitCodeOf } from '../distributed/signals.js';
+import { exitCodeOf, SAME_SIGNAL_MS } from '../distributed/signals.js';
 import { UserError } from '../errors.js';
 import { readManifest } from '../index/manifest.js';
+import { onOwnLine } from '../libtorch/last-words.js';
+import { fitted } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { Retriever } from '../retriever/retriever.js';
 import type { RunningServer } from '../server/server.js';
 import type { Device } from '../torch/tensor.js';
@@ -12,11 +15,14 @@ import type { serveFlags } from './serve-flags.js';
 export async function serveCommand(name: string, flags: FlagValues<typeof serveFlags>, version: string): Promise<void> {
   const stop = new AbortController();
   let signalled: NodeJS.Signals | undefined;
+  let since = 0;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.on(signal, () => {
+        if (signalled !== undefined && performance.now() - since < SAME_SIGNAL_MS) return;
         if (signalled !== undefined) process.exit(exitCodeOf(signal)); // the second: at once
         signalled = signal;
+        since = performance.now();
         stop.abort();
         resolve();
       });
@@ -42,7 +48,7 @@ async function serve(
     throw new UserError('The token is empty, or has spaces or other characters that a header cannot. Give another.', {
       exitCode: 2,
     });
-  const print = (line: string) => console.error(line);
+  const print = (line: string) => console.error(fitted(line, process.stderr));
   const maxBody = flags.maxBody * 2 ** 20;
   const source = flags.checkpoint ?? (await sourceOf(name));
   const device = flags.device as Device | undefined; // Retriever.open checks it
@@ -55,9 +61,9 @@ async function serve(
   const limits = { maxBody, maxBatch, maxPixels, queue, timeout };
   const options = { ...limits, host, port, token, allowedHosts: allowedHost, verbose, print };
   const server: RunningServer = await startServer({ model, index }, options, version);
-  print(`Serving ${index.size} images of ${index.name} at ${server.url}`);
+  print(`Serving ${counted(index.size, 'image')} of ${index.name} at ${server.url}`);
   await stopped;
-  print('Stopping: what is under way has ten seconds.');
+  process.stderr.write(onOwnLine('Stopping: what is under way has ten seconds.'));
   await server.close();
 }
 

@@ -11,6 +11,7 @@ import {
   requiredFiles,
 } from '../libtorch/addon-files.js';
 import { nvidiaDriver, type Variant, variantFor } from '../libtorch/driver.js';
+import { onOwnLine, STOPPED } from '../libtorch/last-words.js';
 import { demandPlatform } from '../libtorch/platform.js';
 import {
   areMissing,
@@ -21,6 +22,8 @@ import {
   searchLibtorch,
   targetVersion,
 } from '../libtorch/search.js';
+import type { ProgressStream } from '../logging/progress-bar.js';
+import { fitted } from '../logging/terminal.js';
 import { buildAddon } from '../setup/build.js';
 import { fetchLibtorch } from '../setup/fetch-libtorch.js';
 import { demandBuildTools } from '../setup/packages.js';
@@ -40,10 +43,6 @@ export interface SetupOptions {
   sha256?: string;
   /** Search for LibTorch again, and build even if nothing has changed. */
   force?: boolean;
-}
-
-interface Output {
-  write(text: string): unknown;
 }
 
 function checkOptions(options: SetupOptions): void {
@@ -118,9 +117,16 @@ const sources = {
  * Finds or fetches LibTorch, builds the addon, loads it once in a separate process, and says where everything is.
  * @throws UserError with what failed and what to do
  */
-export async function setupCommand(options: SetupOptions = {}, out: Output = process.stdout): Promise<void> {
+export async function setupCommand(options: SetupOptions = {}, out: ProgressStream = process.stdout): Promise<void> {
   checkOptions(options);
-  const say = (line: string) => void out.write(`${line}\n`);
+  // Downloads and compilers run beside the event loop, and there may be no addon yet that could say it.
+  if (process.stderr.isTTY)
+    for (const signal of ['SIGINT', 'SIGTERM'] as const)
+      process.once(signal, () => {
+        process.stderr.write(onOwnLine(`${STOPPED.last(signal)} "setup" goes on from there.`));
+        process.kill(process.pid, signal);
+      });
+  const say = (line: string) => void out.write(`${fitted(line, out)}\n`);
   demandPlatform();
   const libtorch = await obtain(options, say);
   demandTools(libtorch.build);

@@ -1,5 +1,6 @@
 // Images that cannot be read where bad ones are skipped: how many may be grey, and the end of a run that has more.
 import { UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 
 /** An image that could not be read. */
 export interface UnreadImage {
@@ -79,8 +80,8 @@ export function tooManyBadImages(
   const most = mostBadImages(images);
   const found =
     over === undefined
-      ? `More than ${most} of the ${images} images of ${what} cannot be read: too many to count as grey.`
-      : `${over.found} of the ${images} images of ${what} cannot be read, counted over ${over.worldSize} ranks so far: ` +
+      ? `More than ${most} of the ${counted(images, 'image')} of ${what} cannot be read: too many to count as grey.`
+      : `${over.found} of the ${counted(images, 'image')} of ${what} cannot be read, counted over ${counted(over.worldSize, 'rank')} so far: ` +
         `too many to count as grey, which at most ${most} may.`;
   return new UserError(`${found} One of them: ${example} "check-data" lists them all.`);
 }

@@ -1,5 +1,6 @@
 // Many short texts in little memory: UTF-8 one after the other, numbered in order, without an object for each.
 import { at } from '../errors.js';
+import { counted } from '../logging/text.js';
 
 const BITS = 20;
 const SEGMENT = 1 << BITS;
@@ -97,7 +98,8 @@ export class ByteStrings {
   }
 
   #start(index: number): number {
-    if (index < 0 || index >= this.#length) throw new RangeError(`Index ${index} is outside ${this.#length} texts.`);
+    if (index < 0 || index >= this.#length)
+      throw new RangeError(`Index ${index} is outside ${counted(this.#length, 'text')}.`);
     return index === 0 ? 0 : (this.#ends[index - 1] as number);
   }
 }

@@ -1,6 +1,7 @@
 // Checks before a long run that a data set's images are there: some are first read hours later.
 import { accessSync, constants } from 'node:fs';
 import { codeOf, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { mostBadImages } from './bad-images.js';
 import { type TextList, texts } from './text-list.js';
 
@@ -52,7 +53,9 @@ function missingOf(what: string, paths: TextList): Missing {
     const [first, ...others] = list.slice(0, NAMED);
     if (first === undefined) return [];
     const more = others.length === 0 ? '' : ` Then ${others.join(', ')}.`;
-    return [`${list.length} of the ${different.length} images of ${what} ${verb}; the first is ${first}.${more}`];
+    return [
+      `${list.length} of the ${counted(different.length, 'image')} of ${what} ${verb}; the first is ${first}.${more}`,
+    ];
   };
   return {
     images: different.length,

@@ -1,4 +1,5 @@
 // Texts by their number, which need not exist as strings before they are asked for.
+import { counted } from '../logging/text.js';
 
 /** An array of strings is one. */
 export interface TextList {
@@ -15,5 +16,5 @@ export function* texts(list: TextList): Generator<[index: number, text: string]>
 export function textAt(list: TextList, index: number): string {
   const text = list.at(index);
   if (index >= 0 && text !== undefined) return text;
-  throw new RangeError(`Index ${index} is outside ${list.length} texts.`);
+  throw new RangeError(`Index ${index} is outside ${counted(list.length, 'text')}.`);
 }

@@ -14,14 +14,12 @@ import {
   signalRank,
   startRank,
 } from './rank-process.js';
-import { exitCodeOf, stopSignals } from './signals.js';
+import { exitCodeOf, SAME_SIGNAL_MS, stopSignals } from './signals.js';
 
 export type { LaunchOptions } from './rank-process.js';
 
 /** How long to wait for the failure of the rank to which another one lost its connection. */
 const CAUSE_MS = 1_000;
-/** The same signal twice within this time counts once: a terminal and npm both send it. */
-const SAME_SIGNAL_MS = 1_000;
 
 /** The GPUs that there are for ranks; where none, `problem` says why, as a clause. */
 interface Gpus {

@@ -1,6 +1,7 @@
 // The ranks of a run of several processes, over c10d. On the CPU every call blocks until this rank's part is done: the event
 // loop stands still meanwhile. On GPUs the exchange is queued behind what they compute, and who reads its result waits.
 import type { UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { native } from '../torch/native.js';
 import * as ops from '../torch/ops.js';
 import { type Device, scope, Tensor } from '../torch/tensor.js';
@@ -166,7 +167,7 @@ export class ProcessGroup implements Ranks {
     const rows = new Int32Array(texts.length * width);
     texts.forEach((text, row) => {
       if (text.length > maxLength)
-        throw new RangeError(`Expected at most ${maxLength} tokens for a row but received ${text.length}`);
+        throw new RangeError(`Expected at most ${counted(maxLength, 'token')} for a row but received ${text.length}`);
       rows.set([text.length, ...text], row * width);
     });
     return scope(() => {

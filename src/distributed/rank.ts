@@ -1,5 +1,6 @@
 // Reads from the environment which rank this process is, as torchrun, our launcher or Slurm set it.
 import { UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 
 /** Which process of a run this is, and where the ranks meet. */
 export interface Rank {
@@ -70,7 +71,7 @@ export function rankFromEnvironment(
   const worldSize = torch ? size : flag > 1 ? flag : tasks;
   if (rank >= worldSize)
     throw new UserError(
-      `${torch ? 'RANK' : 'SLURM_PROCID'} is ${rank} but there are only ${worldSize} processes (${torch ? 'WORLD_SIZE' : '--world_size or SLURM_NTASKS'}). Ranks count from 0: correct one of the two.`,
+      `${torch ? 'RANK' : 'SLURM_PROCID'} is ${rank} but there ${worldSize === 1 ? 'is' : 'are'} only ${counted(worldSize, 'process')} (${torch ? 'WORLD_SIZE' : '--world_size or SLURM_NTASKS'}). Ranks count from 0: correct one of the two.`,
       { exitCode: 2 },
     );
   const hosts = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;

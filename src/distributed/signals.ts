@@ -8,6 +8,9 @@ export type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGUSR1' | 'SIGUSR2'
 /** In this variable a process tells those that it starts that a hang-up is to be ignored. */
 const HANGUP = 'BLIP_HANGUP';
 
+/** The same signal twice within this time counts once: a terminal and npm both send it. native/last_words.cc has it, too. */
+export const SAME_SIGNAL_MS = 500;
+
 const ignore = () => {};
 
 /** The exit code that a shell gives a program that `signal` ended. */

@@ -9,6 +9,7 @@ import { withLock } from '../disk/lock-file.js';
 import { sha256OfFile } from '../disk/sha256.js';
 import { demandSpace } from '../disk/space.js';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { TransientError, UnreachableError } from './failures.js';
 import { type Dispatcher, get, type HttpAnswer, makeDispatcher } from './http.js';
 import { PartFile } from './part-file.js';
@@ -160,8 +161,8 @@ class Download {
         if (progressed) pause = backoffMs;
         if (failures > retries) {
           throw new UserError(
-            `${shownUrl(this.url)} could not be downloaded: ${failures} attempts in a row failed (${messageOf(error)}). ` +
-              `Try again later: the ${this.#highest} bytes kept in ${this.#part.path} will not be downloaded again.`,
+            `${shownUrl(this.url)} could not be downloaded: ${counted(failures, 'attempt')} in a row failed (${messageOf(error)}). ` +
+              `Try again later: the ${counted(this.#highest, 'byte')} kept in ${this.#part.path} will not be downloaded again.`,
             { cause: error },
           );
         }
@@ -211,7 +212,7 @@ class Download {
       for await (const chunk of answer.body) {
         if (total !== undefined && received + chunk.length > total) {
           await this.#part.discard();
-          throw new TransientError(`the server sent more than the announced ${total} bytes`);
+          throw new TransientError(`the server sent more than the announced ${counted(total, 'byte')}`);
         }
         await writeAll(this.#part.path, handle, chunk, received);
         received += chunk.length;
@@ -219,7 +220,7 @@ class Download {
         this.options.onProgress?.(received, total);
       }
       if (total !== undefined && received < total) {
-        throw new TransientError(`the connection ended after ${received} of ${total} bytes`);
+        throw new TransientError(`the connection ended after ${received} of ${counted(total, 'byte')}`);
       }
       await handle.sync();
     } finally {

@@ -6,6 +6,7 @@ import type { Tokenizer } from '../data/tokenizer.js';
 import { oneRank } from '../distributed/ranks.js';
 import { at } from '../errors.js';
 import { pythonDuration } from '../logging/python-format.js';
+import { counted } from '../logging/text.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { writeSafetensors } from '../torch/safetensors.js';
 import { type EvaluationOptions, evaluateSplit, type PhaseTimes } from './evaluate.js';
@@ -71,7 +72,7 @@ export function evaluateRetrieval(
   if (first !== undefined) {
     if (new Set(grey).size > mostBadImages(different)) throw tooManyBadImages(what, different, `${first}.`);
     print(
-      `${grey.length} of ${split.images.length} images of ${name} could not be read and count as grey. The first is ${first}.`,
+      `${grey.length} of ${counted(split.images.length, 'image')} of ${name} could not be read and ${grey.length === 1 ? 'counts' : 'count'} as grey. The first is ${first}.`,
     );
   }
   echo(`Evaluation time ${pythonDuration(seconds.features + seconds.rerank)}`);

@@ -2,6 +2,7 @@
 import { oneRank, type Ranks } from '../distributed/ranks.js';
 import { at, UserError } from '../errors.js';
 import type { LoopLog } from '../logging/metric-logger.js';
+import { counted } from '../logging/text.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import * as ops from '../torch/ops.js';
 import { scope } from '../torch/tensor.js';
@@ -71,12 +72,12 @@ export function evaluateSplit(
   const { kTest, ranks = oneRank, startLoop = () => SILENT, print = () => {} } = options;
   if (images.count === 0 || texts.length === 0)
     throw new UserError(
-      `Nothing can be evaluated: there are ${images.count} images and ${texts.length} captions. Add rows to the annotation file.`,
+      `Nothing can be evaluated: the split has ${counted(images.count, 'image')} and ${counted(texts.length, 'caption')}. Add rows to the annotation file.`,
     );
   if (kTest > texts.length || kTest > images.count)
     print(
-      `k_test ${kTest} exceeds the number of candidates: ${Math.min(kTest, texts.length)} texts an image and ` +
-        `${Math.min(kTest, images.count)} images a text are re-ranked.`,
+      `k_test ${kTest} exceeds the number of candidates: ${counted(Math.min(kTest, texts.length), 'text')} an image and ` +
+        `${counted(Math.min(kTest, images.count), 'image')} a text are re-ranked.`,
     );
 
   // ---- features: each rank encodes an equal share of the images, and all texts
@@ -95,7 +96,7 @@ export function evaluateSplit(
     const { features, keptImages } = imageStore;
     if (keptImages < end - first)
       print(
-        `Image features of ${keptImages} of ${end - first} images fit into memory; the others are encoded twice. Raise feature_memory to avoid that.`,
+        `Image features of ${keptImages} of ${counted(end - first, 'image')} fit into memory; the others are encoded twice. Raise feature_memory to avoid that.`,
       );
 
     // ---- candidates

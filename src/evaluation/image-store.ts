@@ -3,6 +3,7 @@
 import type { ImageBatch } from '../data/loader/loader.js';
 import { at, UserError } from '../errors.js';
 import type { LoopLog } from '../logging/metric-logger.js';
+import { counted } from '../logging/text.js';
 import type { BlipRetrieval } from '../model/blip-retrieval.js';
 import { imagesFromBytes } from '../model/normalize-images.js';
 import { range } from '../model/offsets.js';
@@ -43,7 +44,7 @@ function* imageBatches(
     }
     if (done !== images.length)
       throw new UserError(
-        `The image loader delivered ${done} of ${images.length} images. Run check-data to find the bad ones.`,
+        `The image loader delivered ${done} of ${counted(images.length, 'image')}. Run check-data to find the bad ones.`,
       );
   } finally {
     void pass.close();

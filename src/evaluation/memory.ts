@@ -1,6 +1,7 @@
 // Whether an evaluation fits into the memory that there is.
 import { formatBytes } from '../disk/space.js';
 import { UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { PATCH_SIZE } from '../model/architecture.js';
 
 /**
@@ -24,7 +25,7 @@ export function demandEncodingMemory(
       ? `The largest batch_size_test that fits is ${largest}`
       : `Not even one image fits; the largest image_size that fits is about ${Math.max(PATCH_SIZE, side)}`;
   throw new UserError(
-    `Encoding ${batchSize} images of ${imageSize} pixels at once (batch_size_test) needs about ${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. ${remedy}.`,
+    `Encoding ${counted(batchSize, 'image')} of ${imageSize} pixels at once (batch_size_test) needs about ${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. ${remedy}.`,
   );
 }
 
@@ -39,6 +40,6 @@ export function demandFeatureMemory(
   const largest = Math.floor(Math.max(0, most - working));
   throw new UserError(
     `feature_memory ${formatBytes(featureMemory)} is too much: with ${formatBytes(images + stems)} of features the evaluation needs ` +
-      `${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. The largest that fits is ${largest} bytes (${formatBytes(largest)}); 'auto' chooses by itself.`,
+      `${formatBytes(needed)} of memory, and ${formatBytes(most)} is available. The largest that fits is ${counted(largest, 'byte')} (${formatBytes(largest)}); 'auto' chooses by itself.`,
   );
 }

@@ -1,5 +1,6 @@
 // Recall at 1, 5 and 10 in both directions from two score matrices, in percent, as the reference's itm_eval counts it.
 import { UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { denseRows, type ScoreRows } from './scores.js';
 
 /** Recalls in percent; the names are those of evaluate.txt and log.txt. `txt_`: texts found for an image; `img_`: images found for a text. */
@@ -37,7 +38,7 @@ export function itmEval(
   const texts = txt2img.length;
   if (images === 0 || texts === 0) {
     throw new UserError(
-      `Recall needs at least one image and one caption, but received ${images} images and ${texts} captions: check the annotation file.`,
+      `Recall needs at least one image and one caption, but received ${counted(images, 'image')} and ${counted(texts, 'caption')}: check the annotation file.`,
     );
   }
   const imageToText = rowsOf('image-to-text', scoresI2t, images, texts);
@@ -80,7 +81,7 @@ function bestRank(row: Float32Array, targets: readonly number[]): number {
     const score = row[target];
     if (score === undefined) {
       throw new UserError(
-        `Recall received the index ${target} for a row of ${row.length} scores: the lists of images and captions do not fit the scores.`,
+        `Recall received the index ${target} for a row of ${counted(row.length, 'score')}: the lists of images and captions do not fit the scores.`,
       );
     }
     if (best < 0 || score > bestScore || (score === bestScore && target > best)) {

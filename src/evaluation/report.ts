@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { intoFolder, makeFolder } from '../disk/folder.js';
 import { pythonJson } from '../logging/python-format.js';
+import { counted } from '../logging/text.js';
 import type { ChanceLevel, RetrievalMetrics } from './recall.js';
 
 /** One split of the table. */
@@ -25,23 +26,25 @@ const NUMBER = 9;
 
 /**
  * The recalls as a table of lines without colour: percent, two decimals, each direction followed by its level of chance. 75
- * columns wide, or 58 where `columns` are fewer.
+ * columns wide, or 58 where `columns` are fewer; below that labels have lines of their own, and 36 are enough.
  */
 export function recallTable(splits: readonly SplitReport[], columns = Number.POSITIVE_INFINITY): string {
   const isNarrow = columns < LABEL + 4 * NUMBER;
-  const width = isNarrow ? NARROW_LABEL : LABEL;
+  const isStacked = columns < NARROW_LABEL + 4 * NUMBER;
+  const width = isStacked ? 0 : isNarrow ? NARROW_LABEL : LABEL;
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const labelled = (label: string) => (isStacked ? `${label}\n` : label.padEnd(width));
   const line = (label: string, values: readonly number[]) =>
-    label.padEnd(width) + values.map((value) => value.toFixed(2).padStart(NUMBER)).join('');
+    labelled(label) + values.map((value) => value.toFixed(2).padStart(NUMBER)).join('');
   const titled = (title: string) => (isNarrow ? `${title}\n${''.padEnd(width)}` : title.padEnd(width));
   const lines = splits.flatMap(({ name, images, texts, metrics: m, chance }) => [
-    titled(`${name}: ${images} images, ${texts} captions`) +
+    titled(`${name}: ${counted(images, 'image')}, ${counted(texts, 'caption')}`) +
       ['R@1', 'R@5', 'R@10', 'mean'].map((head) => head.padStart(NUMBER)).join(''),
     line('  text retrieval (TR)', [m.txt_r1, m.txt_r5, m.txt_r10, m.txt_r_mean]),
     line('    level of chance', [...chance.text, mean(chance.text)]),
     line('  image retrieval (IR)', [m.img_r1, m.img_r5, m.img_r10, m.img_r_mean]),
     line('    level of chance', [...chance.image, mean(chance.image)]),
-    `${'  mean of both'.padEnd(width)}${m.r_mean.toFixed(2).padStart(4 * NUMBER)}`,
+    labelled('  mean of both') + m.r_mean.toFixed(2).padStart(4 * NUMBER),
   ]);
   return `Recall in percent\n${lines.join('\n')}`;
 }

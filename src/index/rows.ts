@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { at, isRecord, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { AGAIN } from './manifest.js';
 import type { IndexedImage } from './store.js';
 import { Turns } from './turns.js';
@@ -42,14 +43,14 @@ export class Rows {
     const file = await open(path);
     try {
       const { size } = await file.stat();
-      if (size > Math.min(MOST_BYTES, count * LONGEST_ROW)) throw damaged(`${size} bytes for ${count} rows`);
+      if (size > Math.min(MOST_BYTES, count * LONGEST_ROW)) throw damaged(`${size} bytes for ${counted(count, 'row')}`);
       const bytes = Buffer.allocUnsafeSlow(size);
       const starts = new Uint32Array(count + 1);
       const turns = new Turns();
       let [end, row] = [0, 0];
       while (end < size) {
         const { bytesRead } = await file.read(bytes, end, Math.min(CHUNK, size - end), end);
-        if (bytesRead === 0) throw damaged(`${end} bytes instead of ${size}`);
+        if (bytesRead === 0) throw damaged(`${counted(end, 'byte')} instead of ${size}`);
         const chunk = bytes.subarray(end, end + bytesRead);
         for (let i = chunk.indexOf(NEWLINE); i >= 0; i = chunk.indexOf(NEWLINE, i + 1)) {
           row += 1;
@@ -58,7 +59,7 @@ export class Rows {
         }
         end += bytesRead;
       }
-      if (row !== count || at(starts, count) !== size) throw damaged(`${row} rows instead of ${count}`);
+      if (row !== count || at(starts, count) !== size) throw damaged(`${counted(row, 'row')} instead of ${count}`);
       return new Rows(path, folder, count, bytes, starts);
     } finally {
       await file.close();

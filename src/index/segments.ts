@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { writeAll } from '../disk/atomic-file.js';
 import { cannotWrite } from '../disk/cannot-write.js';
 import { at, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { withSource } from '../torch/file-source.js';
 import { readEntries, type SafetensorsEntry } from '../torch/safetensors.js';
 import { featuresEntry } from './exact.js';
@@ -71,7 +72,9 @@ async function readTombstones(index: string, entry: SegmentEntry): Promise<Uint8
     removed += byte;
   }
   if (bytes.length !== entry.rows || removed !== entry.removed)
-    throw new UserError(`${path} is damaged: it does not mark ${entry.removed} of ${entry.rows} rows. ${AGAIN}`);
+    throw new UserError(
+      `${path} is damaged: it does not mark ${entry.removed} of ${counted(entry.rows, 'row')}. ${AGAIN}`,
+    );
   return bytes;
 }
 
@@ -79,7 +82,7 @@ function tokensEntry(path: string, rows: number): SafetensorsEntry {
   return withSource(path, (source) => {
     const entry = readEntries(source).entries.get('tokens');
     if (entry?.dtype !== 'bfloat16' || entry.shape.length !== 2 || entry.shape[0] !== rows)
-      return source.fail(`it does not hold the tokens of ${rows} images`, AGAIN);
+      return source.fail(`it does not hold the tokens of ${counted(rows, 'image')}`, AGAIN);
     return entry;
   });
 }

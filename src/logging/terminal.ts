@@ -44,17 +44,20 @@ export function referenceVoice(
   };
 }
 
-/** Words of a sentence in lines of at most `columns` characters, the later ones indented. A word longer than that stays whole. */
-export function wrapped(text: string, columns: number): string {
+/**
+ * Words of a sentence in lines of at most `columns` characters, the later ones indented by `hang` more. Words that need it, a
+ * long path, have less indent; one longer than a line stays whole.
+ */
+export function wrapped(text: string, columns: number, hang = 2): string {
   const lines: string[] = [];
   for (const paragraph of text.split('\n')) {
     const indent = paragraph.match(/^ */)?.[0] ?? '';
     let line = indent;
-    for (const word of paragraph.slice(indent.length).split(' ')) {
+    for (const word of wordsOf(paragraph.slice(indent.length), columns - indent.length - hang)) {
       const isFirst = line.trim() === '';
       if (!isFirst && line.length + 1 + word.length > columns) {
-        lines.push(line);
-        line = `${indent}  ${word}`;
+        lines.push(line.trimEnd());
+        line = ' '.repeat(Math.min(indent.length + hang, Math.max(0, columns - word.length))) + word;
       } else line += isFirst ? word : ` ${word}`;
     }
     lines.push(line);
@@ -62,14 +65,53 @@ export function wrapped(text: string, columns: number): string {
   return lines.join('\n');
 }
 
-/** For a terminal, lines that do not break in the middle of a word; elsewhere, and for what is indented (a command, a list), as they are. */
-export function fitted(text: string, stream: ProgressStream = process.stdout): string {
-  if (stream.isTTY !== true) return text;
-  const columns = columnsOf(stream) - 1;
+/** Words between spaces; what is quoted, a command to be copied, stays in one piece where it is not longer than `most`. */
+function wordsOf(text: string, most: number): string[] {
+  const words: string[] = [];
+  let open = 0; // words of a quotation that has not ended
+  for (const word of text.split(' ')) {
+    const quotes = word.split('"').length - 1;
+    words.push(word);
+    if (open === 0) open = quotes % 2;
+    else if (quotes % 2 === 0) open += 1;
+    else {
+      const quoted = words.slice(-open - 1).join(' ');
+      if (quoted.length <= most) words.splice(-open - 1, open + 1, quoted);
+      open = 0;
+    }
+  }
+  return words;
+}
+
+/** A title in a column of `width`, and beside it a text; on a terminal in lines that keep the column free. */
+export function titled(title: string, text: string, width: number, stream: ProgressStream): string {
+  return stream.isTTY === true ? beside(title, text, width, roomOf(stream)) : `${title.padEnd(width)}${text}`;
+}
+
+/** A title in a column of `width`, and beside it a text, in lines of at most `columns`. */
+export function beside(title: string, text: string, width: number, columns: number): string {
+  // A title is one word here, so that a text too long to stand beside it goes below.
+  const place = '|'.repeat(width - 1);
+  const [first = '', ...later] = wrapped(`${place} ${text}`, columns, width).split('\n');
+  return [`${title.padEnd(width)}${first.slice(width)}`.trimEnd(), ...later].join('\n');
+}
+
+/** As `wrapped`, but what is indented (a command, a list) stays as it is. */
+export function wrappedProse(text: string, columns: number): string {
   return text
     .split('\n')
     .map((line) => (line.startsWith(' ') ? line : wrapped(line, columns)))
     .join('\n');
+}
+
+/** Columns that a line may have: on a terminal, where the cursor needs one, and without bounds elsewhere. */
+export function roomOf(stream: ProgressStream): number {
+  return stream.isTTY === true ? columnsOf(stream) - 1 : Number.POSITIVE_INFINITY;
+}
+
+/** For a terminal, lines that do not break in the middle of a word; elsewhere, and for what is indented (a command, a list), as they are. */
+export function fitted(text: string, stream: ProgressStream = process.stdout): string {
+  return stream.isTTY === true ? wrappedProse(text, roomOf(stream)) : text;
 }
 
 /** `0.4 s`, `12 s`, `3:07 min`. */
@@ -121,7 +163,7 @@ export class Terminal implements Voice {
 
   note(line: string): void {
     this.#clear();
-    this.#progress.write(`${wrapped(line, columnsOf(this.#progress) - 1)}\n`);
+    this.#progress.write(`${wrappedProse(line, columnsOf(this.#progress) - 1)}\n`);
     this.#show();
   }
 
@@ -134,8 +176,7 @@ export class Terminal implements Voice {
   result(line: string): void {
     this.close();
     this.#clear();
-    // A command, which is indented, stays in one piece.
-    this.#print(line.startsWith(' ') ? line : wrapped(line, columnsOf(this.#progress) - 1));
+    this.#print(wrappedProse(line, columnsOf(this.#progress) - 1));
   }
 
   phase(name: string): void {

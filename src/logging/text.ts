@@ -1,5 +1,4 @@
-// Text for an HTML page, a table for the terminal, and the line that matters of what a program printed.
-import { at } from '../errors.js';
+// Text for an HTML page, a count with its noun, and the line that matters of what a program printed.
 
 /** For the content of an HTML or SVG element (not for an attribute). */
 export function escapeHtml(text: string): string {
@@ -11,17 +10,20 @@ export function quoteHtml(text: string): string {
   return escapeHtml(text).replaceAll('"', '&quot;');
 }
 
+/** A count and its noun in the right number: `1 image`, `2 images`, `3 valid entries`. */
+export function counted(count: number | bigint, noun: string): string {
+  return `${count} ${nounOf(count, noun)}`;
+}
+
+/** The noun alone, in the number that `count` asks for: where the count stands elsewhere, or is written otherwise. */
+export function nounOf(count: number | bigint, noun: string): string {
+  if (Number(count) === 1) return noun;
+  if (/[^aeiou]y$/.test(noun)) return noun.replace(/y$/, 'ies');
+  return /(?:s|x|ch|sh)$/.test(noun) ? `${noun}es` : `${noun}s`;
+}
+
 /** The last line of what a program printed. */
 export function lastLine(text: string): string {
   const trimmed = text.trimEnd();
   return trimmed.slice(trimmed.lastIndexOf('\n') + 1);
-}
-
-/** Rows of cells as aligned lines: the first column to the left, the others too or to the `others` side. */
-export function table(rows: readonly (readonly string[])[], others: 'left' | 'right' = 'left'): string {
-  const width = (column: number) => rows.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), 0);
-  const widths = (rows[0] ?? []).map((_, column) => width(column));
-  const padded = (cell: string, column: number) =>
-    column > 0 && others === 'right' ? cell.padStart(at(widths, column)) : cell.padEnd(at(widths, column));
-  return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
 }

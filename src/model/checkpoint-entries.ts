@@ -1,5 +1,6 @@
 // A checkpoint's weights under the reference's names, whoever wrote it, and the sizes that their shapes tell.
 import { get, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { type Checkpoint, type TensorRef, weightsOf } from '../torch/checkpoint/index.js';
 import { type CheckpointSizes, PATCH_SIZE, visionNameOf } from './architecture.js';
 import { plainNames } from './checkpoint-names.js';
@@ -35,7 +36,7 @@ export function entriesOf(checkpoint: Checkpoint): CheckpointEntries {
   const place = keys.map((key) => `"${key}"`).join(' / ');
   if (keys.length > 0 && place !== '"model"') notes.push(`weights found under ${place}`);
   if (prefixes.length > 0)
-    notes.push(`prefix ${prefixes.map((prefix) => `"${prefix}"`).join(' and ')} taken off ${count} names`);
+    notes.push(`prefix ${prefixes.map((prefix) => `"${prefix}"`).join(' and ')} taken off ${counted(count, 'name')}`);
   return { refs, others, notes };
 }
 
@@ -63,7 +64,7 @@ export function sizesOf(checkpoint: Checkpoint): CheckpointSizes {
   const vit = visionNameOf(width, depth);
   if (vit === undefined)
     throw new UserError(
-      `${checkpoint.path} has a vision encoder of width ${width} and ${depth} blocks, which is no known vit. ${remedy}`,
+      `${checkpoint.path} has a vision encoder of width ${width} and ${counted(depth, 'block')}, which is no known vit. ${remedy}`,
     );
   return { vit, imageSize: side * PATCH_SIZE, queueSize: refs.get('image_queue')?.shape[1] };
 }

@@ -4,7 +4,7 @@ import { at, UserError } from '../errors.js';
 import { type Interval, METRICS, type MetricName, pairedIntervals } from '../evaluation/bootstrap.js';
 import type { SplitInsight } from '../evaluation/insight.js';
 import type { DirectionRanks } from '../evaluation/similarity-ranks.js';
-import { escapeHtml } from '../logging/text.js';
+import { counted, escapeHtml } from '../logging/text.js';
 import { runCurves } from './curves.js';
 import { htmlTable, page } from './html.js';
 import { type RunFiles, readRun } from './run-files.js';
@@ -34,7 +34,7 @@ export function compareRuns(a: RunFiles, b: RunFiles, split: 'val' | 'test'): Co
   const [from, to] = [insightOf(a, split), insightOf(b, split)];
   if (from.data !== to.data)
     throw new UserError(
-      `${a.folder} and ${b.folder} were evaluated on different data (${from.images} and ${to.images} images, ${from.texts} and ${to.texts} captions of ${split}). Compare runs with the same annotations.`,
+      `${a.folder} and ${b.folder} were evaluated on different data (${from.images} and ${counted(to.images, 'image')}, ${from.texts} and ${counted(to.texts, 'caption')} of ${split}). Compare runs with the same annotations.`,
     );
   const intervals = pairedIntervals(ranksOf(from), ranksOf(to), Int32Array.from(from.imageOfText));
   const metrics = Object.fromEntries(
@@ -125,5 +125,5 @@ function difference(first: RunFiles, run: RunFiles): string {
     ];
   });
   return `${title}${htmlTable('Difference in percentage points; bold where the interval leaves out 0', ['', 'difference', '95 % interval, paired'], rows)}
-<p>${won.length} queries are found first that were not before, ${lost.length} no longer are.</p>`;
+<p>Found first that were not before: ${counted(won.length, 'query')}; no longer: ${lost.length}.</p>`;
 }

@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../disk/atomic-file.js';
 import { at } from '../errors.js';
 import { METRICS, type MetricName } from '../evaluation/bootstrap.js';
 import type { SplitInsight } from '../evaluation/insight.js';
-import { escapeHtml } from '../logging/text.js';
+import { counted, escapeHtml } from '../logging/text.js';
 import { runCurves } from './curves.js';
 import { gallery, galleryImages } from './gallery.js';
 import { htmlTable, page, percent } from './html.js';
@@ -56,12 +56,12 @@ function runPage(run: RunFiles, thumbnails: Thumbnails, words: ReportWords): str
   const body = [
     `<h1>${escapeHtml(title)}</h1>`,
     words.introduction ?? '',
-    `<p class="muted">The test split: ${test.images} images and ${test.texts} captions. Every caption searches all images, and every image all captions.</p>`,
+    `<p class="muted">The test split: ${counted(test.images, 'image')} and ${counted(test.texts, 'caption')}. Every caption searches all images, and every image all captions.</p>`,
     cards(run, published),
     recalls(test, run.before, published),
     val === undefined
       ? ''
-      : `<details><summary>The val split: ${val.images} images, ${val.texts} captions</summary>${recalls(val, undefined, undefined)}</details>`,
+      : `<details><summary>The val split: ${counted(val.images, 'image')}, ${counted(val.texts, 'caption')}</summary>${recalls(val, undefined, undefined)}</details>`,
     `<h2>What re-ranking does</h2>`,
     reranking(test),
     curves === '' ? '' : `<h2>How it was trained</h2><div class="charts">${curves}</div>`,
@@ -164,7 +164,7 @@ function done({ facts, config, test }: RunFiles): string {
       ['Model', `ViT ${escapeHtml(facts.vit)}, ${facts.image_size} pixels`],
       [
         'Device',
-        `${escapeHtml(facts.device)}, ${escapeHtml(facts.processor)}; ${escapeHtml(facts.precision)}, ${facts.ranks} ${facts.ranks === 1 ? 'process' : 'processes'}, ${facts.threads} threads`,
+        `${escapeHtml(facts.device)}, ${escapeHtml(facts.processor)}; ${escapeHtml(facts.precision)}, ${counted(facts.ranks, 'process')}, ${counted(facts.threads, 'thread')}`,
       ],
       ['Seed', String(facts.seed)],
       [

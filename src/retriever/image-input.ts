@@ -6,6 +6,7 @@ import { get, makeDispatcher } from '../download/http.js';
 import { parseUrl, shownUrl } from '../download/url.js';
 import { kindOf, messageOf, UserError } from '../errors.js';
 import type { ImageInput } from '../index/encoder.js';
+import { counted } from '../logging/text.js';
 import type { ImageData } from './protocol.js';
 
 export type { ImageInput };
@@ -101,7 +102,7 @@ async function fetchImage(url: URL, limits: InputLimits, signal?: AbortSignal): 
       size += chunk.length;
       if (size > maxImageBytes) throw tooLarge(shown, 'its bytes are', limits);
     }
-    if (size < announced) throw new Error(`the connection ended after ${size} of ${announced} bytes`);
+    if (size < announced) throw new Error(`the connection ended after ${size} of ${counted(announced, 'byte')}`);
     const bytes = new Uint8Array(size);
     let end = 0;
     for (const chunk of chunks) {

@@ -1,6 +1,7 @@
 // The forms of requests and answers: what is checked, and what /openapi.json says.
 import type { output, ZodType } from 'zod';
 import { zod } from '../disk/schema.js';
+import { counted } from '../logging/text.js';
 import { MAX_HITS, MAX_RERANK, MAX_TEXT } from './options.js';
 
 const z = zod();
@@ -43,7 +44,10 @@ const rerank = number
   .describe('How many of the most similar go through the multimodal encoder with the text, and come first.');
 
 const asList = <T extends ZodType>(item: T, maxBatch: number) =>
-  z.array(item).min(1, 'It is empty').max(maxBatch, `It has more than ${maxBatch} entries: --max_batch is the limit`);
+  z
+    .array(item)
+    .min(1, 'It is empty')
+    .max(maxBatch, `It has more than ${counted(maxBatch, 'entry')}: --max_batch is the limit`);
 
 export function makeSchemas(maxBatch: number, embedDim: number) {
   const vector = z

@@ -18,6 +18,7 @@ import { codeOf, messageOf, UserError } from '../errors.js';
 import { madeCacheFolder } from '../libtorch/cache.js';
 import type { Variant } from '../libtorch/driver.js';
 import { inspectLibtorch, targetVersion } from '../libtorch/search.js';
+import { counted } from '../logging/text.js';
 import { unpack, unpackedSize } from './unpack.js';
 import { fetchWheel, findPip, finishedWheel, pinnedWheels, type Wheel } from './wheels.js';
 
@@ -101,7 +102,7 @@ async function pipParts(python: string, wheels: Wheel[], downloads: string, opti
   const missing = new Set<Wheel>();
   for (const wheel of wheels) if ((await finishedWheel(wheel, downloads)) === undefined) missing.add(wheel);
   const bytes = [...missing].reduce((sum, wheel) => sum + wheel.bytes, 0);
-  const files = `${missing.size} ${missing.size === 1 ? 'file' : 'files'} (${formatBytes(bytes)})`;
+  const files = `${counted(missing.size, 'file')} (${formatBytes(bytes)})`;
   const kept = wheels.length - missing.size;
   const already = kept > 0 ? `; ${kept} there already` : '';
   say(`Downloading ${files} with ${python} -m pip to ${downloads}${already}`);

@@ -1,6 +1,7 @@
 // Bounded reading of a file that is not trusted: positioned reads, a forward reader with a small window, a memory budget.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { codeOf, messageOf, UserError } from '../errors.js';
+import { counted } from '../logging/text.js';
 
 const WINDOW = 64 * 1024;
 const MiB = 1024 * 1024;
@@ -75,7 +76,7 @@ export class FileSource {
 
   read(position: number, length: number): Buffer {
     if (position < 0 || length < 0 || position + length > this.size) {
-      this.damaged(`it declares ${length} bytes at byte ${position}, past its end at ${this.size}`);
+      this.damaged(`it declares ${counted(length, 'byte')} at byte ${position}, past its end at ${this.size}`);
     }
     const bytes = Buffer.allocUnsafe(length);
     this.readInto(bytes, position);
@@ -153,7 +154,7 @@ export class ForwardReader {
 
   #endsEarly(length: number, position: number): never {
     this.source.damaged(
-      `${this.what} ends at byte ${this.end - this.start}, but ${length} bytes are needed from byte ${position - this.start} on`,
+      `${this.what} ends at byte ${this.end - this.start}, but ${counted(length, 'byte')} ${length === 1 ? 'is' : 'are'} needed from byte ${position - this.start} on`,
     );
   }
 

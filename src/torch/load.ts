@@ -3,17 +3,13 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../errors.js';
 import { ADDON_REMEDY, readBuildRecord } from '../libtorch/addon-files.js';
+import { type Boot, loadBoot } from '../libtorch/boot.js';
 import { DRIVER_LIBRARY, nvidiaDriver } from '../libtorch/driver.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { type Libtorch, sameMinor } from '../libtorch/search.js';
 import type { Native } from './native-exports.js';
 
 const require = createRequire(import.meta.url);
-
-interface Boot {
-  /** dlopen; null on success, else the dynamic linker's message. */
-  open(path: string, global: boolean): string | null;
-}
 
 function openLibrary(boot: Boot, libtorch: Libtorch, name: string): void {
   const path = join(libtorch.lib, name);
@@ -75,7 +71,7 @@ export function loadNative(options: { cuda?: boolean } = {}): Native {
     );
   waitWithoutSpinning(process.env);
   keepFewKernels(process.env);
-  const boot: Boot = require(addon.boot);
+  const boot = loadBoot(addon);
   openLibrary(boot, libtorch, 'libc10.so');
   openLibrary(boot, libtorch, 'libtorch_cpu.so');
   const wantsCuda = options.cuda ?? true;

@@ -2,6 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { isRecord } from '../errors.js';
+import { counted } from '../logging/text.js';
 import { DTYPES, type DType, numelOf } from './dtype.js';
 import { Budget, cannotOpen, FileSource, withSource } from './file-source.js';
 
@@ -192,7 +193,7 @@ function parseEntry(source: FileSource, name: string, entry: unknown) {
   if (shape === undefined) return damaged('an impossible shape');
   if (start === undefined || end === undefined || rest.length > 0 || start > end) return damaged('impossible offsets');
   const bytes = shape.reduce((product, size) => product * BigInt(size), BigInt(DTYPES[dtype].bytes));
-  if (bytes !== BigInt(end - start)) return damaged(`${end - start} bytes where its shape needs ${bytes}`);
+  if (bytes !== BigInt(end - start)) return damaged(`${counted(end - start, 'byte')} where its shape needs ${bytes}`);
   return { dtype, shape, start, end };
 }
 
@@ -203,8 +204,8 @@ function checkRanges(source: FileSource, ranges: [number, number][], available: 
     if (start !== at) source.damaged('its tensors overlap or leave gaps');
     at = end;
   }
-  if (at > available) source.damaged(`it ends ${at - available} bytes before its last tensor does`);
-  if (at < available) source.damaged(`it has ${available - at} bytes after its last tensor`);
+  if (at > available) source.damaged(`it ends ${counted(at - available, 'byte')} before its last tensor does`);
+  if (at < available) source.damaged(`it has ${counted(available - at, 'byte')} after its last tensor`);
 }
 
 function sizes(value: unknown, most: number): number[] | undefined {

@@ -3,6 +3,7 @@ import type { UnreadImage } from '../data/bad-images.js';
 import { at, UserError } from '../errors.js';
 import { type LoopLog, lastValue, MetricLogger, SmoothedValue } from '../logging/metric-logger.js';
 import { Pace } from '../logging/pace.js';
+import { counted } from '../logging/text.js';
 import type { StepLosses } from '../model/training-model.js';
 import type { Reading } from '../torch/transfer.js';
 import type { RunOptions, TrainingOptions } from './options.js';
@@ -136,12 +137,12 @@ export class EpochLog {
     const unread = odd.flatMap((own) => own.unread);
     if (unread.length > 0)
       print(
-        `${unread.length} rows of this epoch had an image that could not be read and was replaced by grey. The first is ${unread[0]}.`,
+        `${counted(unread.length, 'row')} of this epoch had an image that could not be read and was replaced by grey. The first is ${unread[0]}.`,
       );
     const withoutNegative = odd.reduce((sum, own) => sum + own.withoutNegative, 0);
     if (withoutNegative > 0)
       print(
-        `${withoutNegative} rows of this epoch had no negative: every other row of their batch shows the same image.`,
+        `${counted(withoutNegative, 'row')} of this epoch had no negative: every other row of their batch shows the same image.`,
       );
   }
 }

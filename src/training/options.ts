@@ -44,7 +44,7 @@ export type TrainingOptions = FlagValues<typeof trainingFlags>;
 
 export interface RunOptions extends FlagValues<typeof runFlags> {
   training: TrainingOptions;
-  /** How a user continues a run that was stopped, where it is part of another command. */
+  /** The command, indented and in lines that fit, by which a user continues a stopped run that is part of another command. */
   continueWith?: string;
 }
 

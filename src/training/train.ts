@@ -12,6 +12,7 @@ import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { pythonFixed, pythonFloat } from '../logging/python-format.js';
 import { referenceVoice } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import type { TrainingModel } from '../model/training-model.js';
 import type { AdamW } from '../torch/adamw.js';
 import * as ops from '../torch/ops.js';
@@ -68,7 +69,9 @@ export async function train(run: TrainedRun, trainer: Trainer, state: RunState):
   const { settings, model, optimizer, data, signals } = trainer;
   const { maxEpoch } = settings;
   if (state.epoch >= maxEpoch) {
-    print(`Training is complete: ${state.epoch} of ${maxEpoch} epochs are done. Raise max_epoch to train longer.`);
+    print(
+      `Training is complete: ${state.epoch} of ${counted(maxEpoch, 'epoch')} ${state.epoch === 1 ? 'is' : 'are'} done. Raise max_epoch to train longer.`,
+    );
     return 'finished';
   }
   const { maxSteps } = options.training;
@@ -156,7 +159,9 @@ export async function trainEpoch(
       log.beginStep();
       const batch = batches.next();
       if (batch === null)
-        throw new UserError(`The image loader ended after ${step} of ${stepsPerEpoch} steps of epoch ${epoch}.`);
+        throw new UserError(
+          `The image loader ended after ${step} of ${counted(stepsPerEpoch, 'step')} of epoch ${epoch}.`,
+        );
       log.dataReady(batch.rows.length);
       log.addUnread(batch.unread);
 
@@ -233,7 +238,7 @@ function requireFinite({ model, optimizer }: Pick<Trainer, 'model' | 'optimizer'
   const name = firstNotFinite(model, optimizer);
   if (name !== undefined)
     throw new UserError(
-      `${name} is not finite after ${step} steps of epoch ${epoch}; the last checkpoint was left as it is. ` +
+      `${name} is not finite after ${counted(step, 'step')} of epoch ${epoch}; the last checkpoint was left as it is. ` +
         'Lower init_lr or set `precision` to fp32, then `resume` from that checkpoint.',
     );
 }

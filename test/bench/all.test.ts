@@ -95,7 +95,7 @@ const reportOf = (...rows: AllReport['rows']): AllReport => ({
 test('the section names processor, date, commit and command, and whether goals are reached', () => {
   const report = reportOf(measured('rerank', '21 times', true), measured('train', '1 times', false));
   assert.equal(sectionName(report.machine.cpu, report.options), 'A (Zen 9), 2 threads');
-  assert.equal(sectionName('B', options), 'B, 1 threads, vit tiny, 96 px');
+  assert.equal(sectionName('B', options), 'B, 1 thread, vit tiny, 96 px');
   const section = markdownOf(report, '');
   assert.match(section, /^### A \(Zen 9\), 2 threads$/m);
   assert.match(section, /2026-11-30, commit abc1234/);

@@ -32,7 +32,7 @@ test('threads that do not make several ranks are refused', async () => {
     await assert.rejects(
       benchRanks({ ...options, threads, rank_threads }),
       (error) =>
-        error instanceof UserError && error.exitCode === 2 && /do not make several ranks of 2/.test(error.message),
+        error instanceof UserError && error.exitCode === 2 && /cannot make several ranks of 2/.test(error.message),
     );
 });
 

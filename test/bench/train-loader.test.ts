@@ -76,6 +76,6 @@ test('an absent checkout and a batch that is never full are refused', async () =
   await assert.rejects(benchTrainLoader(absent), /none of --reference does not exist/);
   await assert.rejects(
     benchTrainLoader({ ...options, python, batch: 129 }),
-    (error) => error instanceof UserError && error.exitCode === 2 && /do not fill a batch of 129/.test(error.message),
+    (error) => error instanceof UserError && error.exitCode === 2 && /cannot fill a batch of 129/.test(error.message),
   );
 });

@@ -84,7 +84,7 @@ test('two bad images on one rank end the run on both, with their number', async 
 test('one bad image is grey, and the run ends well', async () => {
   const { code, stdout, stderr } = await trained('grey', [[1, 1]]);
   assert.equal(code, 0, stderr);
-  assert.match(stdout, /^1 rows? of this epoch had an image that could not be read/m);
+  assert.match(stdout, /^1 row of this epoch had an image that could not be read/m);
 });
 
 test('an image that two ranks met counts once', () => {

@@ -57,7 +57,7 @@ test('one absent image of test is found before val is evaluated, and may be grey
   assert.doesNotMatch(strict.stdout, /Computing features/);
   const lenient = await evaluate('lenient', '--set', path, '--skip_bad_images');
   assert.equal(lenient.code, 0, lenient.stderr);
-  assert.match(lenient.stdout, /^1 of 24 images of test could not be read and count as grey\. .*absent\.jpg\.$/m);
+  assert.match(lenient.stdout, /^1 of 24 images of test could not be read and counts as grey\. .*absent\.jpg\.$/m);
 });
 
 test('more than a few absent images are refused, and grey ones not advised', async () => {

@@ -24,7 +24,7 @@ test('makes an index beside the folder, then brings it up to date with the model
   const [, count] =
     /photos\.index: (\d+) images \(\1 added, 0 changed, 0 removed, 0 unchanged, 0 bad\)/.exec(made.stdout) ?? [];
   assert.ok(Number(count) > 2, made.stdout);
-  assert.match(made.stdout, /^To search it: npx blip-retrieval search \S+photos\.index "/m);
+  assert.match(made.stdout, /^To search it:\n {2}npx blip-retrieval search photos\.index "a dog in snow"$/m);
 
   rmSync(join(photos, 'test_000000.jpg'));
   cpSync(join(photos, 'test_000001.jpg'), join(photos, 'new.jpg'));

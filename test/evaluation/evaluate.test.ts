@@ -192,6 +192,6 @@ test('no images or no texts are refused', () => {
   };
   assert.throws(() => evaluateSplit(ruleTinyModel(), empty, defaults), {
     name: 'UserError',
-    message: /0 images and 1 captions/,
+    message: /0 images and 1 caption\./,
   });
 });

@@ -108,4 +108,12 @@ test('the table keeps its labels and does not wrap where a terminal has 60 colum
     assert.ok(lines.every((line) => line.length <= 58));
   }
   assert.equal(recallTable([split], 75), recallTable([split]));
+  const narrow = recallTable([{ ...split, images: 1, texts: 1 }], 39).split('\n');
+  assert.deepEqual(narrow.slice(1, 5), [
+    'test: 1 image, 1 caption',
+    '      R@1      R@5     R@10     mean',
+    '  text retrieval (TR)',
+    '    50.00    75.00   100.00    75.00',
+  ]);
+  assert.ok(narrow.every((line) => line.length <= 39));
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MetricLogger } from '#blip/logging/metric-logger.js';
-import { doneLine, fitted, referenceVoice, secondsText, Terminal, wrapped } from '#blip/logging/terminal.js';
+import { doneLine, fitted, referenceVoice, secondsText, Terminal, titled, wrapped } from '#blip/logging/terminal.js';
 
 /** A terminal of `columns` that applies what is written: its lines, and the results apart. */
 function screen(columns: number, isTTY = true) {
@@ -112,6 +112,33 @@ test('lines fit into a terminal, commands stay whole, and elsewhere all is as it
   assert.equal(second, '  captions each in td/data.');
   assert.equal(command, `  ${'command '.repeat(12)}`);
   assert.equal(fitted(text, { ...stream, isTTY: false }), text);
+});
+
+test('a quoted command stays in one piece where a line can hold it, and a long path has the whole line', () => {
+  const command = '"npx blip-retrieval setup"';
+  for (let columns = 30; columns <= 100; columns++) {
+    const text = wrapped(
+      `The addon does not load. Run ${command} (in a checkout: "npm run build"); "doctor" shows it.`,
+      columns,
+    );
+    assert.ok(text.includes(command) && text.includes('"npm run build"'), text);
+    for (const line of text.split('\n')) assert.ok(line.length <= columns, text);
+  }
+  const path = '/a/path/of/thirty-eight/characters/here';
+  assert.equal(wrapped(`The file ${path} is gone.`, 40), `The file\n ${path}\n  is gone.`);
+  assert.equal(wrapped('a "quotation without an end', 14), 'a "quotation\n  without an\n  end');
+});
+
+test('a title keeps its column free, and stands alone above what does not fit beside it', () => {
+  const stream = { isTTY: true, columns: 30, write: () => true };
+  assert.equal(
+    titled('Threads', '2 cores, 16.0 GB of memory', 10, stream),
+    'Threads   2 cores, 16.0 GB of\n          memory',
+  );
+  assert.equal(titled('Cache', '/a/path/of/27/characters/ab', 10, stream), 'Cache\n  /a/path/of/27/characters/ab');
+  assert.equal(titled('', 'continued here and on', 10, stream), '          continued here and\n          on');
+  const elsewhere = { write: () => true };
+  assert.equal(titled('Cache', '/a/path/of/27/characters/ab', 10, elsewhere), 'Cache     /a/path/of/27/characters/ab');
 });
 
 test('what is said beside the results goes to standard error, and in lines of the terminal', () => {

@@ -1,4 +1,5 @@
 // What the header of a TIFF file says of its first image's samples, which decides how Pillow turns them into RGB.
+import { counted } from '../../logging/text.js';
 import { ImageDefect, UnsupportedImage } from './limits.js';
 
 export interface TiffSamples {
@@ -28,7 +29,7 @@ export function readTiffSamples(bytes: Buffer): TiffSamples {
   const wide = big ? 8 : 4;
   const directory = read(big ? 8 : 4, wide);
   const count = read(directory, big ? 8 : 2);
-  if (count > MOST_ENTRIES) throw new ImageDefect(`${count} entries in its header`);
+  if (count > MOST_ENTRIES) throw new ImageDefect(`${counted(count, 'entry')} in its header`);
   const tags = new Map<number, number[]>();
   for (let i = 0; i < count; i++) {
     const at = directory + (big ? 8 : 2) + i * (4 + 2 * wide);

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../../errors.js';
+import { counted } from '../../logging/text.js';
 import { mostBadImages, type UnreadImage } from '../bad-images.js';
 import type { ImageTransform } from '../images/transform.js';
 import type { TextList } from '../text-list.js';
@@ -158,7 +159,8 @@ export class ImageLoader {
       const sentence = first.message.replace(/\.?$/, '.');
       // Where many are bad, grey ones in their place would be no remedy.
       const isRare = bad.length <= mostBadImages(this.#memory.plan.images);
-      const others = bad.length === 1 ? '' : ` So it is with ${bad.length} of the ${count} images read with it.`;
+      const others =
+        bad.length === 1 ? '' : ` So it is with ${bad.length} of the ${counted(count, 'image')} read with it.`;
       const advice = isRare ? ' Or set `skipBadImages` to use a grey image in its place.' : '';
       throw new UserError(`${sentence}${others}${advice}`);
     }

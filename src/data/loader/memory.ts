@@ -1,5 +1,6 @@
 // The memory that an image loader shares with its worker threads: its layout, and the few operations on it.
 import { at, UserError } from '../../errors.js';
+import { counted } from '../../logging/text.js';
 import type { ImageTransform } from '../images/transform.js';
 import { type TextList, texts } from '../text-list.js';
 
@@ -127,7 +128,7 @@ function pixelMemory({ slots, batchSize, size }: Pick<LoaderPlan, 'slots' | 'bat
     return new SharedArrayBuffer(bytes);
   } catch (error) {
     throw new UserError(
-      `Memory is short: ${slots * batchSize} decoded images of ${size} x ${size} pixels take ${bytes} bytes. Lower the batch size.`,
+      `Memory is short: ${counted(slots * batchSize, 'decoded image')} of ${size} x ${size} pixels take ${bytes} bytes. Lower the batch size.`,
       { cause: error },
     );
   }

@@ -1,6 +1,7 @@
 // Draws which rows of the training set a rank trains on in an epoch, and in which order: PyTorch's DistributedSampler
 // and a DataLoader that drops its last short batch.
 import { at, UserError } from '../../errors.js';
+import { counted } from '../../logging/text.js';
 import { Generator } from '../../torch/generator.js';
 import { operator } from '../../torch/operator.js';
 
@@ -40,9 +41,9 @@ export class TrainingSampler {
     this.#options = { length, worldSize, rank, batchSize, seed };
     this.samples = Math.ceil(length / worldSize);
     if (this.samples < batchSize) {
-      const share = worldSize === 1 ? '' : `, which is ${this.samples} for each of ${worldSize} ranks`;
+      const share = worldSize === 1 ? '' : `, which is ${this.samples} for each of ${counted(worldSize, 'rank')}`;
       throw new UserError(
-        `The training set has ${length} rows${share}: fewer than one batch of ${batchSize}. Lower batch_size_train to ${Math.max(1, this.samples)} or less, or add rows.`,
+        `The training set has ${counted(length, 'row')}${share}: fewer than one batch of ${batchSize}. Lower batch_size_train to ${Math.max(1, this.samples)} or less, or add rows.`,
       );
     }
   }

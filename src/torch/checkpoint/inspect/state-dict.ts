@@ -1,5 +1,6 @@
 // The state dict of the model in a checkpoint, wherever training scripts put it.
 import { printable, UserError } from '../../../errors.js';
+import { counted } from '../../../logging/text.js';
 import { scalarText } from '../read/globals.js';
 import { quote } from '../read/zip.js';
 import { type Checkpoint, isRef, isTensorRef, type PickleScalar, type PickleValue, type TensorRef } from '../types.js';
@@ -130,8 +131,8 @@ export function wayOut(isModule: boolean | undefined): string {
 
 function describe(value: PickleValue | undefined): string {
   if (value === undefined || value === null) return 'nothing (None)';
-  if (value instanceof Map) return `a dict of ${value.size} entries`;
-  if (Array.isArray(value)) return `a list of ${value.length} entries`;
+  if (value instanceof Map) return `a dict of ${counted(value.size, 'entry')}`;
+  if (Array.isArray(value)) return `a list of ${counted(value.length, 'entry')}`;
   if (value instanceof Uint8Array) return 'bytes';
   if (typeof value === 'object') return value.kind === 'opaque' ? `a ${printable(value.name)}` : `a ${value.kind}`;
   return typeof value === 'string' ? 'text' : `a ${typeof value}`;

@@ -1,5 +1,6 @@
 // The format before torch 1.6: five pickles in a row (magic number, version, system, object, keys), then the storages.
 import { kindOf } from '../../../errors.js';
+import { counted } from '../../../logging/text.js';
 import { DTYPES } from '../../dtype.js';
 import { Budget, type FileSource, ForwardReader } from '../../file-source.js';
 import type { Checkpoint, PickleValue } from '../types.js';
@@ -55,7 +56,9 @@ function placeStorages(source: FileSource, rebuild: TensorRebuild, keys: PickleV
     storage.fileOffset = at + 8;
     at += 8 + storage.bytes;
     if (at > source.size) {
-      source.damaged(`it ends ${at - source.size} bytes before the end of its storage ${quote(storage.key)}`);
+      source.damaged(
+        `it ends ${counted(at - source.size, 'byte')} before the end of its storage ${quote(storage.key)}`,
+      );
     }
     open.delete(storage.key);
   }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { bootId } from '../../../disk/process-identity.js';
 import { at, messageOf, UserError } from '../../../errors.js';
+import { counted } from '../../../logging/text.js';
 import { DTYPES } from '../../dtype.js';
 import { Budget, cannotOpen, FileSource, ForwardReader, withSource } from '../../file-source.js';
 import { readEntries } from '../../safetensors.js';
@@ -184,14 +185,14 @@ function readZipCheckpoint(source: FileSource): Checkpoint {
     // The size need not be a multiple of the element's: a storage of 5 bytes can hold 2 elements of int16.
     if (entry.bytes < bytes || entry.bytes >= bytes + DTYPES[id.dtype].bytes) {
       const name = quote(`data/${id.key}`);
-      source.damaged(`its storage ${name} has ${entry.bytes} bytes where its tensors expect ${bytes}`);
+      source.damaged(`its storage ${name} has ${counted(entry.bytes, 'byte')} where its tensors expect ${bytes}`);
     }
     return { fileOffset: entry.offset, ...(archive.hasChecksums ? { crc32: entry.crc32 } : {}) };
   });
   const reader = new ForwardReader(source, pickle.offset, pickle.offset + pickle.bytes, 'the pickle');
   const root = unpickle(reader, rebuild);
   const extra = reader.end - reader.position;
-  if (extra > 0) source.refuse(`the pickle has ${extra} bytes after its end`);
+  if (extra > 0) source.refuse(`the pickle has ${counted(extra, 'byte')} after its end`);
   rebuild.setOffsets();
   const storages = [...rebuild.storages.values()];
   return { path: source.path, format: 'zip', root, storages, bytes: source.size, verified };

@@ -1,5 +1,6 @@
 // Turns the arguments of PyTorch's rebuild functions into TensorRefs, checking every number against the storage.
 import { at, kindOf } from '../../../errors.js';
+import { counted } from '../../../logging/text.js';
 import { DTYPES, type DType } from '../../dtype.js';
 import type { Budget, FileSource } from '../../file-source.js';
 import { isRef, type OpaqueRef, type PickleValue, type StorageRef, type TensorRef } from '../types.js';
@@ -129,7 +130,7 @@ export class TensorRebuild implements Rebuild {
     const bytes = elements * DTYPES[dtype].bytes;
     if (bytes > this.source.size) {
       this.source.damaged(
-        `its storage ${quote(key)} has ${elements} elements of ${dtype} (${bytes} bytes), more than the whole file of ${this.source.size}`,
+        `its storage ${quote(key)} has ${counted(elements, 'element')} of ${dtype} (${bytes} bytes), more than the whole file of ${this.source.size}`,
       );
     }
     return { dtype, key, elements, view };
@@ -158,7 +159,7 @@ export class TensorRebuild implements Rebuild {
     const needed = (last + 1) * DTYPES[dtype].bytes;
     if (!(needed <= storage.bytes)) {
       this.source.damaged(
-        `a tensor of shape [${shape.join(', ')}] needs ${needed} bytes of its storage ${quote(storage.key)}, which holds ${storage.bytes}`,
+        `a tensor of shape [${shape.join(', ')}] needs ${counted(needed, 'byte')} of its storage ${quote(storage.key)}, which holds ${storage.bytes}`,
       );
     }
   }

@@ -1,6 +1,7 @@
 // A restricted unpickler: builds plain data, calls nothing. globals.ts decides what a pickle may ask for by name.
 // One loop over opcodes with an explicit stack: nesting costs memory, which is budgeted, not call depth.
 import { at } from '../../../errors.js';
+import { counted } from '../../../logging/text.js';
 import type { Budget, ForwardReader } from '../../file-source.js';
 import { isRef, type PickleScalar, type PickleValue } from '../types.js';
 import { applyState, COST, construct, dictKey, type Rebuild, resolveGlobal } from './globals.js';
@@ -371,7 +372,7 @@ class Machine {
 
   /** Little-endian two's complement. */
   #integer(length: number): PickleScalar {
-    if (length > LONGEST_INTEGER) this.#refuse(`has an integer of ${length} bytes`);
+    if (length > LONGEST_INTEGER) this.#refuse(`has an integer of ${counted(length, 'byte')}`);
     if (length === 0) return 0;
     const bytes = Buffer.from(this.reader.take(length)).reverse();
     const value = BigInt.asIntN(8 * length, BigInt(`0x${bytes.toString('hex')}`));
@@ -395,6 +396,6 @@ class Machine {
   #skip(length: number, what: string): PickleValue {
     this.budget.spend(COST.map);
     this.reader.skip(length);
-    return { kind: 'opaque', name: `${what} of ${length} bytes` };
+    return { kind: 'opaque', name: `${what} of ${counted(length, 'byte')}` };
   }
 }

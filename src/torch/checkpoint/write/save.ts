@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { basename, extname } from 'node:path';
 import { writeFileAtomically } from '../../../disk/atomic-file.js';
+import { counted } from '../../../logging/text.js';
 import { pickle, type WritableValue } from './pickler.js';
 import { ZipWriter } from './zip.js';
 
@@ -32,7 +33,7 @@ export async function writeCheckpoint(
     for (const [key, storage] of storages.entries()) {
       const content = typeof storage.data === 'function' ? storage.data() : storage.data;
       if (content.length !== storage.bytes) {
-        throw new TypeError(`The data of storage ${key} has ${content.length} bytes, not ${storage.bytes}.`);
+        throw new TypeError(`The data of storage ${key} has ${counted(content.length, 'byte')}, not ${storage.bytes}.`);
       }
       await add(`data/${key}`, content);
     }
