@@ -1,5 +1,5 @@
 // Runs the tests, after everything they need is in place.
-// Usage: node scripts/test.mjs [--gpu | --trials | --cuda-strict] [--test-…] [part of a file's path]…
+// Usage: node scripts/test.mjs [--gpu | --trials | --cuda-strict | --node-versions] [--test-…] [part of a file's path]…
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,19 +8,41 @@ import { bootstrap, ensureTests, root } from './build-steps.mjs';
 import { ensureStrictCuda } from './strict-cuda.mjs';
 
 const args = process.argv.slice(2);
+
+// What can depend on Node's version, each of these files in some seconds: test/README.md says what is among it, and why.
+const nodeVersions = [
+  // the package, its exports and its program, in a project of somebody else's
+  ...['package/exports', 'package/import-order', 'package/installed'],
+  // main commands with one rank and two, their signals, streams and child processes
+  ...['cli/evaluate', 'cli/several', 'cli/signals', 'cli/output', 'cli/usage'],
+  ...['distributed/launcher', 'server/command', 'server/routes', 'examples/examples'],
+  // the addon: handles and their finalizers, worker threads, the end of a process
+  ...['torch/addon-arguments', 'torch/exit', 'torch/handles', 'torch/mapped-file', 'torch/operator', 'torch/scope'],
+  ...['torch/worker', 'data/loader/loader', 'data/loader/no-libtorch', 'retriever/calls', 'retriever/thread'],
+  // files, locks and permissions; http and https; terminals
+  ...['disk/folder', 'disk/lock-file', 'disk/stale-files', 'torch/checkpoint/open', 'torch/checkpoint/write'],
+  ...['download/download', 'download/hard-servers', 'logging/terminal'],
+].map((name) => `test/${name}.test.ts`);
+/** The command line on the stand-in for CUDA: what a device takes part in (test/helpers/device.ts has what is left out). */
+const onDevice = [
+  ...['cli/demo', 'cli/evaluate', 'cli/evaluate-ranks', 'cli/several', 'cli/signals', 'cli/train', 'cli/train-mishaps'],
+  'distributed/golden',
+].map((name) => `test/${name}.test.ts`);
+
 // Tests that share one GPU's memory, and trials that take time, run one at a time.
 const kinds = {
   '': [{ ending: '.test.ts', concurrency: 2 }],
+  '--node-versions': [{ files: nodeVersions, concurrency: 2 }],
   '--gpu': [{ ending: '.gpu-test.ts', concurrency: 1 }],
   '--trials': [{ ending: '.trial-test.ts', concurrency: 1 }],
   // On the stand-in of test/strict-cuda: what needs a GPU, and what runs on the CPU otherwise.
   '--cuda-strict': [
     { title: 'the stand-in', ending: '.strict-test.ts', concurrency: 2 },
-    { title: 'GPU tests', ending: '.gpu-test.ts', concurrency: 2 },
+    // Numbers are drawn as on the CPU, where the law tests take all draws.
+    { title: 'GPU tests', ending: '.gpu-test.ts', concurrency: 2, env: { BLIP_LAW_SHARE: '0.5' } },
     {
       title: 'the command line on cuda, and two ranks',
-      ending:
-        /^test\/(cli\/(checkpoint-forms|demo|evaluate|evaluate-ranks|several|signals|train|train-mishaps)|distributed\/golden)\.test\.ts$/,
+      files: onDevice,
       concurrency: 2,
       env: { BLIP_TEST_DEVICE: 'cuda' },
     },
@@ -44,9 +66,16 @@ const paths = readdirSync(join(root, 'test'), { withFileTypes: true, recursive: 
   .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
   .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
   .sort();
-const belongs = (path, ending) => (typeof ending === 'string' ? path.endsWith(ending) : ending.test(path));
+const unknown = kinds[kind].flatMap(({ files = [] }) => files).filter((file) => !existsSync(join(root, file)));
+if (unknown.length > 0) {
+  console.error(`scripts/test.mjs names test files that do not exist: ${unknown.join(', ')}`);
+  process.exit(2);
+}
 const parts = kinds[kind]
-  .map((part) => ({ ...part, sources: paths.filter((path) => belongs(path, part.ending)) }))
+  .map(({ ending, files, ...part }) => ({
+    ...part,
+    sources: paths.filter((path) => files?.includes(path) ?? path.endsWith(ending)),
+  }))
   .filter(({ sources }) => sources.length > 0);
 if (parts.length === 0) {
   console.error(`No test file of this kind has ${filters.join(' or ')} in its path.`);

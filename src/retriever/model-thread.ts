@@ -42,6 +42,7 @@ export class ModelThread {
   #batchSize = 1;
   #indexedAtOnce = 1;
   #isPumping = false;
+  #isClosing = false;
   /** Why nothing more is done. */
   #end: Error | undefined;
   #onStart: { ready(facts: ModelFacts): void; failed(error: Error): void } | undefined;
@@ -130,6 +131,7 @@ export class ModelThread {
   /** Rejects what is unfinished, with `reason` if given, and ends the thread. */
   async close(reason?: Error): Promise<void> {
     this.#fail(reason ?? new Error('closed'));
+    this.#isClosing = true;
     await this.#worker.terminate();
     await this.#exited;
   }
@@ -223,6 +225,8 @@ export class ModelThread {
 
   /** An idle retriever lets the program end; one with work holds it until the work is done. */
   #keepAliveWhileBusy(): void {
+    // terminate() keeps the program until the thread has ended; an answer that is still on its way must not undo that.
+    if (this.#isClosing) return;
     if (this.#line.length + this.#sent.length > 0) this.#worker.ref();
     else this.#worker.unref();
   }

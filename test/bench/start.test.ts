@@ -6,7 +6,7 @@ import { printStart } from '#blip/bench/print.js';
 import { benchStart } from '#blip/bench/start.js';
 
 test('bench start', async () => {
-  const report = await benchStart({ vit: 'tiny', image_size: 32, queue_size: 16, rounds: 2 });
+  const report = await benchStart({ vit: 'tiny', image_size: 32, queue_size: 16, rounds: 1 });
   assert.deepEqual(
     report.starts.map(({ what }) => what),
     ['Node alone', '--version', '--help', 'first operator'],

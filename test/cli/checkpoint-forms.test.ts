@@ -13,13 +13,20 @@ import { temporaryFolder } from '../helpers/files.js';
 import { fixture } from '../helpers/fixtures.js';
 import { ruleWeights } from '../helpers/rule-weights.js';
 import { runCli } from '../helpers/run-cli.js';
-import { evaluationValues, tinyArchitecture, tinyCheckpoint, writeConfigFile } from '../helpers/tiny-run.js';
+import {
+  evaluationValues,
+  fewEvaluated,
+  tinyArchitecture,
+  tinyCheckpoint,
+  writeConfigFile,
+} from '../helpers/tiny-run.js';
 
 const folder = temporaryFolder();
+const annRoot = fewEvaluated(folder);
 
 /** Evaluates the checkpoint `file` of the folder into `output`. */
 async function evaluate(file: string, output: string, ...flags: string[]) {
-  const config = writeConfigFile(join(folder, `${output}.yaml`), evaluationValues(file));
+  const config = writeConfigFile(join(folder, `${output}.yaml`), { ...evaluationValues(file), ann_root: annRoot });
   const args = [
     '--config',
     config,

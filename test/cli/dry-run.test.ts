@@ -7,7 +7,7 @@ import { cliPath } from '../helpers/run-cli.js';
 import { runNodeWith } from '../helpers/run-node.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns();
+const tiny = new TinyRuns({ few: true });
 const options = { skip: tinyData === undefined ? 'no fixtures' : false };
 before(() => tiny.write());
 

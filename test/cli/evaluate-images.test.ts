@@ -8,7 +8,7 @@ import { mostBadImages } from '#blip/data/bad-images.js';
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns();
+const tiny = new TinyRuns({ few: true });
 before(() => tiny.write());
 
 const evaluate = (output: string, ...more: string[]) => tiny.run(output, '--evaluate', ...more);
@@ -24,7 +24,7 @@ function images(name: string, change: (folder: string) => void): string {
 /** A copy of the annotations in which images of a split have other names. */
 function renamed(name: string, split: 'val' | 'test', to: (image: string, row: number) => string): string {
   const path = tiny.path(name);
-  cpSync(join(tinyData, 'annotation'), path, { recursive: true });
+  cpSync(tiny.annRoot, path, { recursive: true });
   const file = join(path, `coco_karpathy_${split}.json`);
   const rows = readJson<{ image: string }[]>(file);
   writeFileSync(file, JSON.stringify(rows.map((row, i) => ({ ...row, image: to(row.image, i) }))));
@@ -39,7 +39,7 @@ for (const flags of [[], ['--skip_bad_images']])
     assert.equal(code, 1);
     assert.match(
       stderr,
-      /^error: 10 of the 10 images of the val split do not exist; the first is \S+\. Then \S+, \S+\. 24 of the 24 images of the test split do not exist; .* Correct image_root, the folder/,
+      /^error: 5 of the 5 images of the val split do not exist; the first is \S+\. Then \S+, \S+\. 5 of the 5 images of the test split do not exist; .* Correct image_root, the folder/,
     );
     assert.doesNotMatch(stderr, /--skip_bad_images/);
     assert.doesNotMatch(stdout, /Creating model/);
@@ -47,29 +47,29 @@ for (const flags of [[], ['--skip_bad_images']])
   });
 
 test('one absent image of test is found before val is evaluated, and may be grey', async () => {
-  const path = renamed('one', 'test', (image, row) => (row === 20 ? 'absent.jpg' : image));
+  const path = renamed('one', 'test', (image, row) => (row === 4 ? 'absent.jpg' : image));
   const strict = await evaluate('strict', '--set', path);
   assert.equal(strict.code, 1);
   assert.match(
     strict.stderr,
-    /^error: 1 of the 24 images of the test split do not exist; the first is .*absent\.jpg\. .* or set --skip_bad_images/,
+    /^error: 1 of the 5 images of the test split do not exist; the first is .*absent\.jpg\. .* or set --skip_bad_images/,
   );
   assert.doesNotMatch(strict.stdout, /Computing features/);
   const lenient = await evaluate('lenient', '--set', path, '--skip_bad_images');
   assert.equal(lenient.code, 0, lenient.stderr);
-  assert.match(lenient.stdout, /^1 of 24 images of test could not be read and counts as grey\. .*absent\.jpg\.$/m);
+  assert.match(lenient.stdout, /^1 of 5 images of test could not be read and counts as grey\. .*absent\.jpg\.$/m);
 });
 
 test('more than a few absent images are refused, and grey ones not advised', async () => {
-  const path = renamed('some', 'test', (image, row) => (row % 8 === 0 ? `absent_${row}.jpg` : image));
+  const path = renamed('some', 'test', (image, row) => (row % 2 === 0 ? `absent_${row}.jpg` : image));
   const strict = await evaluate('some_strict', '--set', path);
   assert.match(
     strict.stderr,
-    /^error: 3 of the 24 images of the test split do not exist; .* Correct image_root or the annotation\.$/m,
+    /^error: 3 of the 5 images of the test split do not exist; .* Correct image_root or the annotation\.$/m,
   );
   const lenient = await evaluate('some_lenient', '--set', path, '--skip_bad_images');
   assert.equal(lenient.code, 1);
-  assert.match(lenient.stderr, /^error: 3 of the 24 images .* --skip_bad_images allows at most 1\.$/m);
+  assert.match(lenient.stderr, /^error: 3 of the 5 images .* --skip_bad_images allows at most 1\.$/m);
 });
 
 test('images that are there and cannot be decoded end the run once they are too many', async () => {
@@ -83,7 +83,7 @@ test('images that are there and cannot be decoded end the run once they are too 
   assert.equal(lenient.code, 1);
   assert.match(
     lenient.stderr,
-    /^error: More than 1 of the 10 images of the val split cannot be read: .*is an HTML page/,
+    /^error: More than 1 of the 5 images of the val split cannot be read: .*is an HTML page/,
   );
   assert.doesNotMatch(lenient.stdout, /Evaluation:/);
 });

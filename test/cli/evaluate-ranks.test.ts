@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { NOT_RERANKED } from '#blip/evaluation/scores.js';
 import { readSafetensors } from '#blip/torch/safetensors.js';
+import { hostTest } from '../helpers/device.js';
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
@@ -51,7 +52,7 @@ test('two and three processes give the scores and recalls of one', async () => {
   }
 });
 
-test('an image that cannot be read is counted over all ranks, once', async () => {
+hostTest('an image that cannot be read is counted over all ranks, once', async () => {
   const broken = tiny.path('broken');
   mkdirSync(join(broken, 'annotation'), { recursive: true });
   const splits = ['val', 'test'].map((split) => {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { readSafetensors } from '#blip/torch/safetensors.js';
-import { testDevice } from '../helpers/device.js';
+import { hostTest, testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { fixture } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
@@ -35,7 +35,7 @@ test('evaluates to the recalls of the reference', async () => {
     testDevice,
     '--save_scores',
   ];
-  const { code, stdout, stderr } = await runCli(args);
+  const { code, stdout, stderr } = await runCli(args, { NODE_OPTIONS: '' }); // images are decoded on as many threads as by default
   assert.equal(code, 0, stderr);
   const { metrics } = readJson<{ metrics: Record<'val' | 'test', Record<string, number>> }>(
     fixture('rule_tiny/eval.json') as string,
@@ -78,7 +78,7 @@ const wrong: [what: string, changes: ConfigValues, message: RegExp][] = [
   ['a config with a wrong key', { k_tets: 3 }, /k_tets.*k_test/],
 ];
 for (const [what, changes, message] of wrong) {
-  test(`${what} ends with one sentence and exit code 1`, async () => {
+  hostTest(`${what} ends with one sentence and exit code 1`, async () => {
     const path = config(what.replaceAll(' ', '_'), changes);
     const result = await runCli([
       '--config',
@@ -95,7 +95,7 @@ for (const [what, changes, message] of wrong) {
   });
 }
 
-test('an explicit GPU where there is none is refused with the reason', async (t) => {
+hostTest('an explicit GPU where there is none is refused with the reason', async (t) => {
   const { native } = await import('#blip/torch/native.js');
   if (native().deviceCount() > 0) return t.skip('this machine has a GPU');
   const args = ['--config', config('gpu'), '--output_dir', join(folder, 'gpu'), '--evaluate', '--device', 'cuda'];

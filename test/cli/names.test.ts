@@ -11,7 +11,13 @@ import { testDevice } from '../helpers/device.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
-import { evaluationValues, tinyCheckpoint, trainingValues, writeConfigFile } from '../helpers/tiny-run.js';
+import {
+  evaluationValues,
+  fewEvaluated,
+  tinyCheckpoint,
+  trainingValues,
+  writeConfigFile,
+} from '../helpers/tiny-run.js';
 
 const folder = temporaryFolder();
 const empty = join(folder, 'empty');
@@ -23,7 +29,10 @@ before(async () => {
 });
 
 test('evaluate is --evaluate: the same results, alone, in ranks, and with flags before its name', async () => {
-  const config = writeConfigFile(join(folder, 'e.yaml'), evaluationValues(checkpoint));
+  const config = writeConfigFile(join(folder, 'e.yaml'), {
+    ...evaluationValues(checkpoint),
+    ann_root: fewEvaluated(folder),
+  });
   const run = async (name: string, args: readonly string[]) => {
     const { code, stderr } = await runCli([...args, '--config', config, '--output_dir', join(folder, name)]);
     assert.equal(code, 0, stderr);

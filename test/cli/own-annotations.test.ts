@@ -26,7 +26,8 @@ interface Row {
 }
 const rowsOf = (split: string): Row[] =>
   JSON.parse(readFileSync(join(golden, 'annotation', `coco_karpathy_${split}.json`), 'utf8'));
-const [val, held] = [rowsOf('val'), rowsOf('test')];
+// Enough that rows and captions in another order, or lost, change a recall.
+const [val, held] = [rowsOf('val').slice(0, 6), rowsOf('test').slice(0, 12)];
 const trainRows: { image: string; caption: string; image_id: string }[] = JSON.parse(
   readFileSync(join(golden, 'annotation/coco_karpathy_train.json'), 'utf8'),
 );

@@ -6,7 +6,7 @@ import { flattenCheckpoint, openCheckpoint } from '#blip/torch/checkpoint/index.
 import { readJson } from '../helpers/tensors.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns();
+const tiny = new TinyRuns({ few: true });
 before(async () => {
   await tiny.write();
   rmSync(tiny.path('rule_tiny.pth'));
@@ -19,7 +19,7 @@ function pretrained(line: string): void {
 }
 
 test('evaluation says that the weights are random, and goes on', async () => {
-  const recalls: unknown[] = [];
+  const [recalls, scores]: [unknown[], Buffer[]] = [[], []];
   for (const [name, line] of Object.entries({
     empty: "pretrained: ''",
     null: 'pretrained:',
@@ -27,11 +27,13 @@ test('evaluation says that the weights are random, and goes on', async () => {
     none: '',
   })) {
     pretrained(line);
-    const { code, stdout, stderr } = await tiny.run(name, '--evaluate', '--seed', '3');
+    const { code, stdout, stderr } = await tiny.run(name, '--evaluate', '--seed', '3', '--save_scores');
     assert.equal(code, 0, stderr);
     assert.match(stdout, /^The config has no pretrained: the weights are random, and the recalls those of chance\.$/m);
     recalls.push(readJson(tiny.path(name, 'evaluate.txt')));
+    scores.push(tiny.read(name, 'scores_test.safetensors'));
   }
+  for (const each of scores) assert.ok(scores[0]?.equals(each), 'one seed, one model');
   for (const recall of recalls) assert.deepEqual(recall, recalls[0], 'one seed, one model');
   pretrained("pretrained: ''");
   const several = await tiny.run('several', '--evaluate', '--seed', '3', '--nproc_per_node', '2');

@@ -3,6 +3,7 @@
 // Covers commands/launch, distributed/launcher, training/train and resume on several ranks.
 import assert from 'node:assert/strict';
 import { mkdirSync, watch } from 'node:fs';
+import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { testDevice } from '../helpers/device.js';
@@ -11,16 +12,22 @@ import { freePort, rankVariables } from '../helpers/ranks.js';
 import { runCli } from '../helpers/run-cli.js';
 import { assertSameResult, RESULTS } from '../helpers/same-results.js';
 import { readJson } from '../helpers/tensors.js';
-import { TinyRuns } from '../helpers/tiny-run.js';
+import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
 const tiny = new TinyRuns({
   changes: { queue_size: 60, vit_grad_ckpt: false, vit_ckpt_layer: 0 },
   flags: ['--nproc_per_node', '2'],
+  few: true,
 });
 before(() => tiny.write());
 
 test('two processes evaluate to the recalls of the reference', async () => {
-  const { code, stdout, stderr } = await tiny.run('evaluated', '--evaluate');
+  const { code, stdout, stderr } = await tiny.run(
+    'evaluated',
+    '--evaluate',
+    '--set',
+    `ann_root=${join(tinyData, 'annotation')}`,
+  );
   assert.equal(code, 0, stderr);
   const { metrics } = readJson<{ metrics: Record<'val' | 'test', Record<string, number>> }>(
     fixture('rule_tiny/eval.json') as string,
@@ -39,8 +46,9 @@ test('two processes train', async () => {
 
 test('a rank that is killed is started again, and the run goes on from its last save to the same end', async () => {
   const run = tiny.start('restarted', '--save_every', '2', '--max_restarts', '1');
+  const rank = await run.rank(1); // looked for beforehand, so that the run is not over by then
   await run.says('Train Epoch: [1]  [0/6]');
-  process.kill(await run.rank(1), 'SIGKILL');
+  process.kill(rank, 'SIGKILL');
   const { code, stdout: seen, stderr: said } = await run.ended;
   assert.equal(code, 0, said);
   assert.match(said, /Starting the ranks again \(1 of at most 1 restarts\)/);

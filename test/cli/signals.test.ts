@@ -6,11 +6,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { before, test } from 'node:test';
 import { type Command, startCommand } from '../helpers/command.js';
+import { hostTest, testDevice } from '../helpers/device.js';
 import { cliPath } from '../helpers/run-cli.js';
 import { runNodeWith } from '../helpers/run-node.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns({ changes: { max_epoch: 1000 } });
+const tiny = new TinyRuns({ few: true, changes: { max_epoch: 1000 } });
 before(() => tiny.write());
 
 /** As a shell gives it. */
@@ -19,8 +20,10 @@ async function exitCode(command: Command): Promise<number> {
   return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
 }
 
-for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)
-  for (const ranks of ['1', '2'])
+// Where there are GPUs, another signal is another name for the same. test/cli/train has one rank there.
+const onDevice = testDevice === 'cpu' ? (['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) : (['SIGHUP'] as const);
+for (const signal of onDevice)
+  for (const ranks of testDevice === 'cpu' ? ['1', '2'] : ['2'])
     test(`${signal} saves and stops training in ${ranks} processes, exit code ${128 + constants.signals[signal]}`, async () => {
       const output = `${signal}-${ranks}`;
       const command = tiny.start(output, '--nproc_per_node', ranks);
@@ -31,17 +34,19 @@ for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const)
       assert.match(stdout, new RegExp(`^Stopped by ${signal} after \\d+ steps?; checkpoint_last\\.pth is saved`, 'm'));
       assert.doesNotMatch(stderr, /[Dd]ebugger/);
       await command.gone();
-      const resumed = await tiny.run(output, '--nproc_per_node', ranks, '--resume', '--set', 'max_epoch=1');
+      const next = String(Number(/ after (\d+) step/.exec(stdout)?.[1]) + 1);
+      const resumed = await tiny.run(output, '--nproc_per_node', ranks, '--resume', '--max_steps', next);
       assert.equal(resumed.code, 0, resumed.stderr);
+      assert.match(resumed.stdout, new RegExp(`^Stopped after ${next} steps;`, 'm'));
     });
 
-test('while annotations are read nothing is to be saved, and every signal ends the command at once', async () => {
+hostTest('while annotations are read nothing is to be saved, and every signal ends the command at once', async () => {
   for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM'] as const) {
     // A named pipe that nobody writes to is read for ever.
     const annotations = tiny.path(`${signal}-annotations`);
     spawnSync('sh', [
       '-c',
-      `cp -r ${tinyData}/annotation ${annotations} && cd ${annotations} && rm *_val.json && mkfifo coco_karpathy_val.json`,
+      `cp -r ${tiny.annRoot} ${annotations} && cd ${annotations} && rm *_val.json && mkfifo coco_karpathy_val.json`,
     ]);
     const command = tiny.start(`${signal}-reading`, '--set', `ann_root=${annotations}`);
     await command.says('Creating retrieval dataset');
@@ -57,16 +62,18 @@ const underNohup: [name: string, before: string[]][] = [
   ["trap '' HUP", ['sh', '-c', 'trap "" HUP; "$@"; exit $?', 'sh']],
 ];
 for (const [name, starter] of underNohup)
-  test(`training goes on after SIGHUP under ${name}, in one process and in two`, async () => {
+  hostTest(`training goes on after SIGHUP under ${name}, in one process and in two`, async () => {
     for (const ranks of name === 'nohup of bash' ? ['1', '2'] : ['1']) {
-      const args = tiny.args(`nohup${ranks}`, '--max_steps', '15', '--log_every', '1', '--nproc_per_node', ranks);
+      // Fewer steps than an epoch has, on two ranks as well: no evaluation.
+      const few = ['--max_steps', '11', '--set', 'batch_size_train=2', '--log_every', '1'];
+      const args = tiny.args(`nohup${ranks}`, ...few, '--nproc_per_node', ranks);
       const command = startCommand(args, starter);
       await command.says('Train Epoch: [0]');
       const own = command.processes().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('cli.js'));
       for (const pid of own) if (isNode(pid)) process.kill(pid, 'SIGHUP');
       const { code, stdout, stderr } = await command.ended;
       assert.equal(code, 0, stderr);
-      assert.match(stdout, /^Stopped after 15 steps/m);
+      assert.match(stdout, /^Stopped after 11 steps/m);
     }
   });
 
@@ -74,7 +81,7 @@ const isNode = (pid: number) => /^node|MainThread/.test(readFileSync(`/proc/${pi
 
 const containers = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  test(`as process 1 of a container an evaluation ends on ${signal}, and training saves`, async (t) => {
+  hostTest(`as process 1 of a container an evaluation ends on ${signal}, and training saves`, async (t) => {
     if (!containers) return t.skip('needs unshare --pid, and the rights for it');
     // Long enough that an evaluation that went on would be seen.
     const rows = JSON.parse(readFileSync(`${tinyData}/annotation/coco_karpathy_val.json`, 'utf8'));
@@ -103,7 +110,7 @@ function firstProcess(parent: number): number {
   return Number(readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ')[0]);
 }
 
-test('SIGUSR1 while Node begins leaves no debugger open', async () => {
+hostTest('SIGUSR1 while Node begins leaves no debugger open', async () => {
   const preload = tiny.path('early.cjs');
   writeFileSync(
     preload,
@@ -115,7 +122,7 @@ test('SIGUSR1 while Node begins leaves no debugger open', async () => {
   assert.deepEqual([code, signal, stdout], [null, 'SIGUSR1', '']);
 });
 
-test('no command opens the debugger at SIGUSR1', async () => {
+hostTest('no command opens the debugger at SIGUSR1', async () => {
   const command = startCommand(['demo', '--output_dir', tiny.path('demo'), '--epochs', '0']);
   await command.says('Drawing');
   command.kill('SIGUSR1');

@@ -7,7 +7,7 @@ import { eventFiles, readEvents, shownScalars } from '../helpers/event-file.js';
 import { comparable } from '../helpers/same-results.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns({ flags: ['--log_every', '2'] });
+const tiny = new TinyRuns({ few: true, flags: ['--log_every', '2'] });
 before(() => tiny.write());
 
 /** The lines of metrics.jsonl of a run. */

@@ -10,7 +10,7 @@ import { flattenCheckpoint, openCheckpoint, stateDictOf } from '#blip/torch/chec
 import { assertSameResult } from '../helpers/same-results.js';
 import { TinyRuns, tinyArchitecture } from '../helpers/tiny-run.js';
 
-const tiny = new TinyRuns();
+const tiny = new TinyRuns({ few: true });
 const STEPS = 12; // 48 rows in batches of 4
 before(() => tiny.write());
 

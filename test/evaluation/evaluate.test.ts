@@ -23,6 +23,7 @@ import { temporaryFolder } from '../helpers/files.js';
 import { absent, fixture } from '../helpers/fixtures.js';
 import { readJson, ruleTinyModel } from '../helpers/tensors.js';
 
+// Each test disposes its model: what one leaves to the garbage collector disappears during the count of handles in another.
 const tokenizer = Tokenizer.load();
 const silent = { dataReady() {}, step() {}, end() {}, abort() {} };
 const defaults: EvaluationOptions = { kTest: 8, startLoop: () => silent, print: () => {} };
@@ -97,7 +98,8 @@ async function checkGolden(
 }
 
 test('rule_tiny: score matrices and recalls of both splits', async () => {
-  await checkGolden(ruleTinyModel(), {
+  using model = ruleTinyModel();
+  await checkGolden(model, {
     data: fixture('rule_tiny/data') as string,
     scores: fixture('rule_tiny/eval.safetensors') as string,
     metrics: fixture('rule_tiny/eval.json') as string,
@@ -109,7 +111,8 @@ test('tiny.pth: score matrices and recalls of both splits', async (t) => {
   if (!checkpoint || !data || !scores || !metrics) return t.skip(absent('tiny.pth'));
   const architecture = architectureOf({ vit: 'tiny', imageSize: 96, queueSize: 64, medConfig: {} });
   const { state } = await loadPretrained(checkpoint, architecture);
-  await checkGolden(new BlipRetrieval(state, architecture), { data, scores, metrics });
+  using model = new BlipRetrieval(state, architecture);
+  await checkGolden(model, { data, scores, metrics });
 });
 
 /** What an evaluation of the test split in `data` with this k_test tells. */
@@ -141,7 +144,7 @@ test('the curve over k_test holds the recalls of evaluations with k_test 8, 16 a
 });
 
 test('no memory for features, and few tokens at a time, give the same scores', async () => {
-  const model = ruleTinyModel();
+  using model = ruleTinyModel();
   const data = fixture('rule_tiny/data') as string;
   const plain = await evaluate(model, data, 'val');
   const before = liveHandles();
@@ -158,7 +161,7 @@ test('no memory for features, and few tokens at a time, give the same scores', a
 });
 
 test('part of the images kept, the others encoded again', async () => {
-  const model = ruleTinyModel();
+  using model = ruleTinyModel();
   const data = fixture('rule_tiny/data') as string;
   const bytesOfBatch = 5 * 37 * 64 * 4;
   const printed: string[] = [];
@@ -173,7 +176,8 @@ test('part of the images kept, the others encoded again', async () => {
 
 test('k_test above the number of candidates is clamped, and said once', async () => {
   const printed: string[] = [];
-  const { scores } = await evaluate(ruleTinyModel(), fixture('rule_tiny/data') as string, 'val', {
+  using model = ruleTinyModel();
+  const { scores } = await evaluate(model, fixture('rule_tiny/data') as string, 'val', {
     kTest: 1000,
     print: (line) => printed.push(line),
   });
@@ -190,7 +194,8 @@ test('no images or no texts are refused', () => {
     texts: [Int32Array.from([101, 102])],
     encToken: 1,
   };
-  assert.throws(() => evaluateSplit(ruleTinyModel(), empty, defaults), {
+  using model = ruleTinyModel();
+  assert.throws(() => evaluateSplit(model, empty, defaults), {
     name: 'UserError',
     message: /0 images and 1 caption\./,
   });

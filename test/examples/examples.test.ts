@@ -23,7 +23,7 @@ const settings = [
 const folderText = (output: string, name: string) => readFileSync(join(folder, output, name), 'utf8');
 
 before(async () => {
-  const size = ['--images', '20', '--train_images', '20', '--epochs', '0'];
+  const size = ['--images', '10', '--train_images', '20', '--epochs', '0'];
   const { code, stderr } = await runCli(['demo', '--output_dir', demo, ...size]);
   assert.equal(code, 0, stderr);
 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { startCommand } from '../helpers/command.js';
 import { temporaryFolder } from '../helpers/files.js';
-import { tinyRun } from '../helpers/tiny-run.js';
+import { fewEvaluated, tinyRun } from '../helpers/tiny-run.js';
 import { runDiskTrials } from './trials/full-disk.js';
 import { runKillTrials } from './trials/kill.js';
 import { runLostRankTrials } from './trials/lost-rank.js';
@@ -16,7 +16,7 @@ import { faults, trialSeed } from './trials/trial.js';
 const root = temporaryFolder();
 let config = '';
 before(async () => {
-  config = await tinyRun(root);
+  config = await tinyRun(root, { ann_root: fewEvaluated(root) });
 });
 
 const seed = trialSeed();
@@ -29,12 +29,12 @@ function folder(name: string): string {
 
 test('runs killed by -9 and resumed end bit-equal to those never killed', async (t) => {
   t.diagnostic(`BLIP_TRIAL_SEED=${seed}`);
-  assert.deepEqual(faults(await runKillTrials({ trials: 3, seed, folder: folder('kill'), config })), []);
+  assert.deepEqual(faults(await runKillTrials({ trials: 2, seed, folder: folder('kill'), config })), []);
 });
 
 test('a process killed while it saves leaves whole checkpoints, and its temporary files do not pile up', async (t) => {
   t.diagnostic(`BLIP_TRIAL_SEED=${seed}`);
-  assert.deepEqual(faults(await runSavingTrials({ trials: 10, seed, folder: folder('saving') })), []);
+  assert.deepEqual(faults(await runSavingTrials({ trials: 6, seed, folder: folder('saving') })), []);
 });
 
 test('a rank killed or stopped ends the whole command, which names it', async (t) => {

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { cudaState } from '#blip/torch/cuda.js';
+import { noStandIn } from '../helpers/strict-cuda.js';
 import { TinyRuns } from '../helpers/tiny-run.js';
 
 const { count, problem } = cudaState();
@@ -32,8 +33,12 @@ test('an evaluation on a GPU has the recalls of one on the CPU', { skip }, async
     assert.ok(Math.abs(Number(gpu?.[key]) - Number(value)) <= 10, `${key} is ${gpu?.[key]} instead of ${value}`);
 });
 
-for (const precision of ['fp32', 'bf16'])
-  test(`a training in ${precision} that was stopped and resumed ends as one that was not`, { skip }, async () => {
+for (const precision of ['fp32', 'bf16']) {
+  // The stand-in computes as the CPU: test/cli/train compares its resumed run in fp32 to the bit.
+  const same = !noStandIn && precision === 'fp32' && 'on the stand-in test/cli/train has it';
+  test(`a training in ${precision} that was stopped and resumed ends as one that was not`, {
+    skip: skip || same,
+  }, async () => {
     const flags = ['--precision', precision];
     const whole = await tiny.run(`whole-${precision}`, ...flags);
     assert.equal(whole.code, 0, whole.stderr);
@@ -50,3 +55,4 @@ for (const precision of ['fp32', 'bf16'])
           `epoch ${epoch}: ${key} is ${actual?.[epoch]?.[key]} instead of ${line[key]}`,
         );
   });
+}

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Running, start } from './ranks.js';
-import { cliPath } from './run-cli.js';
+import { cliNodeOptions, cliPath } from './run-cli.js';
 
 /** What the contract allows from a failure to the end of the whole command. */
 export const END_WITHIN_SECONDS = 35;
@@ -30,7 +30,7 @@ function environment(pid: string): string[] {
 export function startCommand(args: readonly string[], before: readonly string[] = []): Command {
   const [program = '', ...rest] = [...before, process.execPath, cliPath, ...args];
   const mark = `BLIP_TRIAL=${randomUUID()}`;
-  const running = start(program, rest, { BLIP_TRIAL: mark.split('=')[1] });
+  const running = start(program, rest, { BLIP_TRIAL: mark.split('=')[1], NODE_OPTIONS: cliNodeOptions });
   const find = (wanted: (variables: string[]) => boolean) =>
     readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))

@@ -2,11 +2,11 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
 import pg from 'pg';
 import { temporaryFolder } from './files.js';
+import { freePort } from './ranks.js';
 
 export interface PostgresServer {
   /** Of its superuser `blip`, with the password; further parameters go after `?`. */
@@ -127,14 +127,4 @@ function nobody(): { uid?: number; gid?: number } {
   const uid = output('id', ['-u', 'nobody']);
   const gid = output('id', ['-g', 'nobody']);
   return uid === undefined || gid === undefined ? {} : { uid: Number(uid), gid: Number(gid) };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

@@ -71,13 +71,25 @@ export function start(command: string, args: readonly string[], env: NodeJS.Proc
   };
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+// Elsewhere for each test file, so that two that run at once do not offer the same.
+let nextPort = 10_000 + ((process.pid * 131) % 20_000);
+
+/**
+ * A port of this machine that nobody listens at. It lies below those that the system gives to connections and to whoever asks
+ * for any (32768 and up, unless it is set otherwise): one of those could be given away again before a rank listens there.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = nextPort++;
+    const server = createServer();
+    const listens = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
     });
-  });
+    if (!listens) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 /** Variables of one of two ranks at a port of this machine. */

@@ -1,9 +1,11 @@
 // Runs of the command line with the tiny model: its weights (those of rule_tiny), its config, and a folder for outputs.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { get } from '#blip/errors.js';
 import { architectureOf } from '#blip/model/architecture.js';
 import { stateDictEntries } from '#blip/model/state-dict.js';
 import { writeCheckpoint } from '#blip/torch/checkpoint/index.js';
+import { scope } from '#blip/torch/tensor.js';
 import { type Command, startCommand } from './command.js';
 import { testDevice } from './device.js';
 import { temporaryFolder } from './files.js';
@@ -11,6 +13,7 @@ import { fixture } from './fixtures.js';
 import { ruleWeights } from './rule-weights.js';
 import { runCli } from './run-cli.js';
 import type { NodeResult } from './run-node.js';
+import { readJson } from './tensors.js';
 
 /** Keys of a config with their values. */
 export type ConfigValues = Readonly<Record<string, string | number | boolean>>;
@@ -24,10 +27,11 @@ export const tinyArchitecture = architectureOf({ vit: 'tiny', imageSize: 96, que
 export async function tinyCheckpoint(folder: string): Promise<string> {
   const path = join(folder, 'rule_tiny.pth');
   const entries = stateDictEntries(tinyArchitecture);
-  const state = ruleWeights(entries, { scale: 0.15 });
-  const tensors = new Map(
-    entries.map(([name, shape, dtype]) => [name, { dtype, shape, data: state.get(name)?.bytes() ?? new Uint8Array() }]),
-  );
+  // In a scope: what is left to the garbage collector disappears during a later count of handles.
+  const tensors = scope(() => {
+    const state = ruleWeights(entries, { scale: 0.15 });
+    return new Map(entries.map(([name, shape, dtype]) => [name, { dtype, shape, data: get(state, name).bytes() }]));
+  });
   await writeCheckpoint(path, { model: tensors });
   return path;
 }
@@ -76,6 +80,23 @@ export async function tinyRun(folder: string, changes: ConfigValues = {}): Promi
   return writeConfigFile(join(folder, 'train.yaml'), { ...trainingValues(pretrained), ...changes });
 }
 
+/** How many images val and test have in `fewEvaluated`: as many as a gallery shows. */
+export const FEW = 5;
+
+/**
+ * Annotations with all rows of train and the first FEW images of val and of test, in `folder`: for tests that do not look at
+ * what the recalls are. Most of an epoch's time is its evaluation. @returns the folder, an ann_root
+ */
+export function fewEvaluated(folder: string): string {
+  const path = join(folder, 'few');
+  cpSync(join(tinyData, 'annotation'), path, { recursive: true });
+  for (const split of ['val', 'test']) {
+    const file = join(path, `coco_karpathy_${split}.json`);
+    writeFileSync(file, JSON.stringify(readJson<object[]>(file).slice(0, FEW)));
+  }
+  return path;
+}
+
 /**
  * The runs of one test file, on the test's device, each with an output folder of its own, which is removed after the tests.
  *
@@ -87,12 +108,21 @@ export async function tinyRun(folder: string, changes: ConfigValues = {}): Promi
 export class TinyRuns {
   readonly folder = temporaryFolder();
   readonly config = join(this.folder, 'train.yaml');
+  /** The annotations of these runs. */
+  readonly annRoot: string;
 
-  /** @param options.changes to the training config; `flags` are given to every run; `device` instead of the tests' */
-  constructor(readonly options: { changes?: ConfigValues; flags?: readonly string[]; device?: string } = {}) {}
+  /**
+   * @param options.changes to the training config; `flags` are given to every run; `device` instead of the tests'; with `few`,
+   * evaluations are those of `fewEvaluated`
+   */
+  constructor(
+    readonly options: { changes?: ConfigValues; flags?: readonly string[]; device?: string; few?: boolean } = {},
+  ) {
+    this.annRoot = options.few ? fewEvaluated(this.folder) : join(tinyData, 'annotation');
+  }
 
   async write(): Promise<void> {
-    await tinyRun(this.folder, this.options.changes);
+    await tinyRun(this.folder, { ann_root: this.annRoot, ...this.options.changes });
   }
 
   /** Arguments of a run into the folder `output`. */

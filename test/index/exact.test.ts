@@ -111,6 +111,7 @@ for (const [what, value] of Object.entries({ NaN: Number.NaN, infinity: Number.P
     const left = Uint8Array.of(0, 1, 0);
     const found = scan.nearest({ index: 1, segments: [{ ...damaged, left }], query, k: 5 });
     assert.deepEqual([found.length, found.every(Number.isFinite)], [6, true]);
+    scan.nearest({ index: 1, segments: [], query, k: 1 }); // what it holds is not left to the garbage collector
   });
 
 test('segments that are no longer scanned are unmapped; an index that is let go leaves nothing', async () => {

@@ -117,6 +117,40 @@ export const droppings: readonly LawPlant[] = [
   },
 ];
 
+function dropping(fault: string): LawPlant {
+  const found = droppings.find((each) => each.fault === fault);
+  if (found === undefined) throw new Error(`There is no fault "${fault}".`);
+  return found;
+}
+
+/**
+ * Those that are planted together for test/law/dropout.test: each changes elements that no other of them changes, so that each
+ * is seen as if it were there alone. (A place of attention's probabilities is dropped as hidden states too, and what is not
+ * scaled up shows in the momentum model's blocks: those are apart.)
+ */
+export const droppingsTogether: readonly (readonly LawPlant[])[] = [
+  [
+    'embeddings are not dropped',
+    'hidden states after self-attention are not dropped',
+    'the probabilities of cross-attention are not dropped',
+    'a batch is skipped as a whole',
+  ],
+  [
+    'the probabilities of self-attention are not dropped',
+    'hidden states after cross-attention are not dropped',
+    'hidden states after the feed-forward layers are not dropped',
+    'the first block is skipped too, and the steps are smaller',
+  ],
+  [
+    'attention has the rate of hidden states',
+    'all blocks are skipped at the last one’s rate',
+    'the momentum model’s vision encoder skips nothing',
+  ],
+  ['what drop path keeps is not scaled up'],
+].map((faults) => faults.map(dropping));
+if (new Set(droppingsTogether.flat()).size !== droppings.length)
+  throw new Error('A fault of `droppings` is in no group.');
+
 /** Drawn negatives: what test/law/negatives.test says. */
 export const negatives: readonly (Plant & { fault: string; seen: RegExp })[] = [
   {

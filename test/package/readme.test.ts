@@ -10,7 +10,7 @@ import { recordedLibtorch } from '#blip/libtorch/addon-files.js';
 import { temporaryFolder } from '../helpers/files.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { cannotPack, installed, type Project, packInto } from '../helpers/installed.js';
-import { tinyCheckpoint, tinyData, trainingValues, writeConfigFile } from '../helpers/tiny-run.js';
+import { fewEvaluated, tinyCheckpoint, tinyData, trainingValues, writeConfigFile } from '../helpers/tiny-run.js';
 
 const readme = readFileSync(join(projectRoot, 'README.md'), 'utf8');
 
@@ -71,7 +71,11 @@ describe("README's commands and program in an empty project", { skip: cannotPack
     const names = readdirSync(images, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.jpg'));
     for (const [i, name] of names.slice(0, PHOTOS).entries())
       cpSync(join(images, name), join(made.folder, 'photos', `${i}.jpg`));
-    const values = { ...trainingValues(join(folder, 'rule_tiny.pth')), max_epoch: 1 };
+    const values = {
+      ...trainingValues(join(folder, 'rule_tiny.pth')),
+      ann_root: fewEvaluated(made.folder),
+      max_epoch: 1,
+    };
     writeConfigFile(join(made.folder, 'my.yaml'), values);
     return made;
   }

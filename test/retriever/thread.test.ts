@@ -130,6 +130,25 @@ test('calls of one turn are joined into batches of one kind, of `batchSize` imag
   assert.deepEqual(stdout.trimEnd().split('\n').sort(), most.sort());
 });
 
+test('close comes to its end though an answer of the thread arrives meanwhile', async (t) => {
+  const from = 'send({ outcomes: compute(engine, scan, jobs, ready) });';
+  const to = `${from} (await import('node:fs')).writeFileSync(process.env.ANSWERED, '');`;
+  const there = plant([{ file: 'dist/retriever/worker.js', from, to }], t);
+  const body = `
+    import { existsSync } from 'node:fs';
+    const call = blip.embedTexts(['a']).catch((error) => error.name);
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate); // the job goes to the thread
+    // Nothing is received before the answer is there: it comes between the call of close and the thread's end.
+    while (!existsSync(process.env.ANSWERED)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    const closing = blip.close();
+    console.log(await call);
+    await closing;
+    console.log('closed');`;
+  const env = { ANSWERED: join(there, 'answered') };
+  const { code, stdout, stderr } = await runCodeThere(there, program(body, '#blip/index.js'), env);
+  assert.deepEqual([code, stdout, stderr], [0, 'UserError\nclosed\n', '']);
+});
+
 test('the event loop turns while the model computes', async (t) => {
   // The model waits for a file that the main thread writes: it would wait for ever if a call held that up.
   const from = 'embedTexts(texts) {';

@@ -59,8 +59,11 @@ export async function load(
         }
       });
       socket.on('error', () => resolve('gone'));
-      socket.on('close', () => resolve('gone'));
-      setTimeout(() => socket.destroy(), wait);
+      const timer = setTimeout(() => socket.destroy(), wait);
+      socket.on('close', () => {
+        clearTimeout(timer);
+        resolve('gone');
+      });
     });
   const good: Kind[] = [
     ['text', [200], (i) => json('/search', { text: at(rows, i % rows.length).caption[0], k: 5 })],
@@ -76,7 +79,7 @@ export async function load(
     ['broken image', [400], () => ask('/search', bytes.slice(0, bytes.length >> 1), 'image/jpeg')],
     ['no JSON', [400], () => ask('/search', '{"text": "a')],
     ['many values', [413], () => ask('/search', `[${'[],'.repeat(200_000)}0]`)],
-    ['no HTTP', [400], () => raw('HELLO\r\n\r\n', 5000)],
+    ['no HTTP', [400], () => raw('HELLO\r\n\r\n', 60_000)],
     ['slow', [408], () => raw('POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"te', 400)],
     [
       'aborted',
@@ -87,7 +90,7 @@ export async function load(
         return ask('/search', body, 'application/json', signal).catch(() => 'gone' as const);
       },
     ],
-    ['other host', [403], () => raw('GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n', 5000)],
+    ['other host', [403], () => raw('GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n', 60_000)],
   ];
 
   const outcome: Outcome = { counts: new Map(), wrong: [], health: [], memory: [] };

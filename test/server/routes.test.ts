@@ -246,7 +246,8 @@ test('beyond its queue the server says 429, and a client that goes frees its pla
 });
 
 test('a body that does not come is answered by 408, work that takes too long by 503', async () => {
-  const own = await serveTiny(tiny, { timeout: 1 });
+  const QUEUE = 24 * 64;
+  const own = await serveTiny(tiny, { timeout: 1, queue: QUEUE });
   try {
     const status = await new Promise((resolve, reject) => {
       const slow = request(`${own.url}/search`, { method: 'POST', headers: { 'Content-Length': 100 } }, (response) => {
@@ -259,11 +260,18 @@ test('a body that does not come is answered by 408, work that takes too long by 
     });
     assert.equal(status, 408);
     const images = Array.from({ length: 32 }, () => ({ id: anImage }));
-    const told = await Promise.all(
-      Array.from({ length: 24 }, () => post(`${own.url}/rerank`, { query: 'a dog', images })),
+    // Twice as much each time, until it is more than this machine does in a second; the queue holds it all.
+    const statuses: number[] = [];
+    for (let count = 24; !statuses.includes(503) && count <= QUEUE; count *= 2) {
+      const told = await Promise.all(
+        Array.from({ length: count }, () => post(`${own.url}/rerank`, { query: 'a dog', images })),
+      );
+      statuses.push(...told.map(({ status }) => status));
+    }
+    assert.deepEqual(
+      [...new Set(statuses)].filter((each) => each !== 200),
+      [503],
     );
-    assert.ok(told.every((each) => each.status === 200 || each.status === 503));
-    assert.ok(told.some((each) => each.status === 503));
   } finally {
     await own.close();
   }
