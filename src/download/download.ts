@@ -161,7 +161,7 @@ class Download {
         if (progressed) pause = backoffMs;
         if (failures > retries) {
           throw new UserError(
-            `${shownUrl(this.url)} could not be downloaded: ${counted(failures, 'attempt')} in a row failed (${messageOf(error)}). ` +
+            `${shownUrl(this.url)} could not be downloaded: ${failures === 1 ? 'the attempt' : `${failures} attempts in a row`} failed (${messageOf(error)}). ` +
               `Try again later: the ${counted(this.#highest, 'byte')} kept in ${this.#part.path} will not be downloaded again.`,
             { cause: error },
           );

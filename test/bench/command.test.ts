@@ -27,7 +27,7 @@ const wrongUse: readonly [args: string[], message: RegExp][] = [
   [['--against', 'fp32'], /--against fp32 is for another precision/],
   [['all', '--precision', 'bf16'], /bench all is a table for CPUs/],
   [['all', '--texts', '3'], /--texts 3 is fewer than --images 8/],
-  [['ranks', '--threads', '2', '--rank_threads', '2'], /2 threads do not make several ranks of 2/],
+  [['ranks', '--threads', '2', '--rank_threads', '2'], /2 threads cannot make several ranks of 2/],
   [['ranks', '--device', 'cuda'], /bench ranks divides the cores of a CPU/],
   [['scaling', '--images', '4'], /at least 8 of each/],
   [['--scaling', '--images', '16', '--k', '16'], /--k 16 is too large for --images 16\. Give --images 64 or more/],

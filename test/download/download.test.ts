@@ -74,7 +74,7 @@ test('a later run continues what an earlier one left', async (t) => {
     answer(request, response, { stopAt: broken ? 100_000 : undefined }),
   );
   const path = file(t);
-  await refused(server.url, path, /1 attempts in a row failed.*kept in .*file\.pth\.part/, {
+  await refused(server.url, path, /the attempt failed.*kept in .*file\.pth\.part/, {
     ...quick,
     retries: 0,
   });

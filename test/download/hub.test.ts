@@ -250,7 +250,7 @@ test('a download that breaks off goes on where it broke', async (t) => {
   });
   await refused(
     fetched(undefined, { retries: 0 }),
-    /attempts in a row failed.*kept in .*\.part will not be downloaded again/,
+    /the attempt failed.*kept in .*\.part will not be downloaded again/,
   );
   assert.equal(existsSync(join(folder, 'refs/main')), false);
   assert.ok(readFileSync((await fetched()).weights).equals(weights));

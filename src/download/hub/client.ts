@@ -1,7 +1,6 @@
 // What the hub says of a file: its digest, its size, the commit it is of; or a sentence that says why it does not.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, printable, UserError } from '../../errors.js';
-import { counted } from '../../logging/text.js';
 import type { DownloadOptions } from '../download.js';
 import { TransientError } from '../failures.js';
 import { ask, type Dispatcher, type HttpAnswer, passingRefusal } from '../http.js';
@@ -97,7 +96,7 @@ export class HubClient {
       ? 'Wait some minutes, or set HF_TOKEN: the hub limits requests without a token more.'
       : 'Try again later.';
     return new UserError(
-      `${this.#host} could not be asked for ${repoOf(this.model)}: ${counted(attempts, 'attempt')} in a row failed (${messageOf(error)}). ${remedy}`,
+      `${this.#host} could not be asked for ${repoOf(this.model)}: ${attempts === 1 ? 'the attempt' : `${attempts} attempts in a row`} failed (${messageOf(error)}). ${remedy}`,
       { cause: error },
     );
   }
