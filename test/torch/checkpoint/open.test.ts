@@ -266,9 +266,9 @@ test('the state dict is found, or what is there instead is said', async (t) => {
     assert.deepEqual([...stateDictOf(openCheckpoint(path)).keys()], ['b', 'a']);
   }
   for (const [value, sentence] of [
-    [[1], /a list of 1 entries instead of a dict of tensors/],
+    [[1], /a list of 1 entry instead of a dict of tensors/],
     [{ model: 5 }, /"model" is a number, not a state dict/],
-    [{ model: { b: [1] } }, /in its "model" "b" is a list of 1 entries, not a tensor/],
+    [{ model: { b: [1] } }, /in its "model" "b" is a list of 1 entry, not a tensor/],
     [{ teacher: tensors, epoch: 1 }, /its keys are teacher, epoch\)\. There are tensors in "teacher"\./],
     [{ optimizer: tensors }, /its keys are optimizer\)\. Save/],
     [{}, /empty/],
@@ -305,7 +305,7 @@ test('weights are found under the keys that people use, and what is no tensor am
     [...weightsOf(openCheckpoint(path)).others],
     [
       ['steps', 'a number'],
-      ['names', 'a list of 1 entries'],
+      ['names', 'a list of 1 entry'],
       ['none', 'nothing (None)'],
     ],
   );
