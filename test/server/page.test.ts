@@ -67,6 +67,23 @@ const status = (page: Page) => page.locator('#status');
 const waitFor = async (page: Page, text: RegExp) => {
   await status(page).filter({ hasText: text }).waitFor();
 };
+/** Waits until an image has its pixels. Asked from here: `waitForFunction` asks inside the page, whose policy forbids eval. */
+async function waitForImage(page: Page, selector: string): Promise<void> {
+  for (const end = Date.now() + 30_000; ; await page.waitForTimeout(20)) {
+    if ((await page.evaluate(`document.querySelector('${selector}')?.naturalWidth > 0`)) === true) return;
+    assert.ok(Date.now() < end, `no pixels of ${selector}`);
+  }
+}
+/** Answers for pictures come late, as from a machine under load. */
+async function slowPictures(page: Page): Promise<void> {
+  await page.route(
+    (url) => url.pathname.endsWith('/thumbnail'),
+    async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await route.continue();
+    },
+  );
+}
 async function shoot(page: Page, name: string): Promise<void> {
   if (shots === undefined) return;
   mkdirSync(shots, { recursive: true });
@@ -105,9 +122,10 @@ test('keys move among the pictures, Enter opens one, and from it one finds more 
     const second = await label();
     assert.match(String(second), /^Open .*similarity/);
     assert.notEqual(first, second);
+    await slowPictures(page);
     await page.keyboard.press('Enter');
     await page.locator('#viewer[open]').waitFor();
-    await page.waitForFunction('document.getElementById("large").naturalWidth > 0');
+    await waitForImage(page, '#large');
     await page.getByRole('button', { name: 'More like this', exact: true }).first().waitFor();
     await page.locator('#like').click();
     await page.locator('#sample').waitFor();
@@ -159,11 +177,12 @@ test('a server with a token has the page ask for it', { skip }, async () => {
   const own = await serveTiny(tiny, { token: 'secret' });
   try {
     await open('/', async (page) => {
+      await slowPictures(page);
       await page.goto(`${own.url}/?q=a+dog`);
       await page.locator('#token').fill('secret');
       await page.keyboard.press('Enter');
       await waitFor(page, /pictures in/);
-      await page.waitForFunction('document.querySelector("#results img").naturalWidth > 0');
+      await waitForImage(page, '#results img');
     });
   } finally {
     await own.close();
