@@ -23,10 +23,11 @@ const nodeVersions = [
   ...['disk/folder', 'disk/lock-file', 'disk/stale-files', 'torch/checkpoint/open', 'torch/checkpoint/write'],
   ...['download/download', 'download/hard-servers', 'logging/terminal'],
 ].map((name) => `test/${name}.test.ts`);
-/** The command line on the stand-in for CUDA: what a device takes part in (test/helpers/device.ts has what is left out). */
+/** The command line, retrievers, indexes and the server on the stand-in for CUDA: what a device takes part in (test/helpers/device.ts has what is left out). */
 const onDevice = [
   ...['cli/demo', 'cli/evaluate', 'cli/evaluate-ranks', 'cli/several', 'cli/signals', 'cli/train', 'cli/train-mishaps'],
-  'distributed/golden',
+  ...['cli/embed-score', 'retriever/calls', 'retriever/indexes', 'retriever/scores', 'retriever/thread'],
+  ...['server/routes', 'distributed/golden'],
 ].map((name) => `test/${name}.test.ts`);
 
 // Tests that share one GPU's memory, and trials that take time, run one at a time.
@@ -41,7 +42,7 @@ const kinds = {
     // Numbers are drawn as on the CPU, where the law tests take all draws.
     { title: 'GPU tests', ending: '.gpu-test.ts', concurrency: 2, env: { BLIP_LAW_SHARE: '0.5' } },
     {
-      title: 'the command line on cuda, and two ranks',
+      title: 'the command line and retrievers on cuda, and two ranks',
       files: onDevice,
       concurrency: 2,
       env: { BLIP_TEST_DEVICE: 'cuda' },

@@ -25,7 +25,7 @@ const compiled = (name: string) => join(projectRoot, '.build/test/distributed', 
 
 // What the shell around a test run may hold must not reach the ranks.
 const LAUNCH_VARIABLES =
-  /^(RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT|SLURM_.*|TORCHELASTIC_.*|NODE_TEST_CONTEXT)$/;
+  /^(RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT|SLURM_.*|TORCHELASTIC_.*|NODE_TEST_CONTEXT|_|BLIP_HANGUP)$/;
 const surrounding = Object.fromEntries(Object.entries(process.env).filter(([name]) => !LAUNCH_VARIABLES.test(name)));
 
 export function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {

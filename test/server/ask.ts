@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ImageIndex, Retriever, type RetrieverOptions } from '#blip/index.js';
 import type { ServeOptions } from '#blip/server/options.js';
 import { type RunningServer, startServer } from '#blip/server/server.js';
+import { deviceOfRank } from '../helpers/device.js';
 import { readJson } from '../helpers/tensors.js';
 import { tinyCheckpoint, tinyData } from '../helpers/tiny-run.js';
 
@@ -22,7 +23,7 @@ export async function openTiny(folder: string, options: RetrieverOptions = {}): 
   const photos = join(folder, 'photos');
   for (const { image } of rows) cpSync(join(tinyData, 'images', image), join(photos, image));
   const checkpoint = await tinyCheckpoint(folder);
-  const blip = await Retriever.open(checkpoint, { device: 'cpu', ...options });
+  const blip = await Retriever.open(checkpoint, { device: deviceOfRank(0), ...options });
   return { blip, index: await blip.createIndex(photos), photos, checkpoint };
 }
 
