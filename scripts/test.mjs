@@ -23,7 +23,7 @@ const nodeVersions = [
   ...['disk/folder', 'disk/lock-file', 'disk/stale-files', 'torch/checkpoint/open', 'torch/checkpoint/write'],
   ...['download/download', 'download/hard-servers', 'logging/terminal'],
 ].map((name) => `test/${name}.test.ts`);
-/** The command line, retrievers, indexes and the server on the stand-in for CUDA: what a device takes part in (test/helpers/device.ts has what is left out). */
+/** On the stand-in for CUDA: what a device takes part in (test/helpers/device.ts has what is left out). */
 const onDevice = [
   ...['cli/demo', 'cli/evaluate', 'cli/evaluate-ranks', 'cli/several', 'cli/signals', 'cli/train', 'cli/train-mishaps'],
   ...['cli/embed-score', 'retriever/calls', 'retriever/indexes', 'retriever/scores', 'retriever/thread'],
