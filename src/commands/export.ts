@@ -5,6 +5,7 @@ import { type MedConfig, medConfigOf } from '../config/load.js';
 import { bertVocabulary, readVocabulary } from '../data/vocabulary.js';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { makeFolder } from '../disk/folder.js';
+import { isInHubCache } from '../download/hub/cache.js';
 import { fetchPretrained } from '../download/pretrained-file.js';
 import { shownUrl } from '../download/url.js';
 import { printable, UserError } from '../errors.js';
@@ -35,6 +36,10 @@ export interface ExportOptions {
  */
 export async function exportCommand(source: string, destination: string, options: ExportOptions): Promise<void> {
   const print = (line: string) => console.log(fitted(line));
+  if (isInHubCache(destination))
+    throw new UserError(
+      `${destination} is in Hugging Face's cache, whose files are shared and named by their contents. Name another folder.`,
+    );
   const found = await fetchPretrained(source, { print });
   using file = await openTensorFile(found.path);
   const architecture = architectureOf(settingsOf(file.checkpoint, options), sizesOf(file.checkpoint));

@@ -2,7 +2,7 @@
 // missing. The weights themselves: hugging-face.test.ts.
 // Covers commands/export.
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { stateDictEntries } from '#blip/model/state-dict.js';
@@ -77,6 +77,23 @@ test('a folder is exported into itself', async () => {
   const { said } = await exported(path('self'), 'self');
   assert.match(said, /^Hugging Face names: 42 renamed$/m);
   assert.ok(readFileSync(path('self/model.safetensors')).equals(weights));
+});
+
+test("a snapshot of Hugging Face's cache is no destination: its files are links to contents that others share", async () => {
+  const source = await write('a.pth');
+  const snapshot = path('hub/models--some--body/snapshots/0123');
+  const blob = path('hub/models--some--body/blobs/abc');
+  for (const made of [snapshot, path('hub/models--some--body/blobs')]) mkdirSync(made, { recursive: true });
+  writeFileSync(blob, 'shared');
+  symlinkSync('../../blobs/abc', join(snapshot, 'model.safetensors'));
+  symlinkSync(snapshot, path('linked'));
+  for (const [to, ...more] of [[snapshot], [path('linked')], [join(snapshot, 'new.pth'), '--format', 'pth']] as const) {
+    const { code, stderr } = await runCli(['export', source, to, ...more]);
+    assert.equal(code, 1);
+    assert.match(stderr, /is in Hugging Face's cache, whose files are shared .* Name another folder\./);
+  }
+  assert.equal(readFileSync(blob, 'utf8'), 'shared');
+  assert.deepEqual(readdirSync(snapshot), ['model.safetensors']);
 });
 
 test('weights that are missing: which, with a remedy that export has, and nothing is written', async () => {

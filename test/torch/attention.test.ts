@@ -150,7 +150,7 @@ test('ends that do not fit are refused before memory is read', () => {
 
 for (const limit of ['avx2', 'default'])
   test(`the kernels of a processor without more than ${limit} pass the same tests`, (context) => {
-    if (process.env['ATEN_CPU_CAPABILITY'] !== undefined) {
+    if (process.env.ATEN_CPU_CAPABILITY !== undefined) {
       context.skip('this is that process');
       return;
     }

@@ -3,9 +3,9 @@
 //   models--OWNER--NAME/snapshots/COMMIT/FILE  links to them
 //   models--OWNER--NAME/refs/REVISION          the commit of a branch or tag
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { cannotWrite } from '../../disk/cannot-write.js';
 import { makeFolder } from '../../disk/folder.js';
 import { codeOf, messageOf, UserError } from '../../errors.js';
@@ -23,6 +23,13 @@ export interface HubFolder {
 }
 
 const COMMIT = /^[0-9a-f]{40}$/;
+
+/** Whether a path lies in such a cache, whichever it is: a file written there would change the contents that others link to. */
+export function isInHubCache(path: string): boolean {
+  const absolute = resolve(path);
+  const real = existsSync(absolute) ? realpathSync(absolute) : absolute;
+  return [absolute, real].some((name) => /\/models--[^/]+\/(?:snapshots|blobs|refs)(?:\/|$)/.test(name));
+}
 
 /** The folder of one model. */
 export class ModelCache {
