@@ -46,7 +46,7 @@ AttentionTask TaskOf(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 // attendPacked(q (Q, H, d), k and v (T, H, d), ends of the texts' queries and of their tokens, int32 (n + 1) each, from
 // 0 on): (Q, H, d). Each query sees the tokens of its own text.
-Napi::Value AttendPacked(const Napi::CallbackInfo& info) {
+double AttendPacked(Info info) {
   at::Tensor q = TensorOf(info, 0), k = TensorOf(info, 1), v = TensorOf(info, 2);
   const at::Tensor query_ends = TensorOf(info, 3).contiguous(), token_ends = TensorOf(info, 4).contiguous();
   TORCH_CHECK(Suits(q, k, v, 3),
@@ -69,7 +69,7 @@ Napi::Value AttendPacked(const Napi::CallbackInfo& info) {
   }
   TORCH_CHECK(fits, "attendPacked: expected ends that rise from 0 to ", q.size(0), " and ", k.size(0));
   Attend(task);
-  return Napi::Number::New(info.Env(), PutHandle(out));
+  return PutHandle(out);
 }
 
 // Whether LibTorch's kernel multiplies bfloat16 with AMX, which on long sequences is faster than float32 sums here. Its
@@ -121,14 +121,12 @@ class HalfAttention : public torch::autograd::Function<HalfAttention> {
 };
 
 // attend(q (B, H, M, d), k and v (B, H, L, d)): (B, H, M, d), with gradients.
-Napi::Value AttendBatch(const Napi::CallbackInfo& info) {
+double AttendBatch(Info info) {
   const at::Tensor q = TensorOf(info, 0), k = TensorOf(info, 1), v = TensorOf(info, 2);
   const bool graph = c10::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  at::Tensor out;
-  if (!graph) out = AttentionOf(q, k, v);
-  else if (Suits(q, k, v, 4) && q.scalar_type() == at::kBFloat16) out = HalfAttention::apply(q, k, v);
-  else out = at::scaled_dot_product_attention(q, k, v);
-  return Napi::Number::New(info.Env(), PutHandle(out));
+  if (!graph) return PutHandle(AttentionOf(q, k, v));
+  if (Suits(q, k, v, 4) && q.scalar_type() == at::kBFloat16) return PutHandle(HalfAttention::apply(q, k, v));
+  return PutHandle(at::scaled_dot_product_attention(q, k, v));
 }
 
 }  // namespace

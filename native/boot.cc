@@ -5,13 +5,13 @@
 #include "exports.h"
 
 // open(path, global): null on success, else the dynamic linker's own message.
-static Napi::Value Open(const Napi::CallbackInfo& info) {
+static std::optional<std::string> Open(Info info) {
   const std::string path = StringOf(info, 0);
   if (path.find('\0') != std::string::npos) RejectArgument(info, 0, "a path without a null character");
   const int visibility = BooleanOf(info, 1) ? RTLD_GLOBAL : RTLD_LOCAL;
-  if (dlopen(path.c_str(), RTLD_NOW | visibility) != nullptr) return info.Env().Null();
+  if (dlopen(path.c_str(), RTLD_NOW | visibility) != nullptr) return std::nullopt;
   const char* message = dlerror();
-  return Napi::String::New(info.Env(), message ? message : "unknown dlopen error");
+  return message ? message : "unknown dlopen error";
 }
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -10,64 +10,18 @@
 
 namespace {
 
-bool ReadTensor(napi_env env, napi_value value, at::Tensor* out) {
-  double handle;
-  return ReadNumber(env, value, &handle) && GetTensor(handle, out);
-}
-
-Kind KindOf(const c10::TypePtr& type) {
-  switch (type->kind()) {
-    case c10::TypeKind::TensorType: return Kind::kTensor;
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::SymIntType: return Kind::kInt;
-    case c10::TypeKind::FloatType: return Kind::kFloat;
-    case c10::TypeKind::BoolType: return Kind::kBool;
-    case c10::TypeKind::NumberType: return Kind::kScalar;
-    case c10::TypeKind::StringType: return Kind::kString;
-    case c10::TypeKind::DeviceObjType: return Kind::kDevice;
-    case c10::TypeKind::GeneratorType: return Kind::kGenerator;
-    case c10::TypeKind::ListType: {
-      const c10::TypePtr element = type->castRaw<c10::ListType>()->getElementType();
-      if (element->kind() == c10::TypeKind::OptionalType) {
-        const c10::TypePtr inner = element->castRaw<c10::OptionalType>()->getElementType();
-        return inner->kind() == c10::TypeKind::TensorType ? Kind::kOptionalTensorList : Kind::kUnsupported;
-      }
-      switch (KindOf(element)) {
-        case Kind::kTensor: return Kind::kTensorList;
-        case Kind::kInt: return Kind::kIntList;
-        case Kind::kFloat: return Kind::kFloatList;
-        case Kind::kBool: return Kind::kBoolList;
-        default: return Kind::kUnsupported;
-      }
-    }
-    default: return Kind::kUnsupported;
-  }
-}
-
-// The dispatcher and the kernels index tables with these codes.
-void LimitCodes(c10::TypePtr type, ArgSpec* spec) {
-  if (type->kind() == c10::TypeKind::OptionalType) type = type->castRaw<c10::OptionalType>()->getElementType();
-  const auto limit = [spec](auto count) {
-    spec->least = 0;
-    spec->most = static_cast<int64_t>(count) - 1;
-  };
-  if (type->kind() == c10::TypeKind::ScalarTypeType) limit(c10::ScalarType::NumOptions);
-  if (type->kind() == c10::TypeKind::LayoutType) limit(c10::Layout::NumOptions);
-  if (type->kind() == c10::TypeKind::MemoryFormatType) limit(c10::MemoryFormat::NumOptions);
-  if (type->kind() == c10::TypeKind::QSchemeType) limit(c10::QScheme::COMPILE_TIME_NUM_QSCHEMES);
-}
-
 // As the functions of values.h: false, and nothing thrown, when the value is of another kind.
-bool ReadOptionalTensor(napi_env env, napi_value value, std::optional<at::Tensor>* out) {
-  return IsNullish(env, value) || ReadTensor(env, value, &out->emplace());
-}
-
-bool ReadGenerator(napi_env env, napi_value value, at::Generator* out) {
+template <class T>
+bool ReadHeld(napi_env env, napi_value value, T* out) {
   double handle;
-  return ReadNumber(env, value, &handle) && GetGenerator(handle, out);
+  return ReadNumber(env, value, &handle) && GetHeld(handle, out);
 }
 
-bool ReadDevice(napi_env env, napi_value value, c10::Device* out) {
+bool ReadOptionalTensor(napi_env env, napi_value value, std::optional<at::Tensor>* out) {
+  return IsNullish(env, value) || ReadHeld(env, value, &out->emplace());
+}
+
+bool ReadDevice(napi_env env, napi_value value, std::optional<c10::Device>* out) {
   std::string text;
   if (!ReadString(env, value, &text)) return false;
   try {
@@ -89,8 +43,78 @@ bool ReadScalar(napi_env env, napi_value value, at::Scalar* out) {
   return true;
 }
 
-template <class List>
-napi_value Array(napi_env env, const List& list) {
+// What an ArgSpec reads with: values of one type, integers that may be codes, and lists.
+template <class T, bool (*Read)(napi_env, napi_value, T*)>
+int64_t One(napi_env env, napi_value value, const ArgSpec&, c10::IValue* out) {
+  T one{};
+  if (!Read(env, value, &one)) return kNoArray;
+  *out = std::move(one);
+  return kFits;
+}
+
+int64_t OneInt(napi_env env, napi_value value, const ArgSpec& spec, c10::IValue* out) {
+  int64_t integer;
+  if (!ReadInt(env, value, &integer)) return kNoArray;
+  if (spec.codes > 0 && (integer < 0 || integer >= spec.codes)) return kNoArray;
+  *out = integer;
+  return kFits;
+}
+
+template <class T, bool (*Read)(napi_env, napi_value, T*)>
+int64_t List(napi_env env, napi_value value, const ArgSpec& spec, c10::IValue* out) {
+  c10::List<T> list;
+  T one{};
+  int64_t fault = kFits;
+  if (spec.fixed_size > 0 && Read(env, value, &one))
+    for (int32_t i = 0; i < spec.fixed_size; i++) list.push_back(one);
+  else fault = ReadList(env, value, Read, &list);
+  *out = std::move(list);
+  return fault;
+}
+
+// Null for a type that the addon does not support.
+Reader ReaderOf(const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::TensorType: return One<at::Tensor, ReadHeld>;
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::SymIntType: return OneInt;
+    case c10::TypeKind::FloatType: return One<double, ReadFloat>;
+    case c10::TypeKind::BoolType: return One<bool, ReadBool>;
+    case c10::TypeKind::NumberType: return One<at::Scalar, ReadScalar>;
+    case c10::TypeKind::StringType: return One<std::string, ReadString>;
+    case c10::TypeKind::DeviceObjType: return One<std::optional<c10::Device>, ReadDevice>;
+    case c10::TypeKind::GeneratorType: return One<at::Generator, ReadHeld>;
+    case c10::TypeKind::ListType: break;
+    default: return nullptr;
+  }
+  const c10::TypePtr element = type->castRaw<c10::ListType>()->getElementType();
+  switch (element->kind()) {
+    case c10::TypeKind::TensorType: return List<at::Tensor, ReadHeld>;
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::SymIntType: return List<int64_t, ReadInt>;
+    case c10::TypeKind::FloatType: return List<double, ReadFloat>;
+    case c10::TypeKind::BoolType: return List<bool, ReadBool>;
+    case c10::TypeKind::OptionalType: break;
+    default: return nullptr;
+  }
+  const bool tensors = element->castRaw<c10::OptionalType>()->getElementType()->kind() == c10::TypeKind::TensorType;
+  return tensors ? List<std::optional<at::Tensor>, ReadOptionalTensor> : nullptr;
+}
+
+// How many codes there are of a type that is a plain integer to the dispatcher; 0 for any other type.
+int64_t CodesOf(const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::OptionalType: return CodesOf(type->castRaw<c10::OptionalType>()->getElementType());
+    case c10::TypeKind::ScalarTypeType: return static_cast<int64_t>(c10::ScalarType::NumOptions);
+    case c10::TypeKind::LayoutType: return static_cast<int64_t>(c10::Layout::NumOptions);
+    case c10::TypeKind::MemoryFormatType: return static_cast<int64_t>(c10::MemoryFormat::NumOptions);
+    case c10::TypeKind::QSchemeType: return static_cast<int64_t>(c10::QScheme::COMPILE_TIME_NUM_QSCHEMES);
+    default: return 0;
+  }
+}
+
+template <class Elements>
+napi_value Array(napi_env env, const Elements& list) {
   napi_value result = nullptr;
   napi_create_array_with_length(env, list.size(), &result);
   uint32_t i = 0;
@@ -100,23 +124,23 @@ napi_value Array(napi_env env, const List& list) {
 
 }  // namespace
 
-at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index) {
+at::Tensor TensorOf(Info info, size_t index) {
   at::Tensor tensor;
-  if (!GetTensor(info[index].As<Napi::Number>(), &tensor)) RejectArgument(info, index, "a tensor");
+  if (!GetHeld(HandleOf(info, index), &tensor)) RejectArgument(info, index, "a tensor");
   return tensor;
 }
 
-std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index) {
+std::vector<at::Tensor> TensorsOf(Info info, size_t index) {
   std::vector<at::Tensor> tensors;
-  const int64_t fault = ReadList(info.Env(), info[index], ReadTensor, &tensors);
+  const int64_t fault = ReadList(info.Env(), info[index], ReadHeld<at::Tensor>, &tensors);
   if (fault != kFits) RejectArgument(info, index, "an array of tensors", fault);
   return tensors;
 }
 
-c10::Device DeviceArgument(const Napi::CallbackInfo& info, size_t index) {
-  c10::Device device(c10::kCPU);
+c10::Device DeviceArgument(Info info, size_t index) {
+  std::optional<c10::Device> device;
   if (!ReadDevice(info.Env(), info[index], &device)) RejectArgument(info, index, "a device such as 'cpu' or 'cuda:0'");
-  return device;
+  return *device;
 }
 
 ArgSpec SpecOf(const c10::Argument& argument) {
@@ -127,78 +151,35 @@ ArgSpec SpecOf(const c10::Argument& argument) {
     spec.optional = true;
     type = type->castRaw<c10::OptionalType>()->getElementType();
   }
-  spec.kind = KindOf(type);
+  spec.read = ReaderOf(type);
   spec.type = argument.real_type()->str();
   if (spec.type.rfind("SymInt", 0) == 0) spec.type.replace(0, 6, "int");
   if (spec.optional && !spec.type.empty() && spec.type.back() == '?')
     spec.type.replace(spec.type.size() - 1, 1, " or null");
-  LimitCodes(argument.real_type(), &spec);
+  spec.codes = CodesOf(argument.real_type());
   if (argument.N()) spec.fixed_size = *argument.N();
-  if (argument.default_value()) {
-    spec.has_default = true;
-    spec.default_value = *argument.default_value();
-  }
+  spec.default_value = argument.default_value();
   return spec;
 }
 
 c10::IValue ToIValue(napi_env env, napi_value value, const ArgSpec& spec, const std::string& where) {
-  const auto mismatch = [&](int64_t element = kNoArray) {
-    ThrowMismatch(env, value, where, spec.type, spec.name, element);
-  };
-  if (spec.kind == Kind::kTensor) {  // first: by far the most frequent
-    at::Tensor tensor;
-    if (ReadTensor(env, value, &tensor)) return c10::IValue(std::move(tensor));
-  }
-  if (IsNullish(env, value)) {
-    napi_valuetype type;
-    napi_typeof(env, value, &type);
-    if (type == napi_undefined && spec.has_default) return spec.default_value;
-    if (spec.optional) return c10::IValue();
-    mismatch();
-  }
-  const auto one = [&](auto result, const auto& read) -> c10::IValue {
-    if (!read(env, value, &result)) mismatch();
-    return result;
-  };
-  const auto list = [&](auto element, const auto& read) -> c10::IValue {
-    c10::List<decltype(element)> result;
-    if (spec.fixed_size > 0 && read(env, value, &element)) {
-      for (int32_t i = 0; i < spec.fixed_size; i++) result.push_back(element);
-      return result;
-    }
-    const int64_t fault = ReadList(env, value, read, &result);
-    if (fault != kFits) mismatch(fault);
-    return result;
-  };
-  const auto read_limited = [&](napi_env, napi_value, int64_t* out) {
-    return ReadInt(env, value, out) && *out >= spec.least && *out <= spec.most;
-  };
-  switch (spec.kind) {
-    case Kind::kTensor: return one(at::Tensor(), ReadTensor);
-    case Kind::kInt: return one(int64_t{}, read_limited);
-    case Kind::kFloat: return one(double{}, ReadFloat);
-    case Kind::kBool: return one(bool{}, ReadBool);
-    case Kind::kScalar: return one(at::Scalar(), ReadScalar);
-    case Kind::kString: return one(std::string(), ReadString);
-    case Kind::kDevice: return one(c10::Device(c10::kCPU), ReadDevice);
-    case Kind::kGenerator: return one(at::Generator(), ReadGenerator);
-    case Kind::kTensorList: return list(at::Tensor(), ReadTensor);
-    case Kind::kOptionalTensorList: return list(std::optional<at::Tensor>(), ReadOptionalTensor);
-    case Kind::kIntList: return list(int64_t{}, ReadInt);
-    case Kind::kFloatList: return list(double{}, ReadFloat);
-    case Kind::kBoolList: return list(bool{}, ReadBool);
-    case Kind::kUnsupported: break;
-  }
-  throw ArgumentError(where + ": " + spec.name + " is of type " + spec.type + ", which the addon does not support");
+  c10::IValue result;
+  const int64_t fault = spec.read == nullptr ? kNoArray : spec.read(env, value, spec, &result);
+  if (fault == kFits) return result;
+  napi_valuetype type;
+  napi_typeof(env, value, &type);
+  const bool nullish = type == napi_null || type == napi_undefined;  // which no reader takes
+  if (type == napi_undefined && spec.default_value) return *spec.default_value;
+  if (nullish && spec.optional) return c10::IValue();
+  if (!nullish && spec.read == nullptr)
+    throw ArgumentError(where + ": " + spec.name + " is of type " + spec.type + ", which the addon does not support");
+  ThrowMismatch(env, value, where, spec.type, spec.name, fault);
 }
 
 napi_value FromIValue(napi_env env, c10::IValue value) {
-  if (value.isTensor()) {
-    at::Tensor tensor = std::move(value).toTensor();
-    if (tensor.defined()) return Napi::Number::New(env, PutHandle(std::move(tensor)));
-    value = c10::IValue();
-  }
-  if (value.isNone()) return Napi::Env(env).Null();
+  if (value.isTensor() && value.toTensor().defined())
+    return Napi::Number::New(env, PutHandle(std::move(value).toTensor()));
+  if (value.isTensor() || value.isNone()) return Napi::Env(env).Null();
   if (value.isInt()) {
     const int64_t integer = value.toInt();
     const auto number = static_cast<double>(integer);

@@ -4,44 +4,30 @@
 #include <ATen/core/function_schema.h>
 #include <ATen/core/ivalue.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "exports.h"
 
 // Argument `index` of a function made by Export, whose parameter is a kHandle.
-at::Tensor TensorOf(const Napi::CallbackInfo& info, size_t index);
+at::Tensor TensorOf(Info info, size_t index);
 // The same of one that is a kArray: tensors by their handles.
-std::vector<at::Tensor> TensorsOf(const Napi::CallbackInfo& info, size_t index);
+std::vector<at::Tensor> TensorsOf(Info info, size_t index);
 // The same of one that is a kString: "cpu", "cuda:0".
-c10::Device DeviceArgument(const Napi::CallbackInfo& info, size_t index);
+c10::Device DeviceArgument(Info info, size_t index);
+
+struct ArgSpec;
+// Reads one argument of an operator: kFits, kNoArray, or the index of the element that does not fit.
+using Reader = int64_t (*)(napi_env env, napi_value value, const ArgSpec& spec, c10::IValue* out);
 
 // What one argument of an operator accepts, read from its schema once.
-enum class Kind {
-  kTensor,
-  kTensorList,
-  kOptionalTensorList,
-  kInt,
-  kFloat,
-  kBool,
-  kScalar,
-  kString,
-  kDevice,
-  kIntList,
-  kFloatList,
-  kBoolList,
-  kGenerator,
-  kUnsupported
-};
-
 struct ArgSpec {
-  Kind kind = Kind::kUnsupported;
+  Reader read = nullptr;  // null for a type that the addon does not support
   bool optional = false;
-  bool has_default = false;
-  int32_t fixed_size = 0;     // int[2] accepts a single number as well
-  int64_t least = INT64_MIN;  // limits of a kInt: ScalarType, Layout and MemoryFormat
-  int64_t most = INT64_MAX;   // are integers to the dispatcher, which trusts them
-  c10::IValue default_value;
+  int32_t fixed_size = 0;  // int[2] accepts a single number as well
+  int64_t codes = 0;       // of ScalarType, Layout and the like: kernels index tables with them, and trust them
+  std::optional<c10::IValue> default_value;
   std::string name;
   std::string type;  // as the schema writes it
 };

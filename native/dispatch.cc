@@ -24,10 +24,7 @@ constexpr size_t kMaxOperators = 4096;  // ATen has about 3,400
 // Shared by all threads. An entry is published once and never changed or freed, so invoke reads without a lock.
 std::array<std::atomic<const Operator*>, kMaxOperators> operators;
 std::mutex resolve_mutex;
-std::map<std::string, size_t>& Resolved() {  // ids by full name, under the mutex
-  static auto* resolved = new std::map<std::string, size_t>;
-  return *resolved;
-}
+auto& resolved = *new std::map<std::string, size_t>;  // ids by full name, under the mutex
 
 const Operator* MakeOperator(const std::string& name, const std::string& overload, const std::string& full) {
   const auto found = c10::Dispatcher::singleton().findSchema({name, overload});
@@ -45,31 +42,29 @@ const Operator* MakeOperator(const std::string& name, const std::string& overloa
 size_t IdOf(const std::string& name, const std::string& overload) {
   const std::string full = overload.empty() ? name : name + "." + overload;
   std::lock_guard<std::mutex> lock(resolve_mutex);
-  const auto known = Resolved().find(full);
-  if (known != Resolved().end()) return known->second;
-  const size_t id = Resolved().size();
+  const auto known = resolved.find(full);
+  if (known != resolved.end()) return known->second;
+  const size_t id = resolved.size();
   TORCH_CHECK(id < kMaxOperators, "more than ", kMaxOperators, " operators are in use");
   operators[id].store(MakeOperator(name, overload, full), std::memory_order_release);
-  Resolved().emplace(full, id);
+  resolved.emplace(full, id);
   return id;
 }
 
 // resolve("aten::add", "Tensor"): { id, arguments: names, returns: types of the results that are returned }.
 // Throws when there is no such operator. An operator has the same id in every thread.
-Napi::Value Resolve(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
+Napi::Object Resolve(Info info) {
   const size_t id = IdOf(StringOf(info, 0), StringOf(info, 1));
   const Operator& op = *operators[id].load(std::memory_order_acquire);
-  Napi::Array arguments = Napi::Array::New(env);
-  for (const ArgSpec& spec : op.arguments) arguments.Set(arguments.Length(), spec.name);
-  Napi::Array returns = Napi::Array::New(env);
+  std::vector<std::string> arguments, returns;
+  for (const ArgSpec& spec : op.arguments) arguments.push_back(spec.name);
   const auto& results = op.handle.schema().returns();
   for (size_t i = 0; i < results.size(); i++)
-    if (op.returned[i]) returns.Set(returns.Length(), results[i].type()->str());
-  Napi::Object result = Napi::Object::New(env);
+    if (op.returned[i]) returns.push_back(results[i].type()->str());
+  Napi::Object result = Napi::Object::New(info.Env());
   result.Set("id", static_cast<double>(id));
-  result.Set("arguments", arguments);
-  result.Set("returns", returns);
+  result.Set("arguments", ToJs(info.Env(), arguments));
+  result.Set("returns", ToJs(info.Env(), returns));
   return result;
 }
 
@@ -100,12 +95,9 @@ napi_value Invoke(napi_env env, napi_callback_info info) {
     size_t returned = 0;
     for (size_t i = 0; i < op->returned.size(); i++)
       if (op->returned[i]) results[returned++] = FromIValue(env, std::move(stack[i]));
+    if (returned == 0) return Napi::Env(env).Null();
     if (returned == 1) return results[0];
     napi_value array = nullptr;
-    if (returned == 0) {
-      napi_get_null(env, &array);
-      return array;
-    }
     napi_create_array_with_length(env, returned, &array);
     for (size_t i = 0; i < returned; i++) napi_set_element(env, array, static_cast<uint32_t>(i), results[i]);
     return array;

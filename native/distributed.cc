@@ -35,7 +35,7 @@ struct Group {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
   c10::intrusive_ptr<c10d::Backend> nccl;  // null on the CPU
-  bool server = false;
+  bool server;
 };
 
 struct DataParallel {
@@ -71,22 +71,14 @@ class Registry {
   int64_t last_ = 0;
 };
 
-Registry<std::shared_ptr<Group>>& Groups() {
-  static auto* groups = new Registry<std::shared_ptr<Group>>;
-  return *groups;
-}
-Registry<DataParallel>& Models() {
-  static auto* models = new Registry<DataParallel>;
-  return *models;
+auto& groups = *new Registry<std::shared_ptr<Group>>;
+auto& models = *new Registry<DataParallel>;
+
+c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(Info info, size_t index) {
+  return groups.Get(IntegerOf(info, index), "process group")->group;
 }
 
-c10::intrusive_ptr<c10d::ProcessGroup> GroupOf(const Napi::CallbackInfo& info, size_t index) {
-  return Groups().Get(IntegerOf(info, index), "process group")->group;
-}
-
-milliseconds MillisecondsOf(const Napi::CallbackInfo& info, size_t index) {
-  return milliseconds(IntegerOf(info, index, 0, INT32_MAX));
-}
+milliseconds MillisecondsOf(Info info, size_t index) { return milliseconds(IntegerOf(info, index, 0, INT32_MAX)); }
 
 // ---- rendezvous
 
@@ -115,75 +107,59 @@ c10::intrusive_ptr<c10d::Backend> Gloo(const c10::intrusive_ptr<c10d::Store>& st
   return backend;
 }
 
-// openNccl(path of libblip_nccl.so): null on success, else why it cannot be used. Before a group that has NCCL.
-Napi::Value OpenNcclLibrary(const Napi::CallbackInfo& info) {
-  const std::string defect = OpenNccl(StringOf(info, 0));
-  return defect.empty() ? info.Env().Null() : Napi::Value(Napi::String::New(info.Env(), defect));
-}
-
-std::string AnnouncementKey(int rank) { return "blip/announced/" + std::to_string(rank); }
+std::string AnnouncementKey(size_t rank) { return "blip/announced/" + std::to_string(rank); }
 
 // initProcessGroup(host, port, rank, world size, server, prefix, loopback, join timeout ms, timeout ms, announcement to
 // the other ranks): the group's number. The store's keys are nested as in torch.distributed, so that ranks of both
 // kinds find each other; a `prefix` that is not empty precedes them.
-Napi::Value InitProcessGroup(const Napi::CallbackInfo& info) {
+double InitProcessGroup(Info info) {
   const std::string host = StringOf(info, 0);
-  const auto port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
   const auto size = static_cast<int>(IntegerOf(info, 3, 1, INT32_MAX));
   const auto rank = static_cast<int>(IntegerOf(info, 2, 0, size - 1));
   const bool server = BooleanOf(info, 4);
   const std::string prefix = StringOf(info, 5);
   const bool loopback = BooleanOf(info, 6);
-  const milliseconds join_timeout = MillisecondsOf(info, 7);
   const milliseconds timeout = MillisecondsOf(info, 8);
 
   // c10d logs every failed attempt to stderr, with C++ frames; what matters is thrown as well.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;
   c10d::TCPStoreOptions options;
-  options.port = port;
+  options.port = static_cast<uint16_t>(IntegerOf(info, 1, 0, UINT16_MAX));
   options.isServer = server;
   options.numWorkers = size;
   options.waitWorkers = true;
-  options.timeout = join_timeout;
+  options.timeout = MillisecondsOf(info, 7);
   options.multiTenant = server && !loopback;
-  if (server && loopback) options.masterListenFd = ListenOn(host, port);
+  if (server && loopback) options.masterListenFd = ListenOn(host, options.port);
   c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(host, options);
   if (!prefix.empty()) store = c10::make_intrusive<c10d::PrefixStore>(prefix, store);
   store = c10::make_intrusive<c10d::PrefixStore>("default_pg", store);
   store = c10::make_intrusive<c10d::PrefixStore>("0/", store);
 
-  const auto made = std::make_shared<Group>();
-  made->store = store;
-  made->server = server;
-  made->group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
+  const auto group = c10::make_intrusive<c10d::ProcessGroup>(store, rank, size);
   store->set(AnnouncementKey(rank), StringOf(info, 9));
   const auto gloo = Gloo(c10::make_intrusive<c10d::PrefixStore>("cpu/", store), rank, size, host, loopback, timeout);
-  made->group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-  made->group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+  group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+  group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
   store->setTimeout(timeout);  // NCCL's ranks meet through it at their first collective
-  made->group->setGroupName("0");
-  c10d::register_process_group("0", made->group);
-  return Napi::Number::New(info.Env(), Groups().Put(made));
+  group->setGroupName("0");
+  c10d::register_process_group("0", group);
+  return groups.Put(std::make_shared<Group>(Group{store, group, nullptr, server}));
 }
 
 // announcements(group): what each rank has announced; null of those that have not, being Python's. All that will have,
 // have: Gloo has connected every rank with every other since.
-Napi::Value Announcements(const Napi::CallbackInfo& info) {
-  const auto group = Groups().Get(IntegerOf(info, 0), "process group");
-  const int size = group->group->getSize();
-  Napi::Array all = Napi::Array::New(info.Env(), size);
-  for (int rank = 0; rank < size; rank++) {
-    const std::string key = AnnouncementKey(rank);
-    const bool there = group->store->check({key});
-    all.Set(rank,
-            there ? Napi::Value(Napi::String::New(info.Env(), group->store->get_to_str(key))) : info.Env().Null());
-  }
+std::vector<std::optional<std::string>> Announcements(Info info) {
+  const auto group = groups.Get(IntegerOf(info, 0), "process group");
+  std::vector<std::optional<std::string>> all(group->group->getSize());
+  for (size_t rank = 0; rank < all.size(); rank++)
+    if (group->store->check({AnnouncementKey(rank)})) all[rank] = group->store->get_to_str(AnnouncementKey(rank));
   return all;
 }
 
 // addNccl(group, timeout ms): the backend for tensors on GPUs.
-void AddNccl(const Napi::CallbackInfo& info) {
-  const auto group = Groups().Get(IntegerOf(info, 0), "process group");
+void AddNccl(Info info) {
+  const auto group = groups.Get(IntegerOf(info, 0), "process group");
   const auto store = c10::make_intrusive<c10d::PrefixStore>("cuda/", group->store);
   group->nccl = MakeNccl({store, group->group->getRank(), group->group->getSize(), MillisecondsOf(info, 1)});
   group->group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, group->nccl);
@@ -217,9 +193,9 @@ void LeaveStore(const Group& group, milliseconds patience) {
 
 // destroyProcessGroup(group, patience ms): waits up to that long for the other ranks to finish too, then closes the
 // connections. Doing it twice is harmless.
-void DestroyProcessGroup(const Napi::CallbackInfo& info) {
+void DestroyProcessGroup(Info info) {
   constexpr milliseconds kShutdown{10000};
-  const auto taken = Groups().Take(IntegerOf(info, 0));
+  const auto taken = groups.Take(IntegerOf(info, 0));
   if (!taken) return;
   const milliseconds patience = MillisecondsOf(info, 1);
   const bool together = patience.count() > 0 && AllFinish(*taken, patience);
@@ -228,9 +204,6 @@ void DestroyProcessGroup(const Napi::CallbackInfo& info) {
   if (together) LeaveStore(*taken, patience);
   c10d::unregister_process_group(taken->group->getGroupName());
 }
-// endNcclAtExit(): what is left of NCCL when the process exits is aborted, and the exit code kept. To be called as late
-// as possible: of what exit() calls, the newest comes first.
-void EndNcclAtExitOfProcess(const Napi::CallbackInfo& info) { EndNcclAtExit(); }
 
 // ---- collectives. On the CPU they block until this rank's part is done, or throw after the group's timeout. On a GPU
 // they are queued, as kernels are, and return at once: whoever reads a result waits. After the timeout NCCL's watchdog
@@ -267,11 +240,11 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t id) {
     context->saved_data["group"] = id;
     context->saved_data["rows"] = x.size(0);
-    return GatherRows(Groups().Get(id, "process group")->group, x);
+    return GatherRows(groups.Get(id, "process group")->group, x);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const auto group = Groups().Get(context->saved_data["group"].toInt(), "process group")->group;
+    const auto group = groups.Get(context->saved_data["group"].toInt(), "process group")->group;
     const int64_t rows = context->saved_data["rows"].toInt();
     if (gradients[0].is_cuda()) {  // NCCL need not bring a rank the sums for the others' rows; Gloo would do no less
       at::Tensor all = gradients[0].contiguous();
@@ -286,25 +259,19 @@ class GatherWithGradient : public torch::autograd::Function<GatherWithGradient> 
 };
 
 // allReduce(group, t, "sum" | "max" | "min"): in place. broadcast(group, t, root): in place.
-void AllReduce(const Napi::CallbackInfo& info) {
-  SumInPlace(GroupOf(info, 0), TensorOf(info, 1).detach(), OpNamed(StringOf(info, 2)));
-}
-void Broadcast(const Napi::CallbackInfo& info) {
+void AllReduce(Info info) { SumInPlace(GroupOf(info, 0), TensorOf(info, 1).detach(), OpNamed(StringOf(info, 2))); }
+void Broadcast(Info info) {
   std::vector<at::Tensor> tensors{TensorOf(info, 1).detach()};
   c10d::BroadcastOptions options;
   options.rootRank = IntegerOf(info, 2, 0, INT32_MAX);
   GroupOf(info, 0)->broadcast(tensors, options)->wait();
 }
 // allGather(group, t (n, …), gradient): (world size · n, …) in rank order; t must have the same shape on all ranks.
-Napi::Value AllGather(const Napi::CallbackInfo& info) {
+double AllGather(Info info) {
   const auto group = GroupOf(info, 0);
   const at::Tensor x = TensorOf(info, 1);
-  const bool gradient = BooleanOf(info, 2);
-  const at::Tensor all = gradient ? GatherWithGradient::apply(x, IntegerOf(info, 0)) : GatherRows(group, x);
-  return Napi::Number::New(info.Env(), PutHandle(all));
+  return PutHandle(BooleanOf(info, 2) ? GatherWithGradient::apply(x, IntegerOf(info, 0)) : GatherRows(group, x));
 }
-// barrier(group): waits for the other processes, not for work queued on GPUs.
-void Barrier(const Napi::CallbackInfo& info) { GroupOf(info, 0)->getBackend(c10::DeviceType::CPU)->barrier()->wait(); }
 
 // ---- data parallel training
 
@@ -318,7 +285,7 @@ std::shared_ptr<Reducer> MakeReducer(Arguments... arguments) {
 
 // createReducer(group, parameters, buffers, bucket bytes): checks that all ranks have the same parameters, copies rank
 // 0's values (and buffers) to all of them, and hooks into the parameters' gradients. Returns the reducer's number.
-Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
+double CreateReducer(Info info) {
   const auto group = GroupOf(info, 0);
   const std::vector<at::Tensor> parameters = TensorsOf(info, 1);
   const std::vector<at::Tensor> buffers = TensorsOf(info, 2);
@@ -350,21 +317,19 @@ Napi::Value CreateReducer(const Napi::CallbackInfo& info) {
   made.reducer->set_logger(made.logger);
   made.logger->set_construction_data_and_log("DataParallel", {}, -1, /*broadcast_buffers=*/false, /*has_sync_bn=*/false,
                                              /*static_graph=*/false);
-  return Napi::Number::New(info.Env(), Models().Put(std::move(made)));
+  return models.Put(std::move(made));
 }
 // reducerForward(reducer): before a forward pass whose gradients are averaged over the ranks; reducerBackward: after
 // it.
-void ReducerForward(const Napi::CallbackInfo& info) {
-  const DataParallel model = Models().Get(IntegerOf(info, 0), "reducer");
+void ReducerForward(Info info) {
+  const DataParallel model = models.Get(IntegerOf(info, 0), "reducer");
   model.logger->set_runtime_stats_and_log();
   model.reducer->prepare_for_forward();
   model.reducer->rebuild_buckets();
 }
-void ReducerBackward(const Napi::CallbackInfo& info) {
-  Models().Get(IntegerOf(info, 0), "reducer").reducer->prepare_for_backward({});
-}
-void DestroyReducer(const Napi::CallbackInfo& info) {
-  const DataParallel taken = Models().Take(IntegerOf(info, 0));
+void ReducerBackward(Info info) { models.Get(IntegerOf(info, 0), "reducer").reducer->prepare_for_backward({}); }
+void DestroyReducer(Info info) {
+  const DataParallel taken = models.Take(IntegerOf(info, 0));
   if (taken.reducer) taken.reducer->remove_autograd_hooks();
 }
 
@@ -372,7 +337,8 @@ void DestroyReducer(const Napi::CallbackInfo& info) {
 
 void InitDistributed(Napi::Env env, Napi::Object exports) {
   const Parameter group{"group", kInteger}, tensor{"tensor", kHandle}, reducer{"reducer", kInteger};
-  Export(env, exports, "openNccl", OpenNcclLibrary, {{"path", kString}});
+  // openNccl(path of libblip_nccl.so): null on success, else why it cannot be used. Before a group that has NCCL.
+  Export(env, exports, "openNccl", [](Info info) { return OpenNccl(StringOf(info, 0)); }, {{"path", kString}});
   Export(env, exports, "initProcessGroup", InitProcessGroup,
          {{"host", kString},
           {"port", kInteger},
@@ -387,11 +353,15 @@ void InitDistributed(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "announcements", Announcements, {group});
   Export(env, exports, "addNccl", AddNccl, {group, {"timeoutMs", kInteger}});
   Export(env, exports, "destroyProcessGroup", DestroyProcessGroup, {group, {"patienceMs", kInteger}});
-  Export(env, exports, "endNcclAtExit", EndNcclAtExitOfProcess, {});
+  // What is left of NCCL when the process exits is aborted, and the exit code kept. To be called as late as possible:
+  // of what exit() calls, the newest comes first.
+  Export(env, exports, "endNcclAtExit", [](Info) { EndNcclAtExit(); }, {});
   Export(env, exports, "allReduce", AllReduce, {group, tensor, {"op", kString}});
   Export(env, exports, "broadcast", Broadcast, {group, tensor, {"root", kInteger}});
   Export(env, exports, "allGather", AllGather, {group, tensor, {"gradient", kBoolean}});
-  Export(env, exports, "barrier", Barrier, {group});
+  // Waits for the other processes, not for work queued on GPUs.
+  Export(env, exports, "barrier", [](Info info) { GroupOf(info, 0)->getBackend(at::kCPU)->barrier()->wait(); },
+         {group});
   Export(env, exports, "createReducer", CreateReducer,
          {group, {"parameters", kArray}, {"buffers", kArray}, {"bucketBytes", kInteger}});
   Export(env, exports, "reducerForward", ReducerForward, {reducer});

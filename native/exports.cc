@@ -9,34 +9,26 @@ struct Exported {
   std::vector<Parameter> parameters;
 };
 
-const Exported& ExportedOf(const Napi::CallbackInfo& info) { return *static_cast<const Exported*>(info.Data()); }
+const Exported& ExportedOf(Info info) { return *static_cast<const Exported*>(info.Data()); }
 
-const char* NameOf(ArgKind kind) {
-  switch (kind) {
-    case kHandle: return "a handle";
-    case kInteger: return "an integer";
-    case kString: return "a string";
-    case kBoolean: return "a boolean";
-    case kBytes: return "a Uint8Array";
-    case kArray: return "an array";
-  }
-  return "";
-}
-
-bool Fits(const Napi::Value& value, ArgKind kind) {
+// What a value of that kind is called, where this is none; else null.
+const char* Lacking(const Napi::Value& value, ArgKind kind) {
+  const auto unless = [](bool fits, const char* name) { return fits ? nullptr : name; };
   int64_t integer;
   switch (kind) {
-    case kHandle: return value.IsNumber() && IsHandle(value.As<Napi::Number>());
-    case kInteger: return ReadInt(value.Env(), value, &integer);
-    case kString: return value.IsString();
-    case kBoolean: return value.IsBoolean();
-    case kBytes: return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-    case kArray: return value.IsArray();
+    case kHandle: return unless(value.IsNumber() && IsHandle(value.As<Napi::Number>()), "a handle");
+    case kInteger: return unless(ReadInt(value.Env(), value, &integer), "an integer");
+    case kString: return unless(value.IsString(), "a string");
+    case kBoolean: return unless(value.IsBoolean(), "a boolean");
+    case kBytes:
+      return unless(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array,
+                    "a Uint8Array");
+    case kArray: return unless(value.IsArray(), "an array");
   }
-  return false;
+  return nullptr;
 }
 
-Napi::Value Call(const Napi::CallbackInfo& info) {
+Napi::Value Call(Info info) {
   const Exported& exported = ExportedOf(info);
   try {
     const size_t count = exported.parameters.size();
@@ -46,7 +38,7 @@ Napi::Value Call(const Napi::CallbackInfo& info) {
     for (size_t i = 0; i < count; i++) {
       const Parameter& parameter = exported.parameters[i];
       if (parameter.optional && info[i].IsUndefined()) continue;
-      if (!Fits(info[i], parameter.kind)) RejectArgument(info, i, NameOf(parameter.kind));
+      if (const char* expected = Lacking(info[i], parameter.kind)) RejectArgument(info, i, expected);
     }
     return exported.body(info);
   } catch (...) {
@@ -57,66 +49,52 @@ Napi::Value Call(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters) {
+void ExportBody(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters) {
   auto* exported = new Exported{name, body, std::move(parameters)};
   env.AddCleanupHook([](Exported* e) { delete e; }, exported);
   exports.Set(name, Napi::Function::New(env, Call, name, exported));
 }
 
-void Export(Napi::Env env, Napi::Object exports, const char* name, void (*body)(const Napi::CallbackInfo&),
-            std::vector<Parameter> parameters) {
-  const auto returning = [body](const Napi::CallbackInfo& info) { return body(info), info.Env().Undefined(); };
-  Export(env, exports, name, Body(returning), std::move(parameters));
-}
-
-void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected, int64_t element) {
+void RejectArgument(Info info, size_t index, const std::string& expected, int64_t element) {
   const Exported& exported = ExportedOf(info);
   ThrowMismatch(info.Env(), info[index], exported.name, expected, exported.parameters[index].name, element);
 }
 
-void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
-                    const std::string& received) {
+void RejectArgument(Info info, size_t index, const std::string& expected, const std::string& received) {
   const Exported& exported = ExportedOf(info);
   ThrowMismatch(exported.name, expected, exported.parameters[index].name, received);
 }
 
-bool IsGiven(const Napi::CallbackInfo& info, size_t index) { return !info[index].IsUndefined(); }
+bool IsGiven(Info info, size_t index) { return !info[index].IsUndefined(); }
 
-int64_t IntegerOf(const Napi::CallbackInfo& info, size_t index, int64_t least, int64_t most) {
+int64_t IntegerOf(Info info, size_t index, int64_t least, int64_t most) {
   int64_t integer = 0;
   if (!ReadInt(info.Env(), info[index], &integer) || integer < least || integer > most)
     RejectArgument(info, index, "an integer from " + std::to_string(least) + " to " + std::to_string(most));
   return integer;
 }
 
-bool BooleanOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Boolean>(); }
+bool BooleanOf(Info info, size_t index) { return info[index].As<Napi::Boolean>(); }
 
-std::string StringOf(const Napi::CallbackInfo& info, size_t index) {
+std::string StringOf(Info info, size_t index) {
   std::string text;
   ReadString(info.Env(), info[index], &text);
   return text;
 }
 
-double HandleOf(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>(); }
+double HandleOf(Info info, size_t index) { return info[index].As<Napi::Number>(); }
 
-std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index) {
+std::vector<int64_t> IntegersOf(Info info, size_t index) {
   std::vector<int64_t> list;
   const int64_t fault = ReadList(info.Env(), info[index], ReadInt, &list);
   if (fault != kFits) RejectArgument(info, index, "an array of integers", fault);
   return list;
 }
 
-bool ReadBytes(napi_env env, napi_value value, Bytes* out) {
-  napi_typedarray_type type;
+Bytes BytesOf(Info info, size_t index, std::optional<size_t> size) {
   void* data = nullptr;
-  size_t length = 0;
-  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) return false;
-  *out = {static_cast<uint8_t*>(data), length};
-  return type == napi_uint8_array;
-}
-
-Bytes BytesOf(const Napi::CallbackInfo& info, size_t index) {
-  Bytes bytes{nullptr, 0};
-  ReadBytes(info.Env(), info[index], &bytes);
-  return bytes;
+  size_t found = 0;
+  napi_get_typedarray_info(info.Env(), info[index], nullptr, &found, &data, nullptr, nullptr);
+  if (size && found != *size) RejectArgument(info, index, std::to_string(*size) + " bytes", std::to_string(found));
+  return {static_cast<uint8_t*>(data), found};
 }

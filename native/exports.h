@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,36 +18,59 @@ struct Parameter {
   bool optional = false;  // may be undefined
 };
 
-using Body = std::function<Napi::Value(const Napi::CallbackInfo&)>;
-void Export(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters);
-// The same of one that returns nothing: undefined.
-void Export(Napi::Env env, Napi::Object exports, const char* name, void (*body)(const Napi::CallbackInfo&),
-            std::vector<Parameter> parameters);
+using Info = const Napi::CallbackInfo&;  // the arguments of a call
+using Body = std::function<Napi::Value(Info)>;
+void ExportBody(Napi::Env env, Napi::Object exports, const char* name, Body body, std::vector<Parameter> parameters);
+
+// What a body returns as JavaScript's value: a number, boolean, string or array; null for std::nullopt.
+template <class T>
+Napi::Value ToJs(Napi::Env env, const T& value) {
+  return Napi::Value::From(env, value);
+}
+template <class T>
+Napi::Value ToJs(Napi::Env env, const std::vector<T>& values);
+template <class T>
+Napi::Value ToJs(Napi::Env env, const std::optional<T>& value) {
+  return value ? ToJs(env, *value) : env.Null();
+}
+template <class T>
+Napi::Value ToJs(Napi::Env env, const std::vector<T>& values) {
+  Napi::Array array = Napi::Array::New(env, values.size());
+  for (uint32_t i = 0; i < values.size(); i++) array.Set(i, ToJs(env, values[i]));
+  return array;
+}
+
+// A body may also return a Napi::Value, or nothing: undefined.
+template <class Function>
+void Export(Napi::Env env, Napi::Object exports, const char* name, Function body, std::vector<Parameter> parameters) {
+  const auto returning = [body](Info info) {
+    if constexpr (std::is_void_v<decltype(body(info))>) return body(info), info.Env().Undefined();
+    else return ToJs(info.Env(), body(info));
+  };
+  ExportBody(env, exports, name, returning, std::move(parameters));
+}
 
 // Throws the ArgumentError that names the function, its argument `index`, what was expected there and what was
 // received: the argument, its element `element` if it is an array, or the words given.
-[[noreturn]] void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
-                                 int64_t element = kNoArray);
-[[noreturn]] void RejectArgument(const Napi::CallbackInfo& info, size_t index, const std::string& expected,
-                                 const std::string& received);
+[[noreturn]] void RejectArgument(Info info, size_t index, const std::string& expected, int64_t element = kNoArray);
+[[noreturn]] void RejectArgument(Info info, size_t index, const std::string& expected, const std::string& received);
 
 // Argument `index` of a function made by Export, which has checked its kind. These check the rest, such as a range,
 // with the same error.
-bool IsGiven(const Napi::CallbackInfo& info, size_t index);
-int64_t IntegerOf(const Napi::CallbackInfo& info, size_t index, int64_t least = INT64_MIN, int64_t most = INT64_MAX);
-bool BooleanOf(const Napi::CallbackInfo& info, size_t index);
-std::string StringOf(const Napi::CallbackInfo& info, size_t index);
-double HandleOf(const Napi::CallbackInfo& info, size_t index);
-std::vector<int64_t> IntegersOf(const Napi::CallbackInfo& info, size_t index);  // may run JavaScript: getters
+bool IsGiven(Info info, size_t index);
+int64_t IntegerOf(Info info, size_t index, int64_t least = INT64_MIN, int64_t most = INT64_MAX);
+bool BooleanOf(Info info, size_t index);
+std::string StringOf(Info info, size_t index);
+double HandleOf(Info info, size_t index);
+std::vector<int64_t> IntegersOf(Info info, size_t index);  // may run JavaScript: getters
 
 // The memory of a Uint8Array over an ArrayBuffer or SharedArrayBuffer; empty when it is detached. Valid until
-// JavaScript runs.
+// JavaScript runs. With `size`, exactly so many bytes.
 struct Bytes {
   uint8_t* data;
   size_t size;
 };
-Bytes BytesOf(const Napi::CallbackInfo& info, size_t index);
-bool ReadBytes(napi_env env, napi_value value, Bytes* out);  // false when it is no Uint8Array
+Bytes BytesOf(Info info, size_t index, std::optional<size_t> size = {});
 
 // A part of boot.node; src/libtorch/boot.ts has both.
 void InitLastWords(Napi::Env env, Napi::Object exports);

@@ -35,13 +35,10 @@ struct Table {
   size_t live = 0;
 };
 
-Table& TheTable() {
-  static Table* table = new Table;
-  return *table;
-}
+Table& table = *new Table;
 
 // The slot of a live handle, or null. Call with the lock held.
-Slot* Find(Table& table, double handle) {
+Slot* Find(double handle) {
   if (!IsHandle(handle)) return nullptr;
   const uint64_t bits = static_cast<uint64_t>(handle - kHandleBase);
   const uint64_t index = bits & kIndexMask;
@@ -52,7 +49,7 @@ Slot* Find(Table& table, double handle) {
 }
 
 // Frees a live slot and returns what it held. Call with the lock held, destroy the result without it.
-Held Empty(Table& table, Slot& slot) {
+Held Empty(Slot& slot) {
   Held value = std::move(slot.value);
   slot.value = std::monostate{};
   slot.reported = 0;
@@ -62,22 +59,9 @@ Held Empty(Table& table, Slot& slot) {
   table.live--;
   return value;
 }
-
-template <class T>
-bool Get(double handle, T* out) {
-  Table& table = TheTable();
-  std::lock_guard<std::mutex> lock(table.mutex);
-  Slot* slot = Find(table, handle);
-  if (slot == nullptr) return false;
-  const T* value = std::get_if<T>(&slot->value);
-  if (value == nullptr) return false;
-  *out = *value;
-  return true;
-}
 }  // namespace
 
 double PutHandle(Held value, Ownership ownership) {
-  Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
   uint32_t index;
   if (!table.free.empty()) {
@@ -96,27 +80,31 @@ double PutHandle(Held value, Ownership ownership) {
   return kHandleBase + static_cast<double>((uint64_t{slot.generation} << kIndexBits) | index);
 }
 
-bool GetTensor(double handle, at::Tensor* out) { return Get(handle, out); }
-bool GetGenerator(double handle, at::Generator* out) { return Get(handle, out); }
-bool GetEvent(double handle, std::shared_ptr<c10::Event>* out) { return Get(handle, out); }
+template <class T>
+bool GetHeld(double handle, T* out) {
+  std::lock_guard<std::mutex> lock(table.mutex);
+  Slot* slot = Find(handle);
+  const T* value = slot == nullptr ? nullptr : std::get_if<T>(&slot->value);
+  if (value != nullptr) *out = *value;
+  return value != nullptr;
+}
+template bool GetHeld(double handle, at::Tensor* out);
+template bool GetHeld(double handle, at::Generator* out);
+template bool GetHeld(double handle, std::shared_ptr<c10::Event>* out);
 
-bool DropHandle(double handle, int64_t* reported) {
-  Table& table = TheTable();
-  Held dropped;
-  {
-    std::lock_guard<std::mutex> lock(table.mutex);
-    Slot* slot = Find(table, handle);
-    if (slot == nullptr) return false;
-    if (reported != nullptr && slot->reporter == this_thread) *reported += slot->reported;
-    dropped = Empty(table, *slot);
-  }
-  return true;
+std::optional<int64_t> DropHandle(double handle) {
+  Held dropped;  // before the lock, so destroyed after it
+  std::lock_guard<std::mutex> lock(table.mutex);
+  Slot* slot = Find(handle);
+  if (slot == nullptr) return std::nullopt;
+  const int64_t reported = slot->reporter == this_thread ? slot->reported : 0;
+  dropped = Empty(*slot);
+  return reported;
 }
 
 int64_t ReportExternalMemory(double handle) {
-  Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
-  Slot* slot = Find(table, handle);
+  Slot* slot = Find(handle);
   const at::Tensor* tensor = slot == nullptr ? nullptr : std::get_if<at::Tensor>(&slot->value);
   if (tensor == nullptr || slot->reported > 0 || !tensor->has_storage()) return 0;
   const c10::Storage& storage = tensor->storage();
@@ -134,23 +122,20 @@ void BeginThread() {
 }
 
 void EndThread() {
-  Table& table = TheTable();
   std::vector<Held> dropped;
   std::lock_guard<std::mutex> lock(table.mutex);
   for (Slot& slot : table.slots)
-    if (slot.thread == this_thread && slot.value.index() != 0) dropped.push_back(Empty(table, slot));
+    if (slot.thread == this_thread && slot.value.index() != 0) dropped.push_back(Empty(slot));
 }
 
 bool IsLive(double handle) {
-  Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
-  return Find(table, handle) != nullptr;
+  return Find(handle) != nullptr;
 }
 
 std::string DescribeHandle(double handle) {
-  Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
-  const Slot* slot = Find(table, handle);
+  const Slot* slot = Find(handle);
   if (slot == nullptr) return "a handle that was disposed or never existed";
   if (std::holds_alternative<at::Tensor>(slot->value)) return "a tensor";
   if (std::holds_alternative<at::Generator>(slot->value)) return "a generator";
@@ -158,7 +143,6 @@ std::string DescribeHandle(double handle) {
 }
 
 size_t LiveHandles() {
-  Table& table = TheTable();
   std::lock_guard<std::mutex> lock(table.mutex);
   return table.live;
 }

@@ -6,21 +6,20 @@
 #include <c10/core/Event.h>
 
 #include <memory>
+#include <optional>
 #include <variant>
 
 using Held = std::variant<std::monostate, at::Tensor, at::Generator, std::shared_ptr<c10::Event>>;
 
-// All functions may be called from any thread. Get* return false for anything but a live handle of that kind.
+// All functions may be called from any thread. GetHeld returns false for anything but a live handle of that kind.
 // A worker thread's handles end with it (see BeginThread); kShared ones, and the main thread's, live until dropped.
 enum class Ownership { kThread, kShared };
 double PutHandle(Held value, Ownership ownership = Ownership::kThread);
-bool GetTensor(double handle, at::Tensor* out);
-bool GetGenerator(double handle, at::Generator* out);
-bool GetEvent(double handle, std::shared_ptr<c10::Event>* out);
-// True when the handle was live; what it held is destroyed outside the lock. A dropped handle is never valid again.
-// `reported` grows by what ReportExternalMemory returned for the handle, if that was on this thread: each has its own
-// V8.
-bool DropHandle(double handle, int64_t* reported = nullptr);
+template <class T>
+bool GetHeld(double handle, T* out);
+// Nothing when the handle was not live; what it held is destroyed outside the lock. A dropped handle is never valid
+// again. Returns what ReportExternalMemory did for the handle, if that was on this thread: each has its own V8.
+std::optional<int64_t> DropHandle(double handle);
 // The bytes to report to this thread's V8 as external memory, if disposing of the tensor frees enough to matter and
 // they were not reported before; else 0.
 int64_t ReportExternalMemory(double handle);

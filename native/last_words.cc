@@ -19,9 +19,8 @@ constexpr int64_t kSameSignalMs = 500;
 
 struct Words {
   int descriptor;
-  std::string last;   // when the signal ends the process
-  std::string noted;  // when it is the first, and a listener of JavaScript takes it
-  bool listened;      // there is such a listener
+  std::string last;                  // when the signal ends the process
+  std::optional<std::string> noted;  // when it is the first, and a listener of JavaScript takes it; else there is none
 };
 
 // What was made ready for one signal, and what the signal does without it: what libuv or Node has set, or the default.
@@ -55,13 +54,13 @@ void Speak(int signal) {
   const Words* words = speech.words.load();
   int64_t first = 0;
   const int64_t now = Milliseconds();
-  if (words->listened && noted_at.compare_exchange_strong(first, now)) {
-    Write(words->descriptor, words->noted);
+  if (words->noted && noted_at.compare_exchange_strong(first, now)) {
+    Write(words->descriptor, *words->noted);
     speech.before.sa_handler(signal);  // libuv's: wakes the event loop
-  } else if (!words->listened || now - first >= kSameSignalMs) {
+  } else if (!words->noted || now - first >= kSameSignalMs) {
     Write(words->descriptor, words->last);
     struct sigaction ending = speech.before;
-    if (words->listened) ending.sa_handler = SIG_DFL;
+    if (words->noted) ending.sa_handler = SIG_DFL;
     sigaction(signal, &ending, nullptr);
     raise(signal);
   }
@@ -72,19 +71,18 @@ void Speak(int signal) {
 // this process. With `noted`, JavaScript listens: the first signal writes `noted` and is the listener's, and the next
 // one, of either, ends the process. To be called again whenever listeners come or go, which undo it. A signal that is
 // ignored stays so.
-void LastWords(const Napi::CallbackInfo& info) {
+void LastWords(Info info) {
   const auto signal = static_cast<int>(IntegerOf(info, 0, SIGINT, SIGTERM));
   if (signal != SIGINT && signal != SIGTERM) RejectArgument(info, 0, "SIGINT or SIGTERM");
   const auto descriptor = static_cast<int>(IntegerOf(info, 1, 0, INT32_MAX));
-  const bool listened = IsGiven(info, 3);
-  const auto* words = new Words{descriptor, StringOf(info, 2), listened ? StringOf(info, 3) : "", listened};
+  auto* words = new Words{descriptor, StringOf(info, 2), {}};
+  if (IsGiven(info, 3)) words->noted = StringOf(info, 3);
   Speech& speech = SpeechOf(signal);
   struct sigaction found;
   sigaction(signal, nullptr, &found);
   const bool is_ours = found.sa_handler == Speak;
   if (!is_ours) speech.before = found;
-  const Words* replaced = speech.words.exchange(words);
-  static_cast<void>(replaced);  // never freed: a handler may be reading it, and a run has a handful
+  speech.words = words;  // the one before is never freed: a handler may be reading it, and a run has a handful
   noted_at = 0;
   if (is_ours || found.sa_handler == SIG_IGN) return;
   struct sigaction speaking{};

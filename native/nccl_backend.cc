@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <future>
 #include <mutex>
@@ -25,10 +26,7 @@ struct Alive {
   std::mutex mutex;
   std::vector<Backend> backends;
 };
-Alive& TheAlive() {
-  static auto* alive = new Alive;
-  return *alive;
-}
+Alive& alive = *new Alive;
 
 // Whether `work` is done within `time`; if not, its thread goes on.
 bool Within(milliseconds time, std::function<void()> work) {
@@ -49,13 +47,9 @@ bool Abort(const Backend& backend) {
 }
 
 void AbortAndExit(int status, void*) {
-  std::vector<Backend> backends;
-  {
-    std::lock_guard<std::mutex> lock(TheAlive().mutex);
-    backends = TheAlive().backends;
-  }
-  if (backends.empty()) return;
-  for (const Backend& backend : backends) Abort(backend);
+  std::lock_guard<std::mutex> lock(alive.mutex);
+  if (alive.backends.empty()) return;
+  for (const Backend& backend : alive.backends) Abort(backend);
   _exit(status);
 }
 
@@ -63,7 +57,7 @@ std::string Dotted(int64_t major, int64_t minor) { return std::to_string(major) 
 
 }  // namespace
 
-std::string OpenNccl(const std::string& path) {
+std::optional<std::string> OpenNccl(const std::string& path) {
   void* opened = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (opened == nullptr) return dlerror();
   const auto make = reinterpret_cast<NcclFunction>(dlsym(opened, kNcclFunction));
@@ -78,28 +72,23 @@ std::string OpenNccl(const std::string& path) {
   const std::string theirs = Dotted(libtorch >> 32, libtorch >> 16 & 0xffff);
   if (own != theirs) return "it was compiled for NCCL " + own + ", but LibTorch was with NCCL " + theirs;
   make_nccl = make;
-  return "";
+  return std::nullopt;
 }
 
 Backend MakeNccl(const NcclRequest& request) {
   TORCH_CHECK(make_nccl != nullptr, "NCCL's part of the addon is not open");
   Backend made;
   make_nccl(request, &made);
-  std::lock_guard<std::mutex> lock(TheAlive().mutex);
-  TheAlive().backends.push_back(made);
+  std::lock_guard<std::mutex> lock(alive.mutex);
+  alive.backends.push_back(made);
   return made;
 }
 
 void EndNccl(const Backend& backend, bool abort, milliseconds patience) {
   const bool ended = !abort && Within(patience, [backend] { backend->shutdown(); });
   if (!ended && !Abort(backend)) return;
-  std::lock_guard<std::mutex> lock(TheAlive().mutex);
-  auto& backends = TheAlive().backends;
-  for (auto at = backends.begin(); at != backends.end(); ++at)
-    if (at->get() == backend.get()) {
-      backends.erase(at);
-      return;
-    }
+  std::lock_guard<std::mutex> lock(alive.mutex);
+  alive.backends.erase(std::remove(alive.backends.begin(), alive.backends.end(), backend), alive.backends.end());
 }
 
 void EndNcclAtExit() { on_exit(AbortAndExit, nullptr); }

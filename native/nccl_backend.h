@@ -4,6 +4,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 struct NcclRequest {
@@ -21,8 +22,9 @@ using NcclFunction = void (*)(const NcclRequest& request, c10::intrusive_ptr<c10
 
 // ---- in torch.node
 
-// Opens libblip_nccl.so once a process; libtorch_cuda must be open already. "" on success, else why it cannot be used.
-std::string OpenNccl(const std::string& path);
+// Opens libblip_nccl.so once a process; libtorch_cuda must be open already. Nothing on success, else why it cannot be
+// used.
+std::optional<std::string> OpenNccl(const std::string& path);
 
 // The backend, after OpenNccl has succeeded.
 c10::intrusive_ptr<c10d::Backend> MakeNccl(const NcclRequest& request);

@@ -16,16 +16,16 @@
 
 namespace {
 
-at::Generator GeneratorOf(const Napi::CallbackInfo& info, size_t index) {
+at::Generator GeneratorOf(Info info, size_t index) {
   at::Generator generator;
-  if (!GetGenerator(HandleOf(info, index), &generator)) RejectArgument(info, index, "a generator");
+  if (!GetHeld(HandleOf(info, index), &generator)) RejectArgument(info, index, "a generator");
   return generator;
 }
 
 int CudaDevices() { return at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 // An argument that is the index of a GPU.
-c10::DeviceIndex GpuOf(const Napi::CallbackInfo& info, size_t index) {
+c10::DeviceIndex GpuOf(Info info, size_t index) {
   const int count = CudaDevices();
   TORCH_CHECK(count > 0, "there is no GPU that LibTorch can use");
   return static_cast<c10::DeviceIndex>(IntegerOf(info, index, 0, count - 1));
@@ -34,33 +34,29 @@ c10::DeviceIndex GpuOf(const Napi::CallbackInfo& info, size_t index) {
 // ---- random generators. Every use holds the generator's lock, as LibTorch's kernels do.
 
 // Seeds have 64 bits; a negative one means its two's complement, as in Python.
-uint64_t SeedOf(const Napi::CallbackInfo& info, size_t index) { return static_cast<uint64_t>(IntegerOf(info, index)); }
+uint64_t SeedOf(Info info, size_t index) { return static_cast<uint64_t>(IntegerOf(info, index)); }
 
-// manualSeed(seed): the default generators of the CPU and of every GPU, as torch.manual_seed.
-void ManualSeed(const Napi::CallbackInfo& info) { at::manual_seed(SeedOf(info, 0)); }
 // createGenerator(seed): a new CPU generator; defaultGenerator(device): the one that operators use when given none.
-Napi::Value CreateGenerator(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))));
-}
-Napi::Value DefaultGenerator(const Napi::CallbackInfo& info) {
+double CreateGenerator(Info info) { return PutHandle(at::make_generator<at::CPUGeneratorImpl>(SeedOf(info, 0))); }
+double DefaultGenerator(Info info) {
   const c10::Device device = DeviceArgument(info, 0);
   TORCH_CHECK(device.is_cpu() || CudaDevices() > 0, "there is no generator for ", device.str(),
               ": there is no GPU that LibTorch can use");
-  return Napi::Number::New(info.Env(), PutHandle(at::globalContext().defaultGenerator(device)));
+  return PutHandle(at::globalContext().defaultGenerator(device));
 }
 // generatorState(generator): uint8 tensor, as torch.Generator.get_state; setGeneratorState(generator, tensor).
-Napi::Value GeneratorState(const Napi::CallbackInfo& info) {
+double GeneratorState(Info info) {
   at::Generator generator = GeneratorOf(info, 0);
   std::lock_guard<std::mutex> lock(generator.mutex());
-  return Napi::Number::New(info.Env(), PutHandle(generator.get_state()));
+  return PutHandle(generator.get_state());
 }
-void SetGeneratorState(const Napi::CallbackInfo& info) {
+void SetGeneratorState(Info info) {
   at::Generator generator = GeneratorOf(info, 0);
   const at::Tensor state = TensorOf(info, 1);
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_state(state);
 }
-void SeedGenerator(const Napi::CallbackInfo& info) {
+void SeedGenerator(Info info) {
   at::Generator generator = GeneratorOf(info, 0);
   std::lock_guard<std::mutex> lock(generator.mutex());
   generator.set_current_seed(SeedOf(info, 1));
@@ -69,10 +65,10 @@ void SeedGenerator(const Napi::CallbackInfo& info) {
 // ---- modes of the calling thread
 
 // setGradEnabled(flag): returns the previous mode.
-Napi::Value SetGradEnabled(const Napi::CallbackInfo& info) {
+bool SetGradEnabled(Info info) {
   const bool before = c10::GradMode::is_enabled();
   c10::GradMode::set_enabled(BooleanOf(info, 0));
-  return Napi::Boolean::New(info.Env(), before);
+  return before;
 }
 
 // What an enterAutocast changed, for its leaveAutocast to restore.
@@ -84,23 +80,17 @@ struct Autocast {
 thread_local std::vector<Autocast> entered;
 
 // enterAutocast(device, dtype): like `with torch.autocast(...)`; leaveAutocast() leaves the one entered last.
-void EnterAutocast(const Napi::CallbackInfo& info) {
+void EnterAutocast(Info info) {
   const c10::DeviceType type = DeviceArgument(info, 0).type();
   const auto dtype = static_cast<at::ScalarType>(IntegerOf(info, 1));
   if (dtype != at::kHalf && dtype != at::kBFloat16) RejectArgument(info, 1, "the code of float16 or bfloat16");
-  Autocast before{type, false, dtype};
-  try {
-    before.enabled = at::autocast::is_autocast_enabled(type);
-    before.dtype = at::autocast::get_autocast_dtype(type);
-  } catch (const c10::Error&) {
-    RejectArgument(info, 0, "a device that autocast supports");
-  }
+  if (!at::autocast::is_autocast_available(type)) RejectArgument(info, 0, "a device that autocast supports");
+  entered.push_back({type, at::autocast::is_autocast_enabled(type), at::autocast::get_autocast_dtype(type)});
   at::autocast::set_autocast_enabled(type, true);
   at::autocast::set_autocast_dtype(type, dtype);
   at::autocast::increment_nesting();
-  entered.push_back(before);
 }
-void LeaveAutocast(const Napi::CallbackInfo& info) {
+void LeaveAutocast(Info info) {
   TORCH_CHECK(!entered.empty(), "no autocast was entered on this thread");
   const Autocast before = entered.back();
   entered.pop_back();
@@ -112,26 +102,23 @@ void LeaveAutocast(const Napi::CallbackInfo& info) {
 // ---- precision and threads of the process
 
 // setTf32(flag): whether float32 matrix products and convolutions on CUDA may use TF32. No effect on the CPU.
-void SetTf32(const Napi::CallbackInfo& info) {
+void SetTf32(Info info) {
   const bool allowed = BooleanOf(info, 0);
   at::globalContext().setAllowTF32CuBLAS(allowed);
   at::globalContext().setAllowTF32CuDNN(allowed);
 }
 
 // tf32(): { matmul, convolution }, whether each may use TF32.
-Napi::Value Tf32(const Napi::CallbackInfo& info) {
+Napi::Value Tf32(Info info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("matmul", at::globalContext().allowTF32CuBLAS());
   result.Set("convolution", at::globalContext().allowTF32CuDNN());
   return result;
 }
 constexpr int kMaxThreads = 1024;  // OpenMP ends the process when it cannot start as many as requested
-Napi::Value GetThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), at::get_num_threads()); }
-void SetThreads(const Napi::CallbackInfo& info) {
-  at::set_num_threads(static_cast<int>(IntegerOf(info, 0, 1, kMaxThreads)));
-}
+void SetThreads(Info info) { at::set_num_threads(static_cast<int>(IntegerOf(info, 0, 1, kMaxThreads))); }
 // version(): { built, cuda: whether a GPU can be used, cudaLibrary: whether libtorch_cuda is loaded }
-Napi::Value Version(const Napi::CallbackInfo& info) {
+Napi::Value Version(Info info) {
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("built", TORCH_VERSION);
   result.Set("cudaLibrary", at::hasCUDA());
@@ -141,8 +128,6 @@ Napi::Value Version(const Napi::CallbackInfo& info) {
 
 // ---- devices. Open libtorch_cuda before calling any of these: LibTorch remembers its first answer.
 
-// deviceCount(): number of GPUs; deviceName(index): the driver's name for it.
-Napi::Value DeviceCount(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), CudaDevices()); }
 // A function of the driver's C interface, so that no CUDA header is needed; null where there is none. LibTorch has
 // opened and initialized the driver by the time it has counted the GPUs.
 template <class Function>
@@ -150,42 +135,37 @@ Function DriverFunction(const char* name) {
   void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
   return driver ? reinterpret_cast<Function>(dlsym(driver, name)) : nullptr;
 }
-Napi::Value DeviceName(const Napi::CallbackInfo& info) {
+// deviceName(index): the driver's name for a GPU.
+std::optional<std::string> DeviceName(Info info) {
   const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
   const auto get_name = DriverFunction<int (*)(char*, int, int)>("cuDeviceGetName");
   char name[256] = "";
-  const bool known = CudaDevices() > 0 && get_name != nullptr && get_name(name, sizeof name, index) == 0;
-  return known ? Napi::Value(Napi::String::New(info.Env(), name)) : info.Env().Null();
+  if (CudaDevices() == 0 || get_name == nullptr || get_name(name, sizeof name, index) != 0) return std::nullopt;
+  return name;
 }
 // deviceCapability(index): [major, minor] of the GPU's compute capability; null where the driver does not say.
-Napi::Value DeviceCapability(const Napi::CallbackInfo& info) {
+std::optional<std::vector<int>> DeviceCapability(Info info) {
   const auto index = static_cast<int>(IntegerOf(info, 0, 0, 127));
   const auto get = DriverFunction<int (*)(int*, int, int)>("cuDeviceGetAttribute");
   constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
   int major = 0, minor = 0;
   if (CudaDevices() == 0 || get == nullptr || get(&major, kMajor, index) != 0 || get(&minor, kMinor, index) != 0)
-    return info.Env().Null();
-  Napi::Array result = Napi::Array::New(info.Env(), 2);
-  result.Set(uint32_t{0}, major);
-  result.Set(uint32_t{1}, minor);
-  return result;
+    return std::nullopt;
+  return std::vector<int>{major, minor};
 }
 // whyNoGpu(): LibTorch's own words for why it can use no GPU; null where it can, or where its CUDA part is not open.
-Napi::Value WhyNoGpu(const Napi::CallbackInfo& info) {
-  if (CudaDevices() > 0 || !at::detail::getCUDAHooks().hasCUDART()) return info.Env().Null();
+std::optional<std::string> WhyNoGpu(Info) {
+  if (CudaDevices() > 0 || !at::detail::getCUDAHooks().hasCUDART()) return std::nullopt;
   try {
     at::globalContext().lazyInitDevice(c10::kCUDA);
   } catch (const c10::Error& error) {
-    return Napi::String::New(info.Env(), error.what_without_backtrace());
+    return error.what_without_backtrace();
   }
-  return info.Env().Null();
+  return std::nullopt;
 }
-void SetDevice(const Napi::CallbackInfo& info) { at::accelerator::setDeviceIndex(GpuOf(info, 0)); }
-// synchronize(index): waits for all work queued on the GPU.
-void Synchronize(const Napi::CallbackInfo& info) { at::accelerator::synchronizeDevice(GpuOf(info, 0)); }
 // deviceMemory(index): bytes { free, total, allocated, reserved, peakAllocated, peakReserved }. `free` is the driver's:
 // what LibTorch's allocator has reserved and does not use comes on top.
-Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
+Napi::Value DeviceMemory(Info info) {
   const auto index = GpuOf(info, 0);
   constexpr size_t kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   const auto stats = at::accelerator::getDeviceStats(index);
@@ -199,12 +179,12 @@ Napi::Value DeviceMemory(const Napi::CallbackInfo& info) {
   result.Set("peakReserved", static_cast<double>(stats.reserved_bytes[kAll].peak));
   return result;
 }
-void ResetPeakMemory(const Napi::CallbackInfo& info) { at::accelerator::resetPeakStats(GpuOf(info, 0)); }
 
 // What LibTorch sets otherwise. Once a process: a worker that loads the addon later must not undo what the main thread
 // has set.
 void SetDefaults() {
-  static const bool done = [] {
+  static std::once_flag once;
+  std::call_once(once, [] {
     at::Context& context = at::globalContext();
     // LibTorch's convolutions use TF32, which leaves three digits of a patch embedding.
     context.setAllowTF32CuBLAS(false);
@@ -213,9 +193,7 @@ void SetDefaults() {
     // new shape, in half a second each, and with packed texts nearly every image and step is a new shape.
     // FlashAttention needs none. Whoever sets LibTorch's own variable decides for himself.
     if (std::getenv("TORCH_CUDNN_SDPA_DEPRIORITIZED") == nullptr) context.setSDPUseCuDNN(false);
-    return true;
-  }();
-  static_cast<void>(done);
+  });
 }
 
 }  // namespace
@@ -224,7 +202,8 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   SetDefaults();
   const Parameter seed{"seed", kInteger}, generator{"generator", kHandle}, gpu{"index", kInteger};
   const Parameter device{"device", kString};
-  Export(env, exports, "manualSeed", ManualSeed, {seed});
+  // The default generators of the CPU and of every GPU, as torch.manual_seed.
+  Export(env, exports, "manualSeed", [](Info info) { at::manual_seed(SeedOf(info, 0)); }, {seed});
   Export(env, exports, "createGenerator", CreateGenerator, {seed});
   Export(env, exports, "defaultGenerator", DefaultGenerator, {device});
   Export(env, exports, "generatorState", GeneratorState, {generator});
@@ -235,15 +214,16 @@ void InitRuntime(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "leaveAutocast", LeaveAutocast, {});
   Export(env, exports, "setTf32", SetTf32, {{"allowed", kBoolean}});
   Export(env, exports, "tf32", Tf32, {});
-  Export(env, exports, "getThreads", GetThreads, {});
+  Export(env, exports, "getThreads", [](Info) { return at::get_num_threads(); }, {});
   Export(env, exports, "setThreads", SetThreads, {{"threads", kInteger}});
   Export(env, exports, "version", Version, {});
-  Export(env, exports, "deviceCount", DeviceCount, {});
+  Export(env, exports, "deviceCount", [](Info) { return CudaDevices(); }, {});
   Export(env, exports, "whyNoGpu", WhyNoGpu, {});
   Export(env, exports, "deviceName", DeviceName, {gpu});
   Export(env, exports, "deviceCapability", DeviceCapability, {gpu});
-  Export(env, exports, "setDevice", SetDevice, {gpu});
-  Export(env, exports, "synchronize", Synchronize, {gpu});
+  Export(env, exports, "setDevice", [](Info info) { at::accelerator::setDeviceIndex(GpuOf(info, 0)); }, {gpu});
+  // Waits for all work queued on the GPU.
+  Export(env, exports, "synchronize", [](Info info) { at::accelerator::synchronizeDevice(GpuOf(info, 0)); }, {gpu});
   Export(env, exports, "deviceMemory", DeviceMemory, {gpu});
-  Export(env, exports, "resetPeakMemory", ResetPeakMemory, {gpu});
+  Export(env, exports, "resetPeakMemory", [](Info info) { at::accelerator::resetPeakStats(GpuOf(info, 0)); }, {gpu});
 }

@@ -36,13 +36,9 @@ std::string Describe(napi_env env, napi_value value) {
 }
 
 std::string OneLine(const std::string& text) {
+  std::istringstream words(text);
   std::string line;
-  for (const char c : text) {
-    const bool space = c == '\n' || c == '\r' || c == '\t' || c == ' ';
-    if (!space) line += c;
-    else if (!line.empty() && line.back() != ' ') line += ' ';
-  }
-  while (!line.empty() && line.back() == ' ') line.pop_back();
+  for (std::string word; words >> word;) line += line.empty() ? word : ' ' + word;
   return line;
 }
 

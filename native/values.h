@@ -27,11 +27,8 @@ constexpr int64_t kNoArray = -2;
 // Elements may be getters, which run JavaScript: ask for pointers into buffers afterwards.
 template <class Read>
 int64_t ReadArray(napi_env env, napi_value value, const Read& read) {
-  bool is_array = false;
-  napi_is_array(env, value, &is_array);
-  if (!is_array) return kNoArray;
   uint32_t length = 0;
-  napi_get_array_length(env, value, &length);
+  if (napi_get_array_length(env, value, &length) != napi_ok) return kNoArray;
   for (uint32_t i = 0; i < length; i++) {
     napi_value element;
     if (napi_get_element(env, value, i, &element) != napi_ok || !read(element)) return i;

@@ -39,6 +39,7 @@ async function compileAll(libtorch) {
     libtorch.include,
     join(libtorch.include, 'torch/csrc/api/include'),
     join(root, 'native/gloo_stubs'),
+    join(root, 'build/gloo_stubs'), // made when the addon was
   ];
   const options = [...flags, ...definitions, ...includes.flatMap((path) => ['-isystem', path])];
   const shared = [...filesWith('.h'), ...filesWith('.inc')].map((name) => readFileSync(join(sources, name)));

@@ -17,7 +17,7 @@ struct Image {
 };
 
 // Argument `index`, which must have the bytes of such an image. Valid until JavaScript runs.
-inline Image ImageOf(const Napi::CallbackInfo& info, size_t index, int width, int height) {
+inline Image ImageOf(Info info, size_t index, int width, int height) {
   const Bytes bytes = BytesOf(info, index);
   const Image image{bytes.data, width, height};
   if (bytes.size == image.bytes()) return image;

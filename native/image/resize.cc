@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../vectors.h"
 #include "pixels.h"
 
 namespace {
@@ -17,9 +18,7 @@ constexpr int kPrecisionBits = 32 - 8 - 2;  // 8 bits of pixel and 2 of headroom
 constexpr int32_t kHalf = 1 << (kPrecisionBits - 1);
 constexpr int kMaxSide = 1 << 20;
 
-typedef int32_t Int4 __attribute__((vector_size(16)));  // GCC's and Clang's portable vector
-
-#define BLIP_INLINE inline __attribute__((always_inline))
+using Int4 = Vector<4>::Integers;
 
 // Output sample i is the sum over t in [0, count[i]) of input sample first[i] + t times values[i * taps + t].
 struct Weights {
@@ -67,12 +66,12 @@ Weights MakeWeights(int in_size, int out_size) {
   return w;
 }
 
-BLIP_INLINE void Widen(const uint8_t* __restrict__ src, size_t count, int32_t* __restrict__ wide) {
+INLINE void Widen(const uint8_t* __restrict__ src, size_t count, int32_t* __restrict__ wide) {
   for (size_t i = 0; i < count; ++i) wide[i] = src[i];
 }
 
 // The sums start at one half, so all that remains of Pillow's rounding is the shift and the clip.
-BLIP_INLINE void Store(const int32_t* __restrict__ sums, size_t count, uint8_t* __restrict__ dst) {
+INLINE void Store(const int32_t* __restrict__ sums, size_t count, uint8_t* __restrict__ dst) {
   for (size_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(std::clamp(sums[i] >> kPrecisionBits, 0, 255));
 }
 
@@ -81,8 +80,8 @@ BLIP_INLINE void Store(const int32_t* __restrict__ sums, size_t count, uint8_t* 
 // next pixel, so both have spare lanes. All pixels use w.longest taps, missing ones with weight 0: a loop of varying
 // length would cost more in mispredicted branches.
 template <int Rows>
-BLIP_INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count, const Weights& w, int out_width,
-                              uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
+INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count, const Weights& w, int out_width,
+                         uint8_t* dst, int32_t* wide, size_t wide_stride, int32_t* sums, size_t sums_stride) {
   const size_t out_count = static_cast<size_t>(out_width) * kChannels;
   for (int r = 0; r < Rows; ++r) Widen(src + r * stride, in_count, wide + r * wide_stride);
   const int32_t* weights = w.values.data();
@@ -106,8 +105,8 @@ BLIP_INLINE void ResampleRows(const uint8_t* src, size_t stride, size_t in_count
 
 constexpr int kRows = 4;
 
-BLIP_INLINE void AddRows(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, int32_t ka, int32_t kb,
-                         int32_t kc, int32_t kd, size_t count, int32_t* __restrict__ sums) {
+INLINE void AddRows(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, int32_t ka, int32_t kb,
+                    int32_t kc, int32_t kd, size_t count, int32_t* __restrict__ sums) {
   for (size_t i = 0; i < count; ++i) sums[i] += a[i] * ka + b[i] * kb + c[i] * kc + d[i] * kd;
 }
 
@@ -117,17 +116,14 @@ template <class Work>
 __attribute__((target("avx2"))) void WithAvx2(const Work& work) {
   work();
 }
+#endif
 template <class Work>
 void Run(const Work& work) {
-  if (__builtin_cpu_supports("avx2")) WithAvx2(work);
-  else work();
-}
-#else
-template <class Work>
-void Run(const Work& work) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return WithAvx2(work);
+#endif
   work();
 }
-#endif
 
 // width x rows pixels to out_width x rows.
 void Horizontal(const uint8_t* src, size_t stride, int width, int rows, int out_width, uint8_t* dst) {
@@ -184,15 +180,13 @@ void Resize(const uint8_t* src, size_t stride, int width, int height, int out_wi
     Horizontal(src, stride, width, height, out_width, dst);
   } else if (width == out_width) {
     Vertical(src, stride, width, height, out_height, dst);
-  } else if (height > out_height && height - out_height > 2 * (width - out_width)) {
-    const size_t between_stride = static_cast<size_t>(width) * kChannels;
-    const std::unique_ptr<uint8_t[]> between(new uint8_t[between_stride * out_height]);
-    Vertical(src, stride, width, height, out_height, between.get());
-    Horizontal(between.get(), between_stride, width, out_height, out_width, dst);
   } else {
-    const std::unique_ptr<uint8_t[]> between(new uint8_t[out_stride * height]);
-    Horizontal(src, stride, width, height, out_width, between.get());
-    Vertical(between.get(), out_stride, out_width, height, out_height, dst);
+    const bool columns_first = height > out_height && height - out_height > 2 * (width - out_width);
+    const int between_width = columns_first ? width : out_width, between_height = columns_first ? out_height : height;
+    const size_t between_stride = static_cast<size_t>(between_width) * kChannels;
+    const std::unique_ptr<uint8_t[]> between(new uint8_t[between_stride * between_height]);
+    Resize(src, stride, width, height, between_width, between_height, between.get());
+    Resize(between.get(), between_stride, between_width, between_height, out_width, out_height, dst);
   }
 }
 
@@ -201,7 +195,7 @@ struct Box {
   int left, top, width, height;
 };
 
-Box BoxOf(const Napi::CallbackInfo& info, size_t index, int width, int height) {
+Box BoxOf(Info info, size_t index, int width, int height) {
   if (!IsGiven(info, index)) return {0, 0, width, height};
   const std::vector<int64_t> box = IntegersOf(info, index);
   if (box.size() != 4)
@@ -216,7 +210,7 @@ Box BoxOf(const Napi::CallbackInfo& info, size_t index, int width, int height) {
 }
 
 // resizeBicubic(source, width, height, outWidth, outHeight, destination, box?): crops to the box first
-void ResizeBicubic(const Napi::CallbackInfo& info) {
+void ResizeBicubic(Info info) {
   const auto side = [&](size_t index) { return static_cast<int>(IntegerOf(info, index, 1, kMaxSide)); };
   const int width = side(1), height = side(2), out_width = side(3), out_height = side(4);
   const Box box = BoxOf(info, 6, width, height);

@@ -1,2 +1,0 @@
-// Stand-in for gloo's header, which LibTorch's packages lack: see context.h here.
-#pragma once
