@@ -11,7 +11,6 @@ import { insightFile } from '../evaluation/insight.js';
 import { manifestStamp } from '../index/manifest.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { fitted } from '../logging/terminal.js';
-import { escapeHtml } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
 import { Retriever } from '../retriever/retriever.js';
@@ -19,6 +18,7 @@ import { type DemoFlags, demoFlags } from './demo-flags.js';
 import { searchCommand } from './index-folder.js';
 import { defaultRetrievalOptions } from './options.js';
 import { runRetrieval } from './retrieval.js';
+import { addReportWords } from './run-facts.js';
 import { commandText, flagParts } from './shell-word.js';
 import { sayAtSignals, stoppedWords } from './signal-words.js';
 
@@ -105,10 +105,12 @@ export async function demoCommand(flags: DemoFlags, given: readonly string[]): P
   if (process.exitCode !== undefined || before === undefined || after === undefined) return;
   const minutes = (performance.now() - started) / 60000;
   const { writeReport } = await import('../report/run-report.js');
-  const report = await writeReport(outputDir, {
+  await addReportWords(outputDir, {
     title: 'A small BLIP, trained on drawn scenes',
     introduction: introduction(demo, minutes),
+    command: repeatCommand(demo).trim(),
   });
+  const report = await writeReport(outputDir);
   say(
     `\nTest recall at 1 before and after: text ${percent(before.test.metrics.txt_r1)} and ${percent(after.test.metrics.txt_r1)}, image ${percent(before.test.metrics.img_r1)} and ${percent(after.test.metrics.img_r1)}`,
   );
@@ -125,11 +127,9 @@ async function indexPictures(folder: string, output: string, checkpoint: string)
   await using _index = await blip.createIndex(folder, { output });
 }
 
-/** What the report says below its title, in HTML. */
+/** What the report says below its title, before the command. */
 function introduction(demo: DemoFlags, minutes: number): string {
-  return `<p>A model of three layers was trained from random weights on ${demo.trainImages} pictures of two coloured shapes with five captions each, then asked to
-find, among new pictures and captions, the caption of a picture and the picture of a caption. It took ${minutes.toFixed(1)} minutes. To repeat this:
-<code>${escapeHtml(repeatCommand(demo).trim())}</code></p>`;
+  return `A model of three layers was trained from random weights on ${demo.trainImages} pictures of two coloured shapes with five captions each, then asked to find, among new pictures and captions, the caption of a picture and the picture of a caption. It took ${minutes.toFixed(1)} minutes. To repeat this:`;
 }
 
 /** Prints a sentence, which on a terminal does not break in the middle of a word. */

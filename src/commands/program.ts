@@ -193,7 +193,7 @@ export async function program(args: readonly string[]): Promise<Command> {
   await add('report', 'write report.html of a run again, or one page of several runs', (report) =>
     report
       .argument('<output_dirs...>', 'output folders of runs that have evaluated')
-      .option('-o, --output <file>', 'the page of several runs (default: report.html)')
+      .option('-o, --output <file>', 'the page (default: report.html in the folder of the run; of several runs, here)')
       .action(async (folders: string[], { output }: { output?: string }) =>
         (await import('./report.js')).reportCommand(folders, { output }),
       ),

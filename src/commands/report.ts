@@ -1,6 +1,5 @@
 // `report` and `compare`: pages and figures of runs, made from what they left in their output folders.
-import { join } from 'node:path';
-import { UserError } from '../errors.js';
+import { printable, UserError } from '../errors.js';
 import { METRICS } from '../evaluation/bootstrap.js';
 import type { ProgressStream } from '../logging/progress-bar.js';
 import { table } from '../logging/table.js';
@@ -10,7 +9,7 @@ import { readRun } from '../report/run-files.js';
 import { REPORT_FILE, writeReport } from '../report/run-report.js';
 
 export interface ReportOptions {
-  /** Where the page of several runs goes. */
+  /** Where the page goes, if not into the folder of its run, or of several runs to report.html here. */
   output: string | undefined;
 }
 
@@ -24,12 +23,7 @@ export async function reportCommand(folders: readonly string[], { output }: Repo
     console.log(path);
     return;
   }
-  if (output !== undefined && output !== join(first, REPORT_FILE))
-    throw new UserError(
-      `The report of one run goes into its folder (${join(first, REPORT_FILE)}). Leave out --output, or name several runs.`,
-      { exitCode: 2 },
-    );
-  console.log(await writeReport(first));
+  console.log(await writeReport(first, output));
 }
 
 export interface CompareOptions {
@@ -56,7 +50,7 @@ export function compareCommand(
     out.write(`${JSON.stringify(comparison, undefined, 2)}\n`);
     return;
   }
-  const { metrics, won, lost } = comparison;
+  const { metrics, kTest, won, lost } = comparison;
   const rows = METRICS.map((name) => {
     const { a: from, b: to, difference, interval } = metrics[name];
     const isClear = interval.low > 0 || interval.high < 0;
@@ -71,14 +65,15 @@ export function compareCommand(
   });
   const head = [options.split, 'a', 'b', 'b - a', '95 % interval', ''];
   const list = (title: string, moved: readonly Moved[]) => {
-    const lines = moved.slice(0, LISTED).map(({ direction, id, ranks: [was, now] }) => {
+    const lines = moved.slice(0, LISTED).map(({ direction, id, ranks: [was, now], query }) => {
       const kind = direction === 'image_to_text' ? 'image' : 'caption';
-      return wrapped(`  ${kind} ${id}: rank ${was} in a, ${now} in b`, roomOf(out));
+      const named = query === undefined ? '' : ` (${printable(query, 100)})`;
+      return wrapped(`  ${kind} ${id}${named}: rank ${was} in a, ${now} in b`, roomOf(out));
     });
     const rest = moved.length > LISTED ? [`  and ${moved.length - LISTED} more (--json lists them)`] : [];
     return [`${title}: ${moved.length}`, ...lines, ...rest];
   };
   out.write(
-    `${fitted(`a: ${a}\nb: ${b}`, out)}\n\n${table([head, ...rows], 'right', roomOf(out))}\n* the interval leaves out 0\n\n${[...list('Found first by b and not by a', won), ...list('Found first by a and not by b', lost)].join('\n')}\n`,
+    `${fitted(`a: ${a}\nb: ${b}`, out)}\n\n${table([head, ...rows], 'right', roomOf(out))}\n* the interval leaves out 0\n${kTest.a === kTest.b ? '' : `k_test: ${kTest.a} in a, ${kTest.b} in b\n`}\n${[...list('Found first by b and not by a', won), ...list('Found first by a and not by b', lost)].join('\n')}\n`,
   );
 }

@@ -5,6 +5,7 @@ import { recallTable } from '../evaluation/report.js';
 import { columnsOf } from '../logging/progress-bar.js';
 import { pythonDuration } from '../logging/python-format.js';
 
+import { hasSomethingToShow } from '../report/run-files.js';
 import { isMain, type RetrievalResult, type Run } from '../training/run.js';
 import { endingLines } from './ending.js';
 import { evaluate } from './evaluate.js';
@@ -43,7 +44,7 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
     .catch(cleared)
     .finally(unlock);
   const seconds = (performance.now() - started) / 1000;
-  const unwritten = result !== undefined && isMain(run) ? await report(run, since, seconds) : undefined;
+  const unwritten = isMain(run) ? await report(run, since, seconds) : undefined;
   voice.close();
   if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test], columnsOfOutput()));
   if (unwritten !== undefined) run.print(unwritten);
@@ -59,13 +60,14 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
 }
 
 /**
- * Writes run.json and report.html. The results are there already, so a report that cannot be made does not fail the run.
+ * Writes run.json and report.html, the latter also of training that was stopped, as far as it came. The results are there already, so a report that cannot be made does not fail the run.
  * @returns a line that says why there is none
  */
 async function report(run: Run, since: number, seconds: number): Promise<string | undefined> {
   const { outputDir } = run.options;
   try {
     await writeRunFacts(run, since, seconds);
+    if (!hasSomethingToShow(outputDir)) return undefined;
     const { writeReport } = await import('../report/run-report.js'); // sharp comes with it: late, and only where it is needed
     await writeReport(outputDir);
     return undefined;

@@ -92,9 +92,10 @@ export class Retrieved {
 const rounded = (value: number) => Number(value.toPrecision(7));
 
 /** Queries of each kind and direction that a report shows. */
-const WORST = 6;
-const RANDOM = 6;
-const SHOWN = 5;
+export const WORST = 6;
+export const RANDOM = 6;
+/** Answers of each. */
+export const SHOWN = 5;
 
 /** Captions and images to show: those with the worst rank, and a sample of the rest that `seed` draws. */
 export function chooseExamples(retrieved: Retrieved, seed: number): { captions: Example[]; images: Example[] } {

@@ -11,7 +11,7 @@ import type { Architecture } from '../model/architecture.js';
 import { METRICS, recallIntervals } from './bootstrap.js';
 import { pairsByImage } from './candidates.js';
 import type { PhaseTimes } from './evaluate.js';
-import { chooseExamples, Example, Retrieved } from './examples.js';
+import { chooseExamples, Example, RANDOM, Retrieved, SHOWN, WORST } from './examples.js';
 import { DEPTHS, type DirectionSummary, summariseRanks } from './ranks.js';
 import type { SplitReport } from './report.js';
 import type { SplitScores } from './rerank.js';
@@ -56,6 +56,16 @@ export const SplitInsight = schema((z) => {
     kTest: z.int(),
     seconds: z.object({ features: z.number(), rerank: z.number() }),
     queryRanks: z.object({ imageToText: Ranks, textToImage: Ranks }),
+    /**
+     * Ranks as evaluate.txt counts them, where these give other recalls: with fewer than ten candidates, those that were not
+     * re-ranked are in the order of their index.
+     */
+    countedRanks: z.object({ imageToText: Ranks, textToImage: Ranks }).optional(),
+    /** (images) paths inside image_root, and (texts) captions; older files have none. */
+    imageNames: z.array(z.string()).optional(),
+    captions: z.array(z.string()).optional(),
+    /** image_root as seen from the folder of this file, for a folder that is moved together with its images. */
+    imageRootFromHere: z.string().optional(),
     examples: z.object({ captions: z.array(Example()), images: z.array(Example()) }),
   });
 });
@@ -86,6 +96,10 @@ export function insightOf(input: InsightInput): { insight: SplitInsight; retriev
   if (similar === undefined) throw new Error('The split was scored without its truth.');
   const summary = summariseRanks(scores, similar, split);
   const ranks: DirectionRanks = { imageToText: summary.imageToText.ranks, textToImage: summary.textToImage.ranks };
+  const counted: DirectionRanks = {
+    imageToText: summary.imageToText.counted,
+    textToImage: summary.textToImage.counted,
+  };
   const byK = curve(summary, split);
   const k = enoughCandidates(byK.map((row) => at(row, METRICS.indexOf('r_mean'))));
   const retrieved = new Retrieved(scores, ranks, split, input.imageRoot);
@@ -100,7 +114,7 @@ export function insightOf(input: InsightInput): { insight: SplitInsight; retriev
     metrics: { ...report.metrics },
     chance: report.chance,
     similarityMetrics: metricsOf(similar),
-    intervals: recallIntervals(ranks, split.txt2img, { resamples: RESAMPLES, seed }),
+    intervals: recallIntervals(counted, split.txt2img, { resamples: RESAMPLES, seed }),
     ranks: { text: spread(ranks.imageToText), image: spread(ranks.textToImage) },
     similarityRanks: { text: spread(similar.imageToText), image: spread(similar.textToImage) },
     withoutCandidate: {
@@ -112,6 +126,11 @@ export function insightOf(input: InsightInput): { insight: SplitInsight; retriev
     kTest: Math.max(candidates.imageToText.k, candidates.textToImage.k),
     seconds,
     queryRanks: { imageToText: fromOne(ranks.imageToText), textToImage: fromOne(ranks.textToImage) },
+    ...(!givesSameHits(ranks, counted) && {
+      countedRanks: { imageToText: fromOne(counted.imageToText), textToImage: fromOne(counted.textToImage) },
+    }),
+    imageNames: split.images.map((_, id) => retrieved.image(id)),
+    captions: [...split.texts],
     examples: chooseExamples(retrieved, seed),
   };
   return { insight, retrieved };
@@ -120,7 +139,8 @@ export function insightOf(input: InsightInput): { insight: SplitInsight; retriev
 /** Writes insight_<split>.json into `outputDir`. @throws UserError where it cannot be written */
 export async function writeInsight(outputDir: string, insight: SplitInsight): Promise<void> {
   makeFolder(outputDir);
-  const text = `${JSON.stringify(insight)}\n`;
+  const imageRootFromHere = relative(resolve(outputDir), insight.imageRoot);
+  const text = `${JSON.stringify({ ...insight, imageRootFromHere } satisfies SplitInsight)}\n`;
   await writeFileAtomically(join(outputDir, insightFile(insight.split)), (file) => file.write(Buffer.from(text)));
 }
 
@@ -200,6 +220,13 @@ function spread(ranks: Float64Array): { median: number; mean: number } {
   return { median: median + 1, mean: mean(finite) + 1 };
 }
 
+/** Whether both are the same recalls of every query. */
+function givesSameHits(a: DirectionRanks, b: DirectionRanks): boolean {
+  return (['imageToText', 'textToImage'] as const).every((direction) =>
+    DEPTHS.every((depth) => a[direction].every((rank, i) => rank < depth === at(b[direction], i) < depth)),
+  );
+}
+
 const fromOne = (ranks: Float64Array) => Array.from(ranks, (rank) => (Number.isFinite(rank) ? rank + 1 : null));
 
 /** The digest of images and captions; images by their paths inside `imageRoot`, so that it may lie elsewhere. */
@@ -210,11 +237,35 @@ export function dataDigest({ images, texts, txt2img }: RetrievalSplit, imageRoot
   return hash.digest('hex');
 }
 
-/** @throws UserError for a file that is none of these */
+/** @throws UserError for a file that is none of these, or whose parts do not fit each other */
 export function parseInsight(path: string, text: string): SplitInsight {
   try {
-    return SplitInsight().parse(JSON.parse(text));
+    const insight = SplitInsight().parse(JSON.parse(text));
+    if (!fits(insight)) throw new Error('Its lists have other lengths than they say.');
+    return insight;
   } catch (error) {
     throw new UserError(`${path} is no result of an evaluation. Evaluate again.`, { cause: error });
   }
+}
+
+/** Whether the lists of an insight are as long as they must be, and what is in them exists. */
+function fits({ images, texts, imageOfText, queryRanks, countedRanks, byK, kTest, enough, ...rest }: SplitInsight) {
+  const { imageNames, captions, examples } = rest;
+  const isRank = (rank: number | null) => rank === null || rank >= 1;
+  const areRanks = ({ imageToText, textToImage }: SplitInsight['queryRanks']) =>
+    imageToText.length === images && textToImage.length === texts && [...imageToText, ...textToImage].every(isRank);
+  return (
+    imageOfText.length === texts &&
+    imageOfText.every((image) => image >= 0 && image < images) &&
+    areRanks(queryRanks) &&
+    (countedRanks === undefined || areRanks(countedRanks)) &&
+    (imageNames === undefined || imageNames.length === images) &&
+    (captions === undefined || captions.length === texts) &&
+    byK.length === kTest &&
+    byK.every((row) => row.length === METRICS.length) &&
+    enough.k >= 1 &&
+    enough.k <= kTest &&
+    [...examples.captions, ...examples.images].every(({ found }) => found.length <= SHOWN) &&
+    Math.max(examples.captions.length, examples.images.length) <= WORST + RANDOM
+  );
 }

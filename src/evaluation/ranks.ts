@@ -60,6 +60,8 @@ export function ranksByK({ index, score }: Slots, targets: readonly number[], ca
 export interface DirectionSummary {
   /** Rank of each query's best right answer, from 0: among the re-ranked by their scores, the others behind by similarity. */
   ranks: Float64Array;
+  /** The same as evaluate.txt counts: what is not re-ranked scores -100, and of those the higher index is first. */
+  counted: Float64Array;
   /** Share of queries whose right answers are all no candidate. */
   withoutCandidate: number;
   /** Queries found at 1, 5 and 10 if k candidates were re-ranked: entry k - 1. */
@@ -79,6 +81,7 @@ function summarise(
 ): DirectionSummary {
   const { k } = topK;
   const ranks = new Float64Array(targetsOf.length);
+  const counted = new Float64Array(targetsOf.length);
   const hitsByK: DirectionSummary['hitsByK'] = [new Int32Array(k), new Int32Array(k), new Int32Array(k)];
   let without = 0;
   for (const [query, targets] of targetsOf.entries()) {
@@ -92,9 +95,10 @@ function summarise(
     const isCandidate = targets.some((target) => slots.index.includes(target));
     if (!isCandidate) without++;
     // Ties of similarity may put an answer that is no candidate among the first k: it stands behind them.
-    ranks[query] = isCandidate ? at(byK, k - 1) : Math.max(at(similar, query), k);
+    counted[query] = at(byK, k - 1);
+    ranks[query] = isCandidate ? at(counted, query) : Math.max(at(similar, query), k);
   }
-  return { ranks, hitsByK, withoutCandidate: without / targetsOf.length };
+  return { ranks, counted, hitsByK, withoutCandidate: without / targetsOf.length };
 }
 
 /** Both directions of a split that was scored with its truth. */

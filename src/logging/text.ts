@@ -10,6 +10,15 @@ export function quoteHtml(text: string): string {
   return escapeHtml(text).replaceAll('"', '&quot;');
 }
 
+/** Characters of a caption or a name that a page or a line shows. */
+const SHOWN = 300;
+
+/** A caption or a name for a page: what is longer ends in an ellipsis. */
+export function shortened(text: string, most = SHOWN): string {
+  const characters = [...text.slice(0, 2 * most + 2)]; // not in the middle of a surrogate pair
+  return characters.length > most ? `${characters.slice(0, most - 1).join('')}…` : text;
+}
+
 /** A count and its noun in the right number: `1 image`, `2 images`, `3 valid entries`. */
 export function counted(count: number | bigint, noun: string): string {
   return `${count} ${nounOf(count, noun)}`;

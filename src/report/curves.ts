@@ -1,22 +1,36 @@
 // Curves of training, of one run or of several over each other: recalls by epoch, losses, rates.
 import type { LoggedStep } from '../training/run-logs.js';
 import { type LineChart, lineChart, type Series } from './line-chart.js';
-import type { RunFiles } from './run-files.js';
+import type { EpochLine, RunFiles } from './run-files.js';
 
-/** Points of a line; more are thinned out. */
+/** Points of a line, and of all lines of a chart; more are thinned out. */
 const MOST_POINTS = 400;
+const MOST_OF_CHART = 4000;
 
 /** The charts, one after the other; empty where no run was trained. */
 export function runCurves(runs: readonly RunFiles[]): string {
   const several = runs.length > 1;
   const named = (run: RunFiles, name: string) => (several ? run.name : name);
-  const byEpoch = (of: (line: RunFiles['epochs'][number]) => number, name: string): Series[] =>
+  const most = Math.max(20, Math.min(MOST_POINTS, Math.floor(MOST_OF_CHART / runs.length)));
+  const byEpoch = (of: (line: EpochLine) => number, name: string): Series[] =>
     runs.map((run) => ({
       name: named(run, name),
-      points: run.epochs.map((line) => [line.epoch + 1, of(line)] as const),
+      points: thinned(
+        run.epochs.map((line) => [line.epoch + 1, of(line)] as const),
+        most,
+      ),
     }));
-  const bySteps = (of: (step: LoggedStep) => number | null | undefined, name: string): Series[] =>
-    runs.map((run) => ({ name: named(run, name), points: thinned(pointsOf(run.steps, of)) }));
+  /** Where no steps were logged, as by the reference, the means of log.txt. */
+  const bySteps = (
+    of: (step: LoggedStep) => number | null | undefined,
+    name: string,
+    mean?: (line: EpochLine) => string | number | undefined,
+  ): Series[] =>
+    runs.map((run) => {
+      const ofEpochs = () => run.epochs.map((line) => [line.epoch + 1, Number(mean?.(line) ?? Number.NaN)] as const);
+      const points = run.steps.length > 0 ? pointsOf(run.steps, of) : ofEpochs();
+      return { name: named(run, name), points: thinned(points, most) };
+    });
   const recall = { xLabel: 'epoch', wholeX: true, yFrom: 0 };
   const step = { xLabel: 'epoch' };
   const plain = (value: number) =>
@@ -31,8 +45,26 @@ export function runCurves(runs: readonly RunFiles[]): string {
             series: [...byEpoch((line) => line.val_txt_r1, 'caption'), ...byEpoch((line) => line.val_img_r1, 'image')],
           },
         ]),
-    { ...step, title: 'Contrastive loss (ITA)', series: bySteps((at) => at.loss_ita, 'ITA'), format: plain },
-    { ...step, title: 'Matching loss (ITM)', series: bySteps((at) => at.loss_itm, 'ITM'), format: plain },
+    {
+      ...step,
+      title: 'Contrastive loss (ITA)',
+      series: bySteps(
+        (at) => at.loss_ita,
+        'ITA',
+        (line) => line.train_loss_ita,
+      ),
+      format: plain,
+    },
+    {
+      ...step,
+      title: 'Matching loss (ITM)',
+      series: bySteps(
+        (at) => at.loss_itm,
+        'ITM',
+        (line) => line.train_loss_itm,
+      ),
+      format: plain,
+    },
     { ...step, title: 'Learning rate', series: bySteps((at) => at.lr, 'lr'), format: plain },
     { ...step, title: 'Temperature', series: bySteps((at) => at.temperature, 'temperature'), format: plain },
     { ...step, title: 'ITM accuracy, %', series: bySteps((at) => percent(at.itm_accuracy), 'accuracy') },
@@ -70,8 +102,8 @@ function pointsOf(
 }
 
 /** Means of neighbours where there are more points than a screen shows. */
-function thinned(points: readonly (readonly [number, number])[]): (readonly [number, number])[] {
-  const size = Math.ceil(points.length / MOST_POINTS);
+function thinned(points: readonly (readonly [number, number])[], most: number): (readonly [number, number])[] {
+  const size = Math.ceil(points.length / most);
   if (size <= 1) return [...points];
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {

@@ -20,7 +20,7 @@ export function htmlTable(caption: string, head: readonly string[], rows: readon
     `<tr><th scope="row">${first}</th>${others.map((cell) => `<td>${cell}</td>`).join('')}</tr>`;
   // Focus lets the keyboard scroll a table that is wider than the screen.
   return `<div class="wide" tabindex="0" role="region" aria-label="${quoteHtml(caption)}"><table><caption>${escapeHtml(caption)}</caption>
-<thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead><tbody>
+<thead><tr>${head.map((cell) => (cell === '' ? '<td></td>' : `<th scope="col">${cell}</th>`)).join('')}</tr></thead><tbody>
 ${rows.map(cells).join('\n')}</tbody></table></div>`;
 }
 

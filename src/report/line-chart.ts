@@ -1,5 +1,6 @@
-// A line chart as SVG, drawn in the colours of the page's style sheet (classes s0, s1, … and l0, l1, …): ticks that are
-// round numbers, and each line's name at its end. Sizes are in the units of the viewBox; the page scales it.
+// A line chart as SVG, drawn in the colours of the page's style sheet (classes s0 to s4 for lines, l0 to l4 for their names,
+// d1, d2 and d3 where colours begin anew): ticks that are round numbers, and each line's name at its end, or below the chart
+// where there are many. Sizes are in the units of the viewBox; the page scales it.
 import { at } from '../errors.js';
 import { escapeHtml, quoteHtml } from '../logging/text.js';
 
@@ -31,6 +32,19 @@ const HEIGHT = 210;
 const PLOT = { left: 46, right: 350, top: 14, bottom: 168 };
 /** Least distance of the names at the ends of lines. */
 const LINE_HEIGHT = 13;
+/** About the width of a name's letter. */
+const LETTER = 6.4;
+/** Names that find room at the ends of lines, and their letters. More are listed below the chart. */
+const MOST_NAMES = 2;
+const MOST_LETTERS = 28;
+const COLOURS = 5;
+const DASHES = 4;
+
+/** The classes of line i: five colours, then the same ones dashed otherwise. */
+function lineClass(i: number): string {
+  const dash = Math.floor(i / COLOURS) % DASHES;
+  return dash === 0 ? `s${i % COLOURS}` : `s${i % COLOURS} d${dash}`;
+}
 
 /** Round numbers from about `low` to about `high`, at most `most` + 1 of them: steps of 1, 2 or 5 times a power of ten. */
 export function roundTicks(low: number, high: number, most: number, whole = false): number[] {
@@ -47,7 +61,8 @@ export function lineChart(chart: LineChart): string | undefined {
   const { title, xLabel, unit = '', wholeX = false, mark } = chart;
   const { format = (value: number) => `${value.toFixed(1)}${unit}` } = chart;
   const series = chart.series
-    .map(({ name, points }) => ({ name, points: points.filter((point) => point.every(Number.isFinite)) }))
+    // A line keeps its number where others have no points: a run has one colour in all charts.
+    .map(({ name, points }, i) => ({ i, name, points: points.filter((point) => point.every(Number.isFinite)) }))
     .filter(({ points }) => points.length > 0);
   if (!series.some(({ points }) => points.length > 1)) return undefined;
   const all = series.flatMap(({ points }) => points);
@@ -77,21 +92,47 @@ export function lineChart(chart: LineChart): string | undefined {
     parts.push(
       `<path class="mark" d="M${n(px(mark.x))} ${PLOT.top}V${PLOT.bottom}"/><text class="muted" x="${n(px(mark.x)) + (px(mark.x) > 200 ? -4 : 4)}" y="${PLOT.bottom - 6}" text-anchor="${px(mark.x) > 200 ? 'end' : 'start'}">${escapeHtml(mark.name)}</text>`,
     );
-  for (const [i, { points }] of series.entries())
+  for (const { i, points } of series)
     parts.push(
       points.length > 1
-        ? `<polyline class="s${i}" points="${points.map(([x, y]) => `${n(px(x))},${n(py(y))}`).join(' ')}"/>`
-        : points.map(([x, y]) => `<circle class="s${i}" cx="${n(px(x))}" cy="${n(py(y))}" r="2.5"/>`).join(''),
+        ? `<polyline class="${lineClass(i)}" points="${points.map(([x, y]) => `${n(px(x))},${n(py(y))}`).join(' ')}"/>`
+        : points
+            .map(([x, y]) => `<circle class="${lineClass(i)}" cx="${n(px(x))}" cy="${n(py(y))}" r="2.5"/>`)
+            .join(''),
     );
-  const ends = series.map(({ points }) => at(points, points.length - 1));
-  for (const [i, y] of spreadOut(ends.map(([, value]) => py(value) - 6)).entries()) {
-    const [, value] = at(ends, i);
-    parts.push(
-      `<text class="l${i} halo" x="${PLOT.right}" y="${n(y)}" text-anchor="end">${escapeHtml(at(series, i).name)} ${format(value)}</text>`,
-    );
+  const names = series.map(({ name, points }) => `${name} ${format(at(at(points, points.length - 1), 1))}`);
+  const endsEarly = series.some(({ points }) => px(at(at(points, points.length - 1), 0)) < PLOT.right - MOST_LETTERS);
+  const isListed = endsEarly || names.length > MOST_NAMES || names.some((name) => name.length > MOST_LETTERS);
+  if (!isListed) {
+    const drawn = series.map(({ points }) => points.map(([x, y]) => [px(x), py(y)] as const));
+    const heights = drawn.map((points, i) => nameHeight(points, at(names, i)));
+    for (const [i, y] of spreadOut(heights).entries())
+      parts.push(
+        `<text class="l${at(series, i).i} halo" x="${PLOT.right}" y="${n(y)}" text-anchor="end">${escapeHtml(at(names, i))}</text>`,
+      );
   }
-  const spoken = series.map(({ name }, i) => `${name} ends at ${format(at(ends, i)[1])}`).join(', ');
-  return `<figure><figcaption>${escapeHtml(title)}</figcaption><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${quoteHtml(`${title}, by ${xLabel}: ${spoken}`)}">${parts.join('')}</svg></figure>`;
+  const spoken = series
+    .map(({ name, points }) => `${name} ends at ${format(at(at(points, points.length - 1), 1))}`)
+    .join(', ');
+  return `<figure><figcaption>${escapeHtml(title)}</figcaption><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${quoteHtml(`${title}, by ${xLabel}: ${spoken}`)}">${parts.join('')}</svg>${isListed ? legend(series.map(({ i }, n) => [lineClass(i), at(names, n)])) : ''}</figure>`;
+}
+
+/** The names below the chart, each with a piece of its line. */
+function legend(lines: readonly (readonly [className: string, name: string])[]): string {
+  const items = lines.map(
+    ([className, name]) =>
+      `<li><svg viewBox="0 0 30 8" aria-hidden="true"><polyline class="${className}" points="0,4 30,4"/></svg><bdi>${escapeHtml(name)}</bdi></li>`,
+  );
+  return `<ul class="legend">${items.join('')}</ul>`;
+}
+
+/** Where a line's name stands at its end without hiding the line: above what is drawn there, or else below it. */
+function nameHeight(points: readonly (readonly [x: number, y: number])[], name: string): number {
+  const from = PLOT.right - name.length * LETTER;
+  const first = points.findLastIndex(([x]) => x <= from); // the line comes from there
+  const beside = points.slice(Math.max(0, first)).map(([, y]) => y);
+  const above = least(beside) - 6;
+  return above >= PLOT.top + 8 ? above : Math.min(greatest(beside) + 14, PLOT.bottom - 4);
 }
 
 const least = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);

@@ -20,11 +20,15 @@ const RECALLS: Readonly<Record<string, Published>> = {
   'flickr base': published('LAVIS, docs/benchmark.rst', [96.9, 99.9, 100], [87.5, 97.6, 98.9]),
 };
 
-/** Images of the test splits that these numbers are of. */
-const TEST_IMAGES: Readonly<Record<string, number>> = { coco: 5000, flickr: 1000 };
+/** Images and captions of the test splits that these numbers are of. */
+const TEST_SIZES: ReadonlyMap<string, readonly [images: number, texts: number]> = new Map([
+  ['coco', [5000, 25010]],
+  ['flickr', [1000, 5000]],
+]);
 
 /** The published numbers of the run's model on the published test split; undefined for any other data. */
 export function publishedRecalls(facts: RunFacts | undefined, test: SplitInsight): Published | undefined {
-  if (facts === undefined || test.images !== TEST_IMAGES[facts.dataset]) return undefined;
+  const [images, texts] = TEST_SIZES.get(facts?.dataset ?? '') ?? [];
+  if (facts === undefined || test.images !== images || test.texts !== texts) return undefined;
   return RECALLS[`${facts.dataset} ${facts.vit}`];
 }

@@ -3,35 +3,28 @@ import { join } from 'node:path';
 import { writeFileAtomically } from '../disk/atomic-file.js';
 import { at } from '../errors.js';
 import { METRICS, type MetricName } from '../evaluation/bootstrap.js';
-import type { SplitInsight } from '../evaluation/insight.js';
-import { counted, escapeHtml } from '../logging/text.js';
+import { insightFile, type SplitInsight } from '../evaluation/insight.js';
+import { counted, escapeHtml, quoteHtml, shortened } from '../logging/text.js';
 import { runCurves } from './curves.js';
 import { gallery, galleryImages } from './gallery.js';
 import { htmlTable, page, percent } from './html.js';
 import { lineChart } from './line-chart.js';
 import { type Published, publishedRecalls } from './published-recalls.js';
-import { type RunFiles, readRun } from './run-files.js';
+import { type EpochLine, type EvaluatedRun, imageRootOf, type RunFiles, readRun } from './run-files.js';
 import { Thumbnails } from './thumbnails.js';
 
 export const REPORT_FILE = 'report.html';
 
-/** What else a page may say at its top. */
-export interface ReportWords {
-  title?: string;
-  /** HTML below the title. */
-  introduction?: string;
-}
-
 /**
- * Writes report.html into the output folder of a run, from the files there; gives its path.
- * @throws UserError for a folder without a result, or one that cannot be written
+ * Writes report.html from the files in the output folder of a run, into that folder or to `path`; gives its path.
+ * @throws UserError for a folder without a result or a log, or a page that cannot be written
  */
-export async function writeReport(folder: string, words: ReportWords = {}): Promise<string> {
+export async function writeReport(folder: string, path = join(folder, REPORT_FILE)): Promise<string> {
   const run = readRun(folder);
-  const thumbnails = new Thumbnails(run.test.imageRoot);
-  await thumbnails.make(galleryImages(run.test.examples));
-  const path = join(folder, REPORT_FILE);
-  const html = runPage(run, thumbnails, words);
+  const { test } = run;
+  const thumbnails = new Thumbnails(test === undefined ? '' : imageRootOf(folder, test));
+  if (test !== undefined) await thumbnails.make(galleryImages(test.examples));
+  const html = test === undefined ? logsPage(run) : resultPage({ ...run, test }, thumbnails);
   await writeFileAtomically(path, (file) => file.write(Buffer.from(html)));
   return path;
 }
@@ -48,15 +41,15 @@ export const NAMES: Readonly<Record<MetricName, string>> = {
   r_mean: 'Mean of both',
 };
 
-function runPage(run: RunFiles, thumbnails: Thumbnails, words: ReportWords): string {
+/** The page of a run that has evaluated. */
+function resultPage(run: EvaluatedRun, thumbnails: Thumbnails): string {
   const { test, val, facts } = run;
   const published = publishedRecalls(facts, test);
-  const title = words.title ?? `${facts?.evaluated === false ? 'Training' : 'Evaluation'}: ${run.name}`;
-  const curves = runCurves([run]);
+  const title = titleOf(run);
   const body = [
     `<h1>${escapeHtml(title)}</h1>`,
-    words.introduction ?? '',
-    `<p class="muted">The test split: ${counted(test.images, 'image')} and ${counted(test.texts, 'caption')}. Every caption searches all images, and every image all captions.</p>`,
+    introduction(run),
+    `<p class="muted">The test split: ${counted(test.images, 'image')} and ${counted(test.texts, 'caption')}. Every caption searches all images, and every image all captions.${whichEpoch(run)}</p>`,
     cards(run, published),
     recalls(test, run.before, published),
     val === undefined
@@ -64,15 +57,79 @@ function runPage(run: RunFiles, thumbnails: Thumbnails, words: ReportWords): str
       : `<details><summary>The val split: ${counted(val.images, 'image')}, ${counted(val.texts, 'caption')}</summary>${recalls(val, undefined, undefined)}</details>`,
     `<h2>What re-ranking does</h2>`,
     reranking(test),
-    curves === '' ? '' : `<h2>How it was trained</h2><div class="charts">${curves}</div>`,
+    training(run),
     gallery(test.examples, thumbnails),
     `<p class="muted">Numbers below an answer: its score, the ITM logit of a match plus the similarity, which ranks; and the similarity, the cosine of the features (ITC).</p>`,
     done(run),
+    imagesAndIntervals(test, thumbnails),
+    configText(run),
   ];
   return page(title, body.filter((part) => part !== '').join('\n'));
 }
 
-function cards({ test, before }: RunFiles, published: Published | undefined): string {
+/** The page of a run that has logs alone: training before its first evaluation, or one of the reference's. */
+function logsPage(run: RunFiles): string {
+  const title = titleOf(run);
+  const last = run.epochs.at(-1);
+  const why =
+    last === undefined
+      ? 'Nothing has been evaluated yet.'
+      : `The recalls are those of log.txt. Intervals, ranks and the gallery are made from ${insightFile('test')}, which is not there: evaluate to get them.`;
+  const body = [
+    `<h1>${escapeHtml(title)}</h1>`,
+    introduction(run),
+    `<p class="muted">${why}</p>`,
+    last === undefined ? '' : epochTable(run.epochs, last),
+    training(run),
+    done(run),
+    configText(run),
+  ];
+  return page(title, body.filter((part) => part !== '').join('\n'));
+}
+
+const titleOf = ({ facts, test, name }: RunFiles) =>
+  facts?.words?.title ?? `${facts?.evaluated === false || test === undefined ? 'Training' : 'Evaluation'}: ${name}`;
+
+function introduction({ facts }: RunFiles): string {
+  const { introduction: text, command } = facts?.words ?? {};
+  if (text === undefined) return '';
+  return `<p>${escapeHtml(text)}${command === undefined ? '' : ` <code>${escapeHtml(command)}</code>`}</p>`;
+}
+
+function training(run: RunFiles): string {
+  const curves = runCurves([run]);
+  return curves === '' ? '' : `<h2>How it was trained</h2><div class="charts">${curves}</div>`;
+}
+
+/** The recalls of log.txt, which has those of test for the best epoch on val alone. */
+function epochTable(epochs: readonly EpochLine[], last: EpochLine): string {
+  const best = epochs.find(({ epoch }) => epoch === last.best_epoch);
+  const named = ({ epoch }: EpochLine, which: string) => `epoch ${epoch + 1}, ${which}`;
+  const isOther = best !== undefined && best !== last;
+  const columns: readonly (readonly [title: string, of: (name: MetricName) => number])[] = [
+    [best === undefined ? 'test' : `test, ${named(best, 'the best on val')}`, (name) => last[`test_${name}`]],
+    ...(isOther ? [[`val, ${named(best, 'the best')}`, (name: MetricName) => best[`val_${name}`]] as const] : []),
+    [`val, ${named(last, 'the last')}`, (name) => last[`val_${name}`]],
+  ];
+  const rows = METRICS.map((name) => [NAMES[name], ...columns.map(([, of]) => of(name).toFixed(2))]);
+  return htmlTable('Recall by log.txt, in percent', ['', ...columns.map(([title]) => title)], rows);
+}
+
+/** Of which epoch the recalls of a training are, and which is the best one; empty for an evaluation. */
+function whichEpoch({ facts, epochs, val }: EvaluatedRun): string {
+  if (facts?.evaluated !== false || val === undefined) return '';
+  const last = epochs.at(-1);
+  // By the recalls of val: in log.txt those of test are of the best epoch.
+  if (last === undefined || Math.abs(last.val_r_mean - val.metrics.r_mean) > 1e-6)
+    return ' The recalls are those of an earlier evaluation in this folder: log.txt does not have them.';
+  const best = epochs.find(({ epoch }) => epoch === last.best_epoch);
+  const own = ` The recalls are those after epoch ${last.epoch + 1}`;
+  if (best === undefined) return `${own}.`;
+  if (best === last) return `${own}, the best on val so far.`;
+  return `${own}. The best on val was epoch ${best.epoch + 1}, with a mean of ${percent(best.val_r_mean)} % against ${percent(last.val_r_mean)} %; its mean on test is ${percent(last.test_r_mean)} %.`;
+}
+
+function cards({ test, before }: EvaluatedRun, published: Published | undefined): string {
   const chance: Partial<Record<MetricName, number>> = {
     img_r1: at(test.chance.image, 0),
     txt_r1: at(test.chance.text, 0),
@@ -108,7 +165,7 @@ function recalls(insight: SplitInsight, before: SplitInsight | undefined, publis
     const { low, high } = insight.intervals[name];
     const row = [
       NAMES[name],
-      `<b data-metric="${insight.split}_${name}">${cell(insight.metrics[name])}</b>`,
+      `<b data-metric="${quoteHtml(insight.split)}_${name}">${cell(insight.metrics[name])}</b>`,
       `${percent(low)}–${percent(high)}`,
       cell(insight.similarityMetrics[name]),
       cell(chanceOf(insight, name)),
@@ -121,8 +178,9 @@ function recalls(insight: SplitInsight, before: SplitInsight | undefined, publis
 }
 
 function reranking(test: SplitInsight): string {
-  const { ranks, similarityRanks, withoutCandidate, kTest, enough, seconds } = test;
-  const rank = (of: SplitInsight['ranks']['text']) => `${of.median} (mean ${of.mean.toFixed(1)})`;
+  const { ranks, similarityRanks, withoutCandidate, kTest, enough } = test;
+  const rank = (of: SplitInsight['ranks']['text']) =>
+    `${of.median} <span class="whole">(mean ${of.mean.toFixed(1)})</span>`;
   const rows = [
     ['Captions for an image', rank(similarityRanks.text), rank(ranks.text), `${withoutCandidate.text.toFixed(2)} %`],
     ['Images for a caption', rank(similarityRanks.image), rank(ranks.image), `${withoutCandidate.image.toFixed(2)} %`],
@@ -138,13 +196,27 @@ function reranking(test: SplitInsight): string {
     wholeX: true,
     ...(enough.k < kTest && { mark: { x: enough.k, name: `${enough.k} are enough` } }),
   });
+  const notes = [
+    enoughText(test),
+    `<span class="muted">“No candidate” is the share of queries whose right answers are not among the ${kTest === 1 ? 'candidates, of which each query has one' : `${kTest} most similar`}: no re-ranking can find them.</span>`,
+    kTest < 10 && kTest < Math.max(test.images, test.texts)
+      ? `<span class="muted">With fewer than ten candidates, recalls at more than ${kTest} also count what was not re-ranked, in the order of its index, as the reference does: they say nothing about the model.</span>`
+      : '',
+  ];
+  const text = notes.filter((note) => note !== '').map((note) => `<p>${note}</p>`);
+  return `<div class="charts"><div>${chart ?? ''}</div><div>${htmlTable('Rank of the right answer: median, and mean', ['', 'by similarity', 're-ranked', 'no candidate'], rows)}
+${text.join('\n')}</div></div>`;
+}
+
+/** What a smaller k_test would save. */
+function enoughText({ kTest, enough, seconds }: SplitInsight): string {
+  if (kTest === 1) return 'One candidate of each query was re-ranked: no smaller k_test is possible.';
+  if (enough.k === kTest) return `No smaller k_test than ${kTest} stays within 0.1 of this run's mean recall.`;
+  const near = `k_test ${enough.k} gives a mean recall within 0.1 of k_test ${kTest}`;
+  const share = (100 * enough.workShare).toFixed(0);
+  if (share === '100') return `${near}, but needs as much re-ranking.`;
   const saved = seconds.rerank * (1 - enough.workShare);
-  const sentence =
-    enough.k === kTest
-      ? `No smaller k_test than ${kTest} stays within 0.1 of this run's mean recall.`
-      : `k_test ${enough.k} gives a mean recall within 0.1 of k_test ${kTest}, with ${(100 * enough.workShare).toFixed(0)} % of the re-ranking: about ${duration(saved)} of ${duration(seconds.rerank)} saved.`;
-  return `<div class="charts"><div>${chart ?? ''}</div><div>${htmlTable('Rank of the right answer, median', ['', 'by similarity', 're-ranked', 'no candidate'], rows)}
-<p>${sentence}</p><p class="muted">“No candidate” is the share of queries whose right answers are not among the ${kTest} most similar: no re-ranking can find them.</p></div></div>`;
+  return `${near}, with ${share} % of the re-ranking: about ${duration(saved)} of ${duration(seconds.rerank)} saved.`;
 }
 
 /** `1 h 4 min`, `3.2 s`. */
@@ -154,36 +226,41 @@ export function duration(seconds: number): string {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-function done({ facts, config, test }: RunFiles): string {
-  const parts = ['<h2>What was done</h2>'];
-  if (facts !== undefined) {
-    const rows: [string, string][] = [
-      ['Command', `<code>${escapeHtml(facts.command)}</code>`],
-      ['Checkpoint', escapeHtml(facts.checkpoint === '' ? 'random weights' : facts.checkpoint)],
-      ['Config', escapeHtml(facts.config)],
-      ['Model', `ViT ${escapeHtml(facts.vit)}, ${facts.image_size} pixels`],
-      [
-        'Device',
-        `${escapeHtml(facts.device)}, ${escapeHtml(facts.processor)}; ${escapeHtml(facts.precision)}, ${counted(facts.ranks, 'process')}, ${counted(facts.threads, 'thread')}`,
-      ],
-      ['Seed', String(facts.seed)],
-      [
-        'Time',
-        `${facts.seconds === null ? 'not finished' : duration(facts.seconds)}, begun ${escapeHtml(facts.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC'))}`,
-      ],
-      [
-        'Versions',
-        `blip-retrieval ${escapeHtml(facts.version)}, LibTorch ${escapeHtml(facts.libtorch)}, Node ${escapeHtml(facts.node)}`,
-      ],
-    ];
-    parts.push(`<dl>${rows.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('')}</dl>`);
-  }
-  parts.push(
-    `<p class="muted">Images are in <code>${escapeHtml(test.imageRoot)}</code>. Intervals are those of 1,000 bootstrap samples over images.</p>`,
-  );
-  if (config !== undefined)
-    parts.push(
-      `<details><summary>config.yaml</summary><pre tabindex="0"><code>${escapeHtml(config)}</code></pre></details>`,
-    );
-  return parts.join('\n');
+function done({ facts }: RunFiles): string {
+  if (facts === undefined) return '';
+  const rows: [string, string][] = [
+    ['Command', `<code>${escapeHtml(facts.command)}</code>`],
+    ['Checkpoint', escapeHtml(facts.checkpoint === '' ? 'random weights' : facts.checkpoint)],
+    ['Config', escapeHtml(facts.config)],
+    ['Model', `ViT ${escapeHtml(facts.vit)}, ${facts.image_size} pixels`],
+    [
+      'Device',
+      `${escapeHtml(facts.device)}, ${escapeHtml(facts.processor)}; ${escapeHtml(facts.precision)}, ${counted(facts.ranks, 'process')}, ${counted(facts.threads, 'thread')}`,
+    ],
+    ['Seed', String(facts.seed)],
+    [
+      'Time',
+      `${facts.seconds === null ? 'not finished' : duration(facts.seconds)}, begun ${escapeHtml(facts.started.replace('T', ' ').replace(/\.\d+Z$/, ' UTC'))}`,
+    ],
+    [
+      'Versions',
+      `blip-retrieval ${escapeHtml(facts.version)}, LibTorch ${escapeHtml(facts.libtorch)}, Node ${escapeHtml(facts.node)}`,
+    ],
+  ];
+  return `<h2>What was done</h2>\n<dl>${rows.map(([name, value]) => `<dt>${name}</dt><dd>${value}</dd>`).join('')}</dl>`;
+}
+
+function imagesAndIntervals({ examples }: SplitInsight, { imageRoot, unread }: Thumbnails): string {
+  const shown = new Set(galleryImages(examples)).size;
+  const gone =
+    unread === 0 ? '' : ` ${unread} of the ${shown} that are shown could not be read: they are shown by their names.`;
+  return `<p class="muted">Images are in <code>${escapeHtml(imageRoot)}</code>.${gone} Intervals are those of 1,000 bootstrap samples over images.</p>`;
+}
+
+/** Characters of config.yaml that are shown. */
+const MOST_CONFIG = 20_000;
+
+function configText({ config }: RunFiles): string {
+  if (config === undefined) return '';
+  return `<details><summary>config.yaml</summary><pre tabindex="0"><code>${escapeHtml(shortened(config, MOST_CONFIG))}</code></pre></details>`;
 }

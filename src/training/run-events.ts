@@ -4,7 +4,7 @@ import { toPythonYaml } from '../config/write.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
 import { EventLog } from '../logging/tensorboard.js';
 import { isMain, type Run } from './run.js';
-import type { LoggedStep } from './run-logs.js';
+import { hasEpochs, hasSteps, type LoggedStep } from './run-logs.js';
 
 /**
  * The run's event file, where it is asked for; of rank 0 alone. `from` steps were done before: what an earlier run logged
@@ -12,7 +12,11 @@ import type { LoggedStep } from './run-logs.js';
  */
 export function openEvents(run: Run, from: number): EventLog | undefined {
   if (!run.options.tensorboard || !isMain(run)) return undefined;
-  const events = new EventLog(join(run.options.outputDir, 'tensorboard'), { from });
+  const { outputDir, evaluate } = run.options;
+  // An evaluation in the folder of a training has step 0, from which on the training's events would be forgotten: it is a run of its own.
+  const isBesideTraining = evaluate && (hasEpochs(outputDir) || hasSteps(outputDir));
+  const folder = join(outputDir, 'tensorboard', ...(isBesideTraining ? ['evaluation'] : []));
+  const events = new EventLog(folder, { from });
   events.text(from, 'config', toPythonYaml(run.config.raw).replace(/^(?=.)/gm, '    ')); // Markdown's block of code
   return events;
 }

@@ -40,9 +40,9 @@ const LoggedStep = schema((z) =>
 );
 export type LoggedStep = ValueOf<typeof LoggedStep>;
 
-/** The lines of metrics.jsonl. */
+/** The lines of metrics.jsonl, but for one that a run was killed in. */
 export function loggedSteps(outputDir: string): LoggedStep[] {
-  return linesOf(join(outputDir, 'metrics.jsonl')).map((line) => LoggedStep().parse(JSON.parse(line)));
+  return linesOf(join(outputDir, 'metrics.jsonl')).flatMap((line) => parseJson(line, LoggedStep) ?? []);
 }
 
 /** Whether log.txt has a line of any epoch, of any run. */
@@ -58,6 +58,11 @@ const EpochLine = schema((z) => {
     ...{ test_img_r1: recall, test_img_r5: recall, test_img_r10: recall, test_img_r_mean: recall, test_r_mean: recall },
   });
 });
+
+/** Whether metrics.jsonl has a line of any step, of any run. */
+export function hasSteps(outputDir: string): boolean {
+  return linesOf(join(outputDir, 'metrics.jsonl')).length > 0;
+}
 
 /** What log.txt in `folder` has for an epoch that was the best until then: r_mean on val, the metrics on test. */
 export function loggedBest(folder: string, epoch: number): { best: number; bestTest: RetrievalMetrics } | undefined {

@@ -29,6 +29,9 @@ test('draws, evaluates, trains, evaluates and writes a report', async () => {
   assert.ok(stdout.includes(`\n  ${short}\n`), 'the folder has the other flags');
   const repeated = `<code>npx blip-retrieval demo --output_dir ${output} --train_images 16 --images 10 --epochs 1</code>`;
   assert.ok(report.includes(repeated));
+  const remade = await runCli(['report', output]);
+  assert.equal(remade.code, 0, remade.stderr);
+  assert.equal(readFileSync(join(output, 'report.html'), 'utf8'), report, 'made again, it says the same');
 
   const resume = ['demo', '--resume', '--output_dir', output];
   for (const mixing of [

@@ -109,3 +109,15 @@ test('an evaluation writes its recalls', async () => {
     ['recall_val/txt_r1', 'recall_test/txt_r1'],
   );
 });
+
+test('an evaluation in the folder of a training leaves the numbers of the training, and is a run of its own', async () => {
+  const before = shownScalars(tiny.path('parts', 'tensorboard'));
+  const { code, stderr } = await tiny.run('parts', '--evaluate', '--tensorboard');
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(shownScalars(tiny.path('parts', 'tensorboard')), before);
+  const own = shownScalars(tiny.path('parts', 'tensorboard', 'evaluation'));
+  assert.deepEqual(
+    own.get('recall_test/r_mean')?.map(([step]) => step),
+    [0],
+  );
+});

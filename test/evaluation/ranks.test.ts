@@ -73,6 +73,22 @@ function shortened(split: ReturnType<typeof drawnSplit>, k: number) {
   );
 }
 
+test('counted ranks are those of the recalls, also with fewer than ten candidates', () => {
+  for (const [seed, k] of [1, 3, 7, 12].entries()) {
+    const split = drawnSplit(seed + 1, 23, k);
+    const far = { imageToText: new Float64Array(split.images), textToImage: new Float64Array(split.texts) };
+    const { imageToText, textToImage } = summariseRanks(split, far, split);
+    const share = ({ counted }: typeof imageToText, depth: number) =>
+      (100 * counted.filter((rank) => rank < depth).length) / counted.length;
+    const { txt_r1, txt_r5, txt_r10, img_r1, img_r5, img_r10 } = shortened(split, k);
+    assert.deepEqual(
+      [1, 5, 10].flatMap((depth) => [share(imageToText, depth), share(textToImage, depth)]),
+      [txt_r1, img_r1, txt_r5, img_r5, txt_r10, img_r10],
+      `k ${k}`,
+    );
+  }
+});
+
 test('recalls of every smaller k are those of an evaluation with that k, ties and captionless images included', () => {
   for (const seed of [1, 2, 3, 4]) {
     const split = drawnSplit(seed, 23, 17);

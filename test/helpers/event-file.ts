@@ -111,9 +111,10 @@ export function readEvents(path: string): ReadEvent[] {
   return events;
 }
 
-/** The event files of a folder, in the order in which TensorBoard reads them. */
+/** The event files of a folder, in the order in which TensorBoard reads them. A folder inside it is another run. */
 export function eventFiles(folder: string): string[] {
   return readdirSync(folder)
+    .filter((name) => name.startsWith('events.out.tfevents.'))
     .sort()
     .map((name) => join(folder, name));
 }
