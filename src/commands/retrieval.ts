@@ -44,23 +44,25 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
     .catch(cleared)
     .finally(unlock);
   const seconds = (performance.now() - started) / 1000;
-  const unwritten = isMain(run) ? await report(run, since, seconds) : undefined;
+  // Not after a signal: whoever sent it may kill what has not ended soon. `report` makes the page later.
+  const isSignalled = process.exitCode !== undefined;
+  const unwritten = isMain(run) && !isSignalled ? await report(run, since, seconds) : undefined;
   voice.close();
   if (result !== undefined && isMain(run)) console.log(recallTable([result.val, result.test], columnsOfOutput()));
   if (unwritten !== undefined) run.print(unwritten);
   const ended = `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration(seconds)}`;
   voice.echo(`${ended}; results are in ${options.outputDir}`);
-  const last = process.exitCode === undefined ? [`${ended}.`, ...endingLines(options, since)] : [];
+  const last = !isSignalled ? [`${ended}.`, ...endingLines(options, since)] : [];
   for (const line of last) voice.result(line);
   // Not after a failure: the other ranks see the connection break. After a signal there may be nobody to wait for: the
   // launcher sends it when a rank was killed. The others wait until rank 0, which saves, is done and lets them go.
-  const signalled = isMain(run) && process.exitCode !== undefined;
-  run.ranks.destroy(signalled ? SIGNALLED_PATIENCE_MS : undefined);
+  run.ranks.destroy(isMain(run) && isSignalled ? SIGNALLED_PATIENCE_MS : undefined);
   return result;
 }
 
 /**
- * Writes run.json and report.html, the latter also of training that was stopped, as far as it came. The results are there already, so a report that cannot be made does not fail the run.
+ * Writes run.json and report.html, of training that reached `max_steps` as far as it came. The results are there already, so a
+ * report that cannot be made does not fail the run.
  * @returns a line that says why there is none
  */
 async function report(run: Run, since: number, seconds: number): Promise<string | undefined> {
