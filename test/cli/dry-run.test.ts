@@ -37,7 +37,10 @@ test('on a terminal of 60 columns the last phase has ended before the first line
   const args = [process.execPath, cliPath, ...tiny.args('absent', '--evaluate', '--dry_run')];
   const env = { ...process.env, TERM: 'xterm', OMP_NUM_THREADS: '1' };
   const { stdout } = await runNodeWith(['-e', inTerminal, ...args], { env });
-  const shown = stdout.split('\n').map((line) => (line.split('\x1b[2K').at(-1) ?? '').replaceAll('\r', ''));
+  const shown = stdout
+    .replaceAll(/\x1b\[\?7[hl]/g, '')
+    .split('\n')
+    .map((line) => (line.split('\x1b[2K').at(-1) ?? '').replaceAll('\r', ''));
   assert.ok(shown.includes('Dry run of an evaluation on cpu, fp32. Nothing was written.'), stdout);
   assert.ok(
     shown.some((line) => /^Measuring +\d/.test(line)),

@@ -25,7 +25,7 @@ before(async () => {
 
 test('a text is given to --set as YAML reads it back', () => {
   for (const plain of ['a/b.pth', 'a b/ü.pth', "it's/a.pth", 'C:/x']) assert.equal(yamlText(plain), plain);
-  for (const text of ['a #1/b.pth', 'a: b/c', '12', 'true', '[a', '"a', ' a', '', '~', '{a}', '*a', '\\"#']) {
+  for (const text of ['a #1/b.pth', 'a: b/c', '12', 'true', '[a', '"a', ' a', '', '~', '{a}', '*a']) {
     assert.notEqual(yamlText(text), text);
     assert.equal(parseValue(yamlText(text), 'a test'), text);
   }

@@ -41,7 +41,7 @@ export function inTerminal(args: readonly string[], { columns = 60, cwd = projec
     for (const each of looks) each();
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    written += text;
+    written += text.replaceAll(/\x1b\[\?7[hl]/g, ''); // a bar's: that it is not to wrap
     look();
   });
   child.stdin.on('error', () => {}); // keys for a program that has ended
