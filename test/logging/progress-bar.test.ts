@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { canDrawProgress, noColor, ProgressBar, type ProgressOptions, paceText } from '#blip/logging/progress-bar.js';
-
-const NO_WRAPPING = /\x1b\[\?7[hl]/g;
+import { unwrapped } from '../helpers/unwrapped.js';
 
 function bar(columns: number, options: Partial<ProgressOptions> = {}, label = 'Re-ranking val') {
   const clock = { now: 0 };
   const drawn: string[] = [];
-  const stream = { isTTY: true, columns, write: (text: string) => drawn.push(text.replaceAll(NO_WRAPPING, '')) };
+  const stream = { isTTY: true, columns, write: (text: string) => drawn.push(unwrapped(text)) };
   const it = new ProgressBar(label, 100, { stream, now: () => clock.now, plain: true, ...options });
   return { clock, drawn, stream, bar: it };
 }
@@ -63,7 +62,7 @@ test('at every width from 20 to 200 the line fits, and has its label and the sha
 test('the width is that of this moment, and what a narrower terminal broke into lines is cleared whole', () => {
   const size = { columns: 100 };
   const drawn: string[] = [];
-  const write = (text: string) => drawn.push(text.replaceAll(NO_WRAPPING, ''));
+  const write = (text: string) => drawn.push(unwrapped(text));
   const stream = { isTTY: true, columns: 100, getWindowSize: (): [number, number] => [size.columns, 24], write };
   const clock = { now: 0 };
   const it = new ProgressBar('Features val', 100, { stream, now: () => clock.now, plain: true });
@@ -107,7 +106,7 @@ class Reflowing {
   }
 
   write(text: string): void {
-    for (const [part, , count = '1', code] of text.matchAll(/(\x1b\[(\??\d*)([A-Zhl]))|[^]/g)) {
+    for (const [part, , count = '1', code] of text.replaceAll('\x1b', '⎋').matchAll(/(⎋\[(\??\d*)([A-Zhl]))|[\s\S]/g)) {
       if (code === 'h' || code === 'l') this.#wraps = code === 'h';
       else if (code === 'A') this.#row -= Number(count);
       else if (code === 'K') this.#lines[this.#row] = '';

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MetricLogger } from '#blip/logging/metric-logger.js';
 import { doneLine, fitted, referenceVoice, secondsText, Terminal, titled, wrapped } from '#blip/logging/terminal.js';
+import { unwrapped } from '../helpers/unwrapped.js';
 
 /** A terminal of `columns` that applies what is written: its lines, and the results apart. */
 function screen(columns: number, isTTY = true) {
@@ -10,7 +11,7 @@ function screen(columns: number, isTTY = true) {
   const lines = [''];
   const results: string[] = [];
   const write = (text: string) => {
-    for (const character of text.replaceAll(/\x1b\[\?7[hl]/g, '').replaceAll('\u001b[2K', '\u0000')) {
+    for (const character of unwrapped(text).replaceAll('\u001b[2K', '\u0000')) {
       if (character === '\n') lines.push('');
       else if (character === '\u0000') lines[lines.length - 1] = '';
       else if (character !== '\r') lines[lines.length - 1] += character;
