@@ -233,7 +233,8 @@ export async function program(args: readonly string[]): Promise<Command> {
       .passThroughOptions()
       .action(async (_args: string[], _flags: unknown, command: Command) => {
         const { benchCommand } = await import('./bench.js');
-        const own = benchCommand().name(`${NAME} bench`).copyInheritedSettings(command).addOption(debugOption());
+        const own = benchCommand().name(`${NAME} bench`).copyInheritedSettings(root).addOption(debugOption());
+        own.showHelpAfterError(helpHint('bench'));
         await own.allowExcessArguments(false).parseAsync(command.args, { from: 'user' });
       }),
   );
