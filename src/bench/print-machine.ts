@@ -20,6 +20,10 @@ const latencyRow = (name: string, of: Latency) => [name, short(1e3 * of.p50), sh
 const peak = ({ peak_bytes, device_peak_bytes }: Memory) =>
   device_peak_bytes === undefined ? bytes(peak_bytes) : `${bytes(peak_bytes)}, of the GPU ${bytes(device_peak_bytes)}`;
 
+/** What --vit_ckpt_layer does on this machine is decided step by step. */
+const recomputation = (blocks: number) =>
+  blocks === 0 ? [] : [`Of the vision encoder, ${counted(blocks, 'block')} may be recomputed, if memory is short.`];
+
 export function printMachine(report: MachineReport, columns = Number.POSITIVE_INFINITY): string {
   const { machine, versions, options: o, training, memory } = report;
   const weights = o.pretrained ?? 'weights drawn here';
@@ -42,9 +46,7 @@ export function printMachine(report: MachineReport, columns = Number.POSITIVE_IN
           `${training.skipped}.`,
           'Lower --batch or --queue_size, or take a smaller --vit.',
         ]
-      : [
-          `A training step has ${counted(training.batch, 'image')}; ${counted(o.vit_ckpt_layer, 'vision block')} ${o.vit_ckpt_layer === 1 ? 'is' : 'are'} recomputed.`,
-        ];
+      : [`A training step has ${counted(training.batch, 'image')}.`, ...recomputation(o.vit_ckpt_layer)];
   const prose = (lines: readonly string[]) => wrappedProse(lines.join('\n'), columns);
   const setting = [
     `vit ${o.vit}, ${o.image_size} px, ${o.precision}, ${o.device}, ${counted(o.threads, 'thread')}; ${weights}`,

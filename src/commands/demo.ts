@@ -7,16 +7,20 @@ import { fileURLToPath } from 'node:url';
 import { writeInitialCheckpoint } from '../demo/checkpoint.js';
 import { drawDataSet } from '../demo/data-set.js';
 import { claimFolder, earlierSettings } from '../demo/settings.js';
+import { UserError } from '../errors.js';
 import { insightFile } from '../evaluation/insight.js';
 import { manifestStamp } from '../index/manifest.js';
 import { demandAddon, demandLibtorch } from '../libtorch/first-use.js';
 import { fitted } from '../logging/terminal.js';
+import { counted } from '../logging/text.js';
 import { loadConfig } from '../model/architecture.js';
 import { BEFORE_FILE } from '../report/run-files.js';
 import { Retriever } from '../retriever/retriever.js';
+import { openCheckpoint } from '../torch/checkpoint/index.js';
 import { type DemoFlags, demoFlags } from './demo-flags.js';
 import { searchCommand } from './index-folder.js';
 import { defaultRetrievalOptions } from './options.js';
+import { latestOf } from './resumed-checkpoint.js';
 import { runRetrieval } from './retrieval.js';
 import { addReportWords } from './run-facts.js';
 import { commandText, flagParts } from './shell-word.js';
@@ -80,6 +84,7 @@ export async function demoCommand(flags: DemoFlags, given: readonly string[]): P
   if (demo.epochs !== undefined && demo.epochs > 0) settings.max_epoch = demo.epochs;
   const set = Object.entries(settings).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
 
+  demandEpochs(demo);
   claimFolder(data, { seed, train_images: trainImages, images, epochs });
   const continueWith = resumeCommand(demo);
   sayAtSignals(stoppedWords({ continueWith }));
@@ -118,6 +123,19 @@ export async function demoCommand(flags: DemoFlags, given: readonly string[]): P
   const index = join(outputDir, 'images.index');
   await indexPictures(join(imageRoot, 'test'), index, join(outputDir, 'checkpoint_best.pth'));
   console.log(`To search the test pictures:\n${searchCommand(index, 'a red circle above a blue square', ['-k 5'])}`);
+}
+
+/** @throws UserError where the demo that is resumed has trained the epochs that are asked for, and more */
+function demandEpochs({ outputDir, epochs, resume }: DemoFlags): void {
+  const latest = latestOf({ outputDir });
+  if (!resume || epochs === undefined || epochs === 0 || !existsSync(latest)) return;
+  const { root } = openCheckpoint(latest);
+  const epoch = root instanceof Map ? root.get('epoch') : undefined;
+  if (typeof epoch !== 'number' || epoch < epochs) return;
+  throw new UserError(
+    `${latest} is in epoch ${epoch + 1}, and --epochs asks for ${counted(epochs, 'epoch')}. Give --epochs ${epoch + 1} or more, or another --output_dir.`,
+    { exitCode: 2 },
+  );
 }
 
 /** Indexes the pictures anew: an earlier demo's index is of another model. */

@@ -46,8 +46,9 @@ export interface TrainingSetting extends Setting {
   batch: number;
   kept: KeptBytes;
   peak: number;
-  /** The largest batch that fits. */
+  /** The largest batch that fits, and the rows of the training set for each process: there is no larger batch. */
   most: number;
+  rows: number;
   measures: readonly StepMeasure[];
   /** Seconds of a step of the config's batch. */
   step: number;
@@ -120,10 +121,10 @@ export function evaluationLines(setting: Setting, columns = Number.POSITIVE_INFI
 /** @param columns that a line of a table may have */
 export function trainingLines(setting: TrainingSetting, columns = Number.POSITIVE_INFINITY): string[] {
   const section = sectionsIn(columns);
-  const { evaluation, start, free, kept, peak, batch, most, step, seconds, plan, disk, measures } = setting;
+  const { evaluation, start, free, kept, peak, batch, most, rows, step, seconds, plan, disk, measures } = setting;
   const fixed = sumOf(kept);
   const tried = measures.map((one) => `${one.batch}`).join(', ');
-  const extrapolated = measures.at(-1)?.batch === batch ? '' : `; ${batch} is extrapolated`;
+  const extrapolated = measures.some((measure) => measure.batch === batch) ? '' : `; ${batch} is extrapolated`;
   const later = evaluation.memory.working + evaluation.memory.images + evaluation.memory.stems;
   return [
     ...heading('training', setting),
@@ -137,7 +138,7 @@ export function trainingLines(setting: TrainingSetting, columns = Number.POSITIV
       ['in all', formatBytes(peak)],
       ['in the evaluations', formatBytes(later)],
       ['available', formatBytes(free)],
-      ['largest batch_size_train that fits', Number.isFinite(most) ? count(most) : 'any'],
+      ['largest batch_size_train that fits', most < rows ? count(most) : 'any'],
     ]),
     ...section('time', [
       ['until the model is loaded', duration(start)],

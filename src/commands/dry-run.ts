@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { requireAllImages } from '../data/require-images.js';
+import { demandRoomFor } from '../disk/folder.js';
 import { freeBytes } from '../disk/space.js';
 import type { Rank } from '../distributed/rank.js';
 import { oneRank } from '../distributed/ranks.js';
@@ -24,7 +25,7 @@ import { demandTrialMemory, keptBytes, recomputedBlocks, sumOf, trainingTooLarge
 import { type Run, SPLITS } from '../training/run.js';
 import { stepsDone } from '../training/train.js';
 import { trainingData } from '../training/training-data.js';
-import { SMALL, tryTraining } from '../training/trial.js';
+import { SMALLEST, tryTraining } from '../training/trial.js';
 import { type EvaluationEstimate, evaluationLines, trainingLines } from './dry-run-report.js';
 import { weights } from './evaluate.js';
 import { openSet, prepare, stepSizes } from './fine-tune.js';
@@ -63,6 +64,7 @@ export async function dryRun(
   if (place !== undefined && place.rank > 0) return;
   const here = machine === undefined ? (place?.localWorldSize ?? place?.worldSize ?? 1) : ranksHere(options, machine);
   const ranks: Ranked = { here, all: machine === undefined ? (place?.worldSize ?? 1) : here * machine.nnodes };
+  demandRoomFor(options.outputDir);
   const { run } = await openRun(options);
   const lines = options.evaluate ? await dryEvaluation(run, ranks) : await dryTraining(run, ranks);
   run.voice.close();
@@ -157,7 +159,7 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
   const sizes = stepSizes(run, settings);
   const { memory, time } = shares(run, ranks);
   const share = attainableMemory(run.device) / memory;
-  demandTrialMemory(sizes, Math.min(batch, SMALL[0]), batch, share);
+  demandTrialMemory(sizes, Math.min(batch, SMALLEST), batch, share);
 
   const set = await openSet(run);
   const ranked: Run = { ...run, ranks: { ...oneRank, worldSize: ranks.all } };
@@ -177,8 +179,7 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
   const fits = (needed: number) => needed <= usable(run, ranks);
   const trial = await tryTraining(run, { settings, model, optimizer, sync }, { set, batch, fits });
   const peaks = lineOf(trial.measures, 'peak', sumOf(keptBytes(run.architecture)));
-  const last = trial.measures.at(-1);
-  const atBatch = last?.batch === batch ? last : undefined;
+  const atBatch = trial.measures.find((measure) => measure.batch === batch);
   const peak = atBatch?.peak ?? valueAt(peaks, batch);
   const step = atBatch?.seconds ?? valueAt(lineOf(trial.measures, 'seconds'), batch);
   const most = largestBatch(peaks, usable(run, ranks));
@@ -209,6 +210,7 @@ async function dryTraining(run: Run, ranks: Ranked): Promise<string[]> {
       kept: keptBytes(run.architecture),
       peak,
       most,
+      rows: Math.floor(set.captions.length / ranks.all),
       measures: trial.measures,
       step,
       seconds,

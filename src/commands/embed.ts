@@ -48,7 +48,7 @@ export async function embedCommand(files: readonly string[], options: EmbedOptio
     const blip = await Retriever.open(checkpoint, { device, precision, threads, offline, batchSize });
     try {
       const window = 3 * (batchSize ?? (blip.device === 'cpu' ? 8 : 32));
-      const progress = progressOf(images.length + texts.length, options.quiet);
+      const progress = progressOf(images.length + texts.length, options.quiet, () => failed(bad, images));
       await embedImages(blip, { images, window, bad, progress }, sink);
       for (let start = 0; start < texts.length; start += TEXTS_TOGETHER) {
         const part = texts.slice(start, start + TEXTS_TOGETHER);
@@ -194,23 +194,24 @@ interface Progress {
 }
 
 /** On standard error: a bar on a terminal, else a line now and then. */
-function progressOf(total: number, quiet: boolean): Progress {
+function progressOf(total: number, quiet: boolean, unread: () => number): Progress {
   if (quiet || total === 0) return { add: () => {}, finish: () => {} };
   const stream = process.stderr;
   const bar = canDrawProgress(stream) ? new ProgressBar('Embedding', total, { stream }) : undefined;
   let done = 0;
   let said = performance.now();
+  const say = () => console.error(`Embedded ${done - unread()} of ${total}.`);
   return {
     add: (count) => {
       done += count;
       bar?.update(done);
       if (bar !== undefined || performance.now() - said < LINES_MS) return;
       said = performance.now();
-      console.error(`Embedded ${done} of ${total}.`);
+      say();
     },
     finish: () => {
       bar?.finish();
-      if (bar === undefined) console.error(`Embedded ${done} of ${total}.`);
+      if (bar === undefined) say();
     },
   };
 }

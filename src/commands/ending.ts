@@ -1,9 +1,11 @@
 // The last lines of a run on a terminal: what was written, and what to do next.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { RetrievalConfig } from '../config/load.js';
+import { yamlText } from '../config/yaml.js';
 import { titled } from '../logging/terminal.js';
-import type { RetrievalOptions } from './options.js';
-import { commandText, shellWord } from './shell-word.js';
+import { type RunOptions, runFlags } from '../training/options.js';
+import { commandText, flagParts } from './shell-word.js';
 
 /** What a run may write, and what it is. */
 const FILES: readonly (readonly [name: string, what: string])[] = [
@@ -19,6 +21,11 @@ const FILES: readonly (readonly [name: string, what: string])[] = [
   ['retrieved_val.jsonl', 'what was found on val'],
   ['retrieved_test.jsonl', 'what was found on test'],
 ];
+
+interface EndedRun {
+  options: RunOptions;
+  config: Pick<RetrievalConfig, 'sha256'>;
+}
 
 /** Columns of a file's name. */
 const NAME_WIDTH = 27;
@@ -36,17 +43,32 @@ function writtenSince(folder: string, since: number): (readonly [name: string, w
   });
 }
 
-/** How the best weights of a training are evaluated. */
-function evaluation({ outputDir, config, set }: RetrievalOptions): string {
-  const best = `pretrained=${join(outputDir, 'checkpoint_best.pth')}`;
-  const settings = [...set.filter((item) => !item.startsWith('pretrained=')), best];
-  const flag = (name: string, value: string) => `--${name} ${shellWord(value)}`;
-  const sets = settings.map((item) => flag('set', item));
-  return commandText('evaluate', [flag('config', config), ...sets, flag('output_dir', join(outputDir, 'evaluated'))]);
+/** How the best weights of a training are evaluated: with what its flags said of images and arithmetic. */
+function evaluation(options: RunOptions, { sha256 }: Pick<RetrievalConfig, 'sha256'>): string {
+  const { outputDir, config, set, device, precision } = options;
+  const best = {
+    pretrained: yamlText(join(outputDir, 'checkpoint_best.pth')),
+    ...(sha256 !== undefined && { sha256: '' }), // that of the file where training began
+  };
+  const settings = [
+    ...set.filter((item) => !/^(?:pretrained|sha256)=/.test(item)),
+    ...Object.entries(best).map(([key, value]) => `${key}=${value}`),
+  ];
+  const switches = [
+    ...(options.allowOutsideImages ? ['--allow_outside_images'] : []),
+    ...(options.skipBadImages ? ['--skip_bad_images'] : []),
+  ];
+  return commandText('evaluate', [
+    ...flagParts({ config }),
+    ...settings.flatMap((item) => flagParts({ set: item })),
+    ...flagParts({ device, precision: precision === runFlags.precision.initial ? undefined : precision }),
+    ...switches,
+    ...flagParts({ output_dir: join(outputDir, 'evaluated') }),
+  ]);
 }
 
 /** The lines; none in the middle of another command. `since` is when the run began, in milliseconds of the epoch. */
-export function endingLines(options: RetrievalOptions, since: number): string[] {
+export function endingLines({ options, config }: EndedRun, since: number): string[] {
   if (options.continueWith !== undefined) return [];
   const written = writtenSince(options.outputDir, since);
   if (written.length === 0) return [];
@@ -55,5 +77,5 @@ export function endingLines(options: RetrievalOptions, since: number): string[] 
     ...written.map(([name, what]) => titled(`  ${name}`, what, NAME_WIDTH, process.stdout)),
   ];
   const isTrained = written.some(([name]) => name === 'checkpoint_best.pth');
-  return isTrained ? [...lines, 'Next, evaluate it:', evaluation(options)] : lines;
+  return isTrained ? [...lines, 'Next, evaluate it:', evaluation(options, config)] : lines;
 }

@@ -97,7 +97,8 @@ function asText(index: ImageIndex, { added, changed, renamed, removed, unchanged
 export function searchCommand(name: string, query: string, more: readonly string[] = []): string {
   const way = isAbsolute(name) ? relative(process.cwd(), name) : '';
   const short = way === '' || way.startsWith('..') ? name : way;
-  return commandText('search', [shellWord(short), `"${query}"`, ...more]);
+  const operand = short.startsWith('-') ? `./${short}` : short; // not a flag
+  return commandText('search', [shellWord(operand), `"${query}"`, ...more]);
 }
 
 function tellBad(bad: readonly BadImage[]): void {

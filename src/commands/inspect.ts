@@ -91,7 +91,7 @@ function printSummary(checkpoint: Checkpoint, flat: FlatCheckpoint, out: Progres
   const head = `${shown(checkpoint.path)}: ${checkpoint.format} format, ${formatBytes(checkpoint.bytes)}`;
   out.write(`${fitted(head, out)}\n`);
   for (const [title, text] of lines) out.write(`${titled(title, text, TITLE, out)}\n`);
-  out.write('--all lists every tensor and value.\n');
+  out.write(`${fitted('--all lists every tensor and value.', out)}\n`);
 }
 
 function printTable(

@@ -84,7 +84,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .version(packageVersion(), '--version', 'print the version')
     .enablePositionalOptions()
     .exitOverride()
-    .showHelpAfterError(`(${NAME} --help lists the options)`)
+    .showHelpAfterError(helpHint())
     .helpOption('-h, --help', 'print this help')
     .configureHelp({
       subcommandTerm: (command) => command.name(), // with arguments, lines pass 80 columns
@@ -115,6 +115,7 @@ export async function program(args: readonly string[]): Promise<Command> {
 
   const add = async (name: string, description: string, declare: (command: Command) => unknown) => {
     const command = root.command(name).description(description).allowExcessArguments(false).addOption(debugOption());
+    command.showHelpAfterError(helpHint(name));
     if (args.includes(name)) await declare(command);
   };
   const evaluates = 'recalls of a checkpoint on the val and test splits (the same as --evaluate)';
@@ -233,6 +234,7 @@ export async function program(args: readonly string[]): Promise<Command> {
       .action(async (_args: string[], _flags: unknown, command: Command) => {
         const { benchCommand } = await import('./bench.js');
         const own = benchCommand().name(`${NAME} bench`).copyInheritedSettings(root).addOption(debugOption());
+        own.showHelpAfterError(helpHint('bench'));
         await own.allowExcessArguments(false).parseAsync(command.args, { from: 'user' });
       }),
   );
@@ -250,6 +252,9 @@ function formatItem(term: string, termWidth: number, description: string, helper
   if (columns - width < LEAST_BESIDE) return `  ${term}\n${wrapped(`      ${description}`, columns, 0)}`;
   return beside(`  ${term}`, description, width, columns);
 }
+
+/** What follows an error of the command line. */
+const helpHint = (command?: string) => `(${[NAME, command, '--help'].filter(Boolean).join(' ')} lists the options)`;
 
 function debugOption(): Option {
   return new Option('--debug', 'print the stack of an error');

@@ -52,7 +52,7 @@ export async function runRetrieval(options: RetrievalOptions, rank?: Rank): Prom
   if (unwritten !== undefined) run.print(unwritten);
   const ended = `${options.evaluate ? 'Evaluated' : 'Trained'} in ${pythonDuration(seconds)}`;
   voice.echo(`${ended}; results are in ${options.outputDir}`);
-  const last = !isSignalled ? [`${ended}.`, ...endingLines(options, since)] : [];
+  const last = isSignalled ? [] : [`${ended}.`, ...endingLines(run, since)];
   for (const line of last) voice.result(line);
   // Not after a failure: the other ranks see the connection break. After a signal there may be nobody to wait for: the
   // launcher sends it when a rank was killed. The others wait until rank 0, which saves, is done and lets them go.

@@ -5,6 +5,7 @@ import { printable, UserError } from '../errors.js';
 import type { Hit, ImageIndex } from '../index/image-index.js';
 import { fitted, roomOf } from '../logging/terminal.js';
 import { counted } from '../logging/text.js';
+import { cutStart } from '../logging/width.js';
 import type { SearchFlags } from './index-flags.js';
 import { inCommands, openModel, recordedFacts } from './index-model.js';
 
@@ -119,8 +120,8 @@ export function hitTable(hits: readonly Hit[], columns: number | undefined): str
       (hit.probability?.toFixed(4) ?? '-').padStart(11),
     ]).join('  ');
     const path = printable(shownPath(hit), Number.MAX_SAFE_INTEGER);
-    const room = columns === undefined ? path.length : Math.max(8, columns - start.length - 2);
-    lines.push(`${start}  ${path.length > room ? `…${path.slice(path.length - room + 1)}` : path}`);
+    const room = columns === undefined ? Number.POSITIVE_INFINITY : Math.max(8, columns - start.length - 2);
+    lines.push(`${start}  ${cutStart(path, room)}`);
   }
   return lines.join('\n');
 }

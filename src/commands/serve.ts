@@ -3,24 +3,35 @@ import type { FlagValues } from '../config/flag.js';
 import { exitCodeOf, SAME_SIGNAL_MS } from '../distributed/signals.js';
 import { UserError } from '../errors.js';
 import { readManifest } from '../index/manifest.js';
-import { onOwnLine } from '../libtorch/last-words.js';
+import { clearedLine, onOwnLine, STOPPED } from '../libtorch/last-words.js';
 import { fitted } from '../logging/terminal.js';
 import { counted } from '../logging/text.js';
 import { Retriever } from '../retriever/retriever.js';
 import type { RunningServer } from '../server/server.js';
 import type { Device } from '../torch/tensor.js';
+import { inCommands } from './index-model.js';
 import type { serveFlags } from './serve-flags.js';
 
 /** Serves until SIGINT or SIGTERM, gives what is under way ten seconds, and sets the exit code: 130 or 143. */
-export async function serveCommand(name: string, flags: FlagValues<typeof serveFlags>, version: string): Promise<void> {
+export function serveCommand(name: string, flags: FlagValues<typeof serveFlags>, version: string): Promise<void> {
+  return inCommands(() => serveUntilStopped(name, flags, version));
+}
+
+async function serveUntilStopped(name: string, flags: FlagValues<typeof serveFlags>, version: string): Promise<void> {
   const stop = new AbortController();
   let signalled: NodeJS.Signals | undefined;
   let since = 0;
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.on(signal, () => {
-        if (signalled !== undefined && performance.now() - since < SAME_SIGNAL_MS) return;
-        if (signalled !== undefined) process.exit(exitCodeOf(signal)); // the second: at once
+        if (signalled !== undefined && performance.now() - since < SAME_SIGNAL_MS) {
+          process.stderr.write(clearedLine()); // in the place of the ^C
+          return;
+        }
+        if (signalled !== undefined) {
+          process.stderr.write(onOwnLine(STOPPED.last(signal)));
+          process.exit(exitCodeOf(signal)); // the second: at once
+        }
         signalled = signal;
         since = performance.now();
         stop.abort();

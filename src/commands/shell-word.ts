@@ -1,6 +1,7 @@
 // Commands that are printed to be copied.
 import type { ProgressStream } from '../logging/progress-bar.js';
 import { roomOf } from '../logging/terminal.js';
+import { widthOf } from '../logging/width.js';
 
 /** Quoted where a shell would take it apart. */
 export function shellWord(word: string): string {
@@ -21,7 +22,7 @@ export function commandText(name: string, parts: readonly string[], stream: Prog
   let line = `  ${PROGRAM} ${name}`;
   for (const [i, part] of parts.entries()) {
     const backslash = i === parts.length - 1 ? 0 : ' \\'.length;
-    if (`${line} ${part}`.length + backslash <= columns) line += ` ${part}`;
+    if (widthOf(`${line} ${part}`) + backslash <= columns) line += ` ${part}`;
     else {
       lines.push(`${line} \\`);
       line = `    ${part}`;

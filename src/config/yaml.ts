@@ -53,6 +53,16 @@ export function parseValue(text: string, where: string): unknown {
   return parse(text, where).value;
 }
 
+/** A text as `--set key=` takes it: in quotes where YAML would read something else (a comment, a number, a list). */
+export function yamlText(text: string): string {
+  try {
+    if (parseValue(text, 'a text') === text) return text;
+  } catch {
+    // no YAML
+  }
+  return JSON.stringify(text);
+}
+
 function parse(text: string, where: string): { events: Event[]; value: unknown } {
   const { constructFromEvents, CORE_SCHEMA, parseEvents, YAMLException } = yaml();
   try {

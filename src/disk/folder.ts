@@ -1,8 +1,25 @@
 // Makes folders, and writes into one that may not be there yet.
-import { existsSync, mkdirSync, type Stats, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, type Stats, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { codeOf, UserError } from '../errors.js';
 import { cannotWrite } from './cannot-write.js';
+
+/** @throws UserError where the folder `path` could not be made, or nothing written into it. Nothing is made. */
+export function demandRoomFor(path: string): void {
+  const found = lookAt(path);
+  const above = dirname(resolve(path));
+  if (found === undefined && above !== resolve(path)) {
+    demandRoomFor(above);
+    return;
+  }
+  if (found?.isDirectory() === false)
+    throw new UserError(`${path} is a file where a folder is to be. Choose another folder, or move the file.`);
+  try {
+    accessSync(path, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
 
 /** Makes the folder `path` and those above it where they are absent. @throws UserError when that cannot be done */
 export function makeFolder(path: string): void {

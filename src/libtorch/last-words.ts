@@ -44,6 +44,10 @@ export function onOwnLine(
   { stderr, stdout }: { stderr: ProgressStream; stdout: ProgressStream } = process,
 ): string {
   if (stderr.isTTY !== true && stdout.isTTY !== true) return `${sentence}\n`;
-  const clear = canDrawProgress(stderr) ? '\r\x1b[2K' : stderr.isTTY === true ? '\n' : '';
-  return `${clear}${wrappedProse(sentence, roomOf(stderr.isTTY === true ? stderr : stdout))}\n`;
+  return `${clearedLine(stderr)}${wrappedProse(sentence, roomOf(stderr.isTTY === true ? stderr : stdout))}\n`;
+}
+
+/** What frees the cursor's line of a terminal of a ^C. */
+export function clearedLine(stderr: ProgressStream = process.stderr): string {
+  return canDrawProgress(stderr) ? '\r\x1b[2K' : stderr.isTTY === true ? '\n' : '';
 }

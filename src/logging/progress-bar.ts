@@ -2,6 +2,7 @@
 // keeps its label, however narrow the terminal is.
 import { pythonDuration } from './python-format.js';
 import { TimeLeft } from './time-left.js';
+import { cutEnd, widthOf } from './width.js';
 
 /** What the bar writes to: a terminal, or something that looks like one in a test. */
 export interface ProgressStream {
@@ -32,6 +33,11 @@ export interface ProgressOptions {
 const REDRAW_MS = 100;
 /** Columns left free at the end: Ctrl-C puts ^C there, and the cursor needs one. */
 const SPARE = 3;
+/**
+ * What is drawn in between does not go on in the next line where the terminal is narrower than it says: some tell a new width
+ * a quarter of a second late, and every drawing until then would leave a line.
+ */
+const [UNWRAPPED, WRAPPED] = ['\x1b[?7l', '\x1b[?7h'];
 const MOST_CELLS = 30;
 const LEAST_CELLS = 10;
 
@@ -58,11 +64,6 @@ export function paceText(perSecond: number, unit: string): string {
   return `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)} ${unit}/s`;
 }
 
-/** A text cut to `width` characters, with … at its end where it was longer. */
-function cut(text: string, width: number): string {
-  return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`;
-}
-
 /** What a bar shows. */
 interface Shown {
   label: string;
@@ -72,20 +73,20 @@ interface Shown {
   eta: string;
 }
 
-/** The line for a terminal: the most that fits into `width` characters. `plain` is without colour. */
+/** The line for a terminal: the most that fits into `width` columns. `plain` is without colour. */
 function lineOf({ label, share, count, pace, eta }: Shown, width: number, plain: boolean): string {
   const percent = `${Math.floor(share * 100)}%`.padStart(4);
   const tail = (...parts: string[]) => [percent, ...parts.filter((part) => part !== '')].join('  ');
   const endings = [tail(count, pace, eta), tail(pace, eta), tail(eta)];
   for (const ending of endings) {
-    const cells = Math.min(MOST_CELLS, width - label.length - ending.length - 4);
+    const cells = Math.min(MOST_CELLS, width - widthOf(label) - ending.length - 4);
     if (cells < LEAST_CELLS) continue;
     const filled = Math.round(share * cells);
     const full = '#'.repeat(filled);
     return `${label} [${plain ? full : `\x1b[32m${full}\x1b[0m`}${'.'.repeat(cells - filled)}] ${ending}`;
   }
-  const ending = [tail(eta), percent].find((text) => label.length + 1 + text.length <= width) ?? percent;
-  return `${cut(label, width - 1 - ending.length)} ${ending}`;
+  const ending = [tail(eta), percent].find((text) => widthOf(label) + 1 + text.length <= width) ?? percent;
+  return `${cutEnd(label, width - 1 - ending.length)} ${ending}`;
 }
 
 /** One bar: `update` as work is done, `finish` once. */
@@ -133,8 +134,8 @@ export class ProgressBar {
       eta: `eta ${seconds === undefined ? '-:--:--' : pythonDuration(seconds)}`,
     };
     const text = lineOf(line, columnsOf(stream) - SPARE, plain);
-    stream.write(`${this.#clearing()}${text}`);
-    this.#length = text.length - (plain || !text.includes('\x1b') ? 0 : '\x1b[32m\x1b[0m'.length);
+    stream.write(`${this.#clearing()}${UNWRAPPED}${text}${WRAPPED}`);
+    this.#length = widthOf(text) - (plain || !text.includes('\x1b') ? 0 : widthOf('\x1b[32m\x1b[0m'));
   }
 
   /** What clears the last drawing. A terminal that became narrower has broken it into several lines. */

@@ -1,6 +1,7 @@
 // Tables for a terminal or a file: aligned columns; on a narrow terminal cells of several lines, or one value a line.
 import { at } from '../errors.js';
 import { wrapped } from './terminal.js';
+import { padded, widthOf } from './width.js';
 
 type Rows = readonly (readonly string[])[];
 
@@ -14,7 +15,7 @@ const HANG = 1;
  * its values, named by the first row (and by the row after an empty one).
  */
 export function table(rows: Rows, others: 'left' | 'right' = 'left', columns = Number.POSITIVE_INFINITY): string {
-  const natural = (rows[0] ?? []).map((_, column) => widest(rows, column, (cell) => cell.length));
+  const natural = (rows[0] ?? []).map((_, column) => widest(rows, column, widthOf));
   const widths = narrowed(rows, natural, columns);
   return widths === undefined ? list(rows, columns) : rows.map((row) => rowLines(row, widths, others)).join('\n');
 }
@@ -25,10 +26,10 @@ function widest(rows: Rows, column: number, width: (cell: string) => number): nu
 
 /** The least width that a cell can be broken to. A number keeps its unit. */
 function leastWidth(cell: string): number {
-  if (/^[-+\d.,]+ \S+$/.test(cell)) return cell.length;
+  if (/^[-+\d.,]+ \S+$/.test(cell)) return widthOf(cell);
   const indent = cell.length - cell.trimStart().length;
   const [first = '', ...later] = cell.trimStart().split(' ');
-  return indent + Math.max(first.length, ...later.map((word) => HANG + word.length));
+  return indent + Math.max(widthOf(first), ...later.map((word) => HANG + widthOf(word)));
 }
 
 /** Widths whose sum fits into `columns`: the widest columns give way first. Undefined where there are none. */
@@ -50,13 +51,12 @@ function narrowed(rows: Rows, natural: readonly number[], columns: number): numb
 function rowLines(row: readonly string[], widths: readonly number[], others: 'left' | 'right'): string {
   const cells = row.map((cell, column) => {
     const width = at(widths, column);
-    return cell.length <= width ? [cell] : wrapped(cell, width, HANG).split('\n');
+    return widthOf(cell) <= width ? [cell] : wrapped(cell, width, HANG).split('\n');
   });
-  const padded = (text: string, column: number) =>
-    column > 0 && others === 'right' ? text.padStart(at(widths, column)) : text.padEnd(at(widths, column));
+  const filled = (text: string, column: number) => padded(text, at(widths, column), column > 0 ? others : 'left');
   const height = Math.max(1, ...cells.map(({ length }) => length));
   const lines = Array.from({ length: height }, (_, line) =>
-    cells.map((cell, column) => padded(cell[line] ?? '', column)).join(' '.repeat(GAP)),
+    cells.map((cell, column) => filled(cell[line] ?? '', column)).join(' '.repeat(GAP)),
   );
   return lines.map((line) => line.trimEnd()).join('\n');
 }

@@ -1,6 +1,7 @@
 // What a run says: on a terminal phases by name, one bar, and sentences that do not wrap in the middle of a word; elsewhere,
 // and where it is asked for, the reference's lines, byte for byte.
 import { canDrawProgress, columnsOf, type ProgressStream } from './progress-bar.js';
+import { padded, widthOf } from './width.js';
 
 /** What a run says, and where. */
 export interface Voice {
@@ -45,8 +46,8 @@ export function referenceVoice(
 }
 
 /**
- * Words of a sentence in lines of at most `columns` characters, the later ones indented by `hang` more. Words that need it, a
- * long path, have less indent; one longer than a line stays whole.
+ * Words of a sentence in lines of at most `columns`, the later ones indented by `hang` more. Words that need it, a long path,
+ * have less indent; one longer than a line stays whole.
  */
 export function wrapped(text: string, columns: number, hang = 2): string {
   const lines: string[] = [];
@@ -55,9 +56,9 @@ export function wrapped(text: string, columns: number, hang = 2): string {
     let line = indent;
     for (const word of wordsOf(paragraph.slice(indent.length), columns - indent.length - hang)) {
       const isFirst = line.trim() === '';
-      if (!isFirst && line.length + 1 + word.length > columns) {
+      if (!isFirst && widthOf(line) + 1 + widthOf(word) > columns) {
         lines.push(line.trimEnd());
-        line = ' '.repeat(Math.min(indent.length + hang, Math.max(0, columns - word.length))) + word;
+        line = ' '.repeat(Math.min(indent.length + hang, Math.max(0, columns - widthOf(word)))) + word;
       } else line += isFirst ? word : ` ${word}`;
     }
     lines.push(line);
@@ -65,18 +66,28 @@ export function wrapped(text: string, columns: number, hang = 2): string {
   return lines.join('\n');
 }
 
-/** Words between spaces; what is quoted, a command to be copied, stays in one piece where it is not longer than `most`. */
+/** A number that a unit or a noun may follow, and what may stand before it. */
+const NUMBER = /^\(?[-+−]?\d(?:[\d.,:]*\d)?$/;
+
+/**
+ * Words between spaces, in one piece where that is not longer than `most`: what is quoted, a command to be copied; a number and
+ * the word after it, its unit.
+ */
 function wordsOf(text: string, most: number): string[] {
   const words: string[] = [];
   let open = 0; // words of a quotation that has not ended
   for (const word of text.split(' ')) {
     const quotes = word.split('"').length - 1;
-    words.push(word);
+    const before = words.at(-1);
+    const ofNumber =
+      before !== undefined && open + quotes === 0 && NUMBER.test(before) ? `${before} ${word}` : undefined;
+    if (ofNumber !== undefined && widthOf(ofNumber) <= most) words.splice(-1, 1, ofNumber);
+    else words.push(word);
     if (open === 0) open = quotes % 2;
     else if (quotes % 2 === 0) open += 1;
     else {
       const quoted = words.slice(-open - 1).join(' ');
-      if (quoted.length <= most) words.splice(-open - 1, open + 1, quoted);
+      if (widthOf(quoted) <= most) words.splice(-open - 1, open + 1, quoted);
       open = 0;
     }
   }
@@ -85,7 +96,7 @@ function wordsOf(text: string, most: number): string[] {
 
 /** A title in a column of `width`, and beside it a text; on a terminal in lines that keep the column free. */
 export function titled(title: string, text: string, width: number, stream: ProgressStream): string {
-  return stream.isTTY === true ? beside(title, text, width, roomOf(stream)) : `${title.padEnd(width)}${text}`;
+  return stream.isTTY === true ? beside(title, text, width, roomOf(stream)) : `${padded(title, width)}${text}`;
 }
 
 /** A title in a column of `width`, and beside it a text, in lines of at most `columns`. */
@@ -93,7 +104,7 @@ export function beside(title: string, text: string, width: number, columns: numb
   // A title is one word here, so that a text too long to stand beside it goes below.
   const place = '|'.repeat(width - 1);
   const [first = '', ...later] = wrapped(`${place} ${text}`, columns, width).split('\n');
-  return [`${title.padEnd(width)}${first.slice(width)}`.trimEnd(), ...later].join('\n');
+  return [`${padded(title, width)}${first.slice(width)}`.trimEnd(), ...later].join('\n');
 }
 
 /** As `wrapped`, but what is indented (a command, a list) stays as it is. */
@@ -127,7 +138,7 @@ const NAME_WIDTH = 22;
 
 /** A finished phase or loop as a line: its name, and what there is to say. */
 export function doneLine(name: string, seconds: number, more = ''): string {
-  return `${name.padEnd(NAME_WIDTH)} ${secondsText(seconds)}${more === '' ? '' : `  ${more}`}`;
+  return `${padded(name, NAME_WIDTH)} ${secondsText(seconds)}${more === '' ? '' : `  ${more}`}`;
 }
 
 /** A terminal: progress and notes go to `progress` (standard error), results to `results` (standard output). */

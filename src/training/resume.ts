@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { UserError } from '../errors.js';
 import type { RetrievalMetrics } from '../evaluation/recall.js';
+import { counted } from '../logging/text.js';
 import type { LoadReport } from '../model/pretrained.js';
 import { isTensorRef, type PickleValue, type TensorFile } from '../torch/checkpoint/index.js';
 import * as ops from '../torch/ops.js';
@@ -91,12 +92,18 @@ function restoreOptimizer(fields: CheckpointFields, { model, optimizer }: Pick<T
 }
 
 function requireSameRun(fields: CheckpointFields, identity: RunIdentity): void {
-  const names = { world_size: 'worldSize', batch_size: 'batchSize', rows: 'rows', seed: 'seed' } as const;
-  for (const [name, key] of Object.entries(names)) {
-    const [saved, here] = [fields.number('resume', name), identity[key]];
+  const { worldSize, batchSize, rows, seed } = identity;
+  const checks: [name: string, here: number, remedy: (saved: number) => string][] = [
+    ['world_size', worldSize, (saved) => counted(saved, 'process')],
+    ['batch_size', batchSize, (saved) => `batch_size_train ${saved}`],
+    ['rows', rows, (saved) => `the annotations that have ${counted(saved, 'row')}`],
+    ['seed', seed, (saved) => `\`seed\` ${saved}`],
+  ];
+  for (const [name, here, remedy] of checks) {
+    const saved = fields.number('resume', name);
     if (saved !== here)
       fields.fail(
-        `its run had ${name} ${saved}, and this one has ${here}. Resume with the same ${name}, or use it as pretrained.`,
+        `its run had ${name} ${saved}, and this one has ${here}. Resume with ${remedy(saved)}, or use it as pretrained.`,
       );
   }
 }

@@ -70,7 +70,7 @@ export async function train(run: TrainedRun, trainer: Trainer, state: RunState):
   const { maxEpoch } = settings;
   if (state.epoch >= maxEpoch) {
     print(
-      `Training is complete: ${state.epoch} of ${counted(maxEpoch, 'epoch')} ${state.epoch === 1 ? 'is' : 'are'} done. Raise max_epoch to train longer.`,
+      `Training is complete: ${counted(state.epoch, 'epoch')} ${state.epoch === 1 ? 'is' : 'are'} done, and max_epoch is ${maxEpoch}. Raise it to train longer.`,
     );
     return 'finished';
   }

@@ -12,8 +12,11 @@ import { initialState } from './run-state.js';
 import { type EpochTrainer, trainEpoch } from './train.js';
 import { trainingData } from './training-data.js';
 
-/** Batches that memory and time are measured with first, whatever the config's. */
-export const SMALL = [2, 4] as const;
+/** The batch that memory and time are measured with first, unless the config's is smaller. */
+export const SMALLEST = 2;
+/** A batch of this size or less says too little alone, as does any whose step takes fewer seconds than QUICK. */
+const SMALL = 2;
+const QUICK = 0.5;
 /** The config's batch itself is tried where a step of it takes at most so many seconds. */
 const LONGEST_STEP = 30;
 /** Seconds of steps of the config's batch, and how many steps at least: the first is not counted. */
@@ -22,7 +25,7 @@ const LEAST_STEPS = 2;
 const MOST_STEPS = 40;
 
 export interface TrainingTrial {
-  /** By batch, ascending; the config's own is the last where it was tried. */
+  /** By batch, ascending; the config's own is among them where it was tried. */
   measures: StepMeasure[];
   /** Seconds in which the loader's threads start. */
   start: number;
@@ -93,29 +96,48 @@ async function steps(
   return { measure: { batch, seconds, peak: meter.peak() }, start: arrived - at(marks, 0) };
 }
 
+interface Sizes {
+  /** The config's. */
+  batch: number;
+  /** More rows than the training set has cannot be tried. */
+  rows: number;
+  /** Whether so many bytes are there. */
+  fits(bytes: number): boolean;
+}
+
 /**
- * Measures steps of small batches, then of the config's `batch`, if `fits` allows it by what the small ones need and a
- * step does not take long.
+ * The batch to measure after those of `measures`, which ascend; undefined where they are enough. Small batches first, then the
+ * config's, if it fits by what the small ones need and a step does not take long. Steps that are quick are of batches that
+ * hardly need memory: what a row adds is lost among what the allocator does, so that larger batches are tried too.
  */
+export function nextBatch(measures: readonly StepMeasure[], { batch, rows, fits }: Sizes): number | undefined {
+  const last = measures.at(-1);
+  if (last === undefined) return Math.min(SMALLEST, batch);
+  // A lone one tells no more than an upper bound.
+  const isAllowed = (size: number) =>
+    valueAt(lineOf(measures, 'seconds'), size) <= LONGEST_STEP && fits(valueAt(lineOf(measures, 'peak'), size));
+  const isQuick = last.seconds < QUICK;
+  const larger = last.batch <= SMALL ? 2 * last.batch : 4 * last.batch;
+  if (last.batch < batch) {
+    const next = (isQuick || last.batch <= SMALL) && larger < batch ? larger : batch;
+    return isAllowed(next) ? next : undefined;
+  }
+  return isQuick && larger <= rows && isAllowed(larger) ? larger : undefined;
+}
+
+/** Measures steps of the batches that nextBatch says. */
 export async function tryTraining(
   run: Run,
   trainer: Omit<EpochTrainer, 'data' | 'signals'>,
-  { set, batch, fits }: { set: TrainingSet; batch: number; fits(bytes: number): boolean },
+  { set, batch, fits }: Pick<Sizes, 'batch' | 'fits'> & { set: TrainingSet },
 ): Promise<TrainingTrial> {
   const measures: StepMeasure[] = [];
   let start = 0;
-  const add = async (size: number, most: number) => {
-    const found = await steps(run, trainer, set, size, most);
+  const sizes = { batch, rows: set.captions.length, fits };
+  for (let size = nextBatch(measures, sizes); size !== undefined; size = nextBatch(measures, sizes)) {
+    const found = await steps(run, trainer, set, size, size === batch ? SECONDS : 0);
     measures.push(found.measure);
     start = found.start;
-  };
-  /** Whether a batch fits and does not take too long, by those before: a lone one tells no more than an upper bound. */
-  const isAllowed = (size: number) => {
-    if (measures.length === 0) return true;
-    const isShort = valueAt(lineOf(measures, 'seconds'), size) <= LONGEST_STEP;
-    return isShort && fits(valueAt(lineOf(measures, 'peak'), size));
-  };
-  for (const size of SMALL.filter((small) => small < batch)) if (isAllowed(size)) await add(size, 0);
-  if (isAllowed(batch)) await add(batch, SECONDS);
+  }
   return { measures, start };
 }

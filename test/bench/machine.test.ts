@@ -104,4 +104,8 @@ test('a page fits 80 columns, whatever the figures, and says why training was le
   assert.match(printMachine(report), /Training was not measured:\ntraining needs about 123\.4 GB/);
   const measured = { ...report, training: { ...rate, batch: 32, memory: report.memory } };
   for (const line of printMachine(measured).split('\n')) assert.ok(line.length <= 80, line);
+  // Whether blocks recompute is decided by the memory that is free in a step.
+  assert.match(printMachine(measured), /^Of the vision encoder, \d blocks? may be recomputed, if memory is short\.$/m);
+  const none = { ...measured, options: { ...measured.options, vit_ckpt_layer: 0 } };
+  assert.doesNotMatch(printMachine(none), /recompute/);
 });

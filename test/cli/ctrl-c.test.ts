@@ -1,10 +1,15 @@
 // Ctrl-C on a terminal, whatever computes: the last line is a sentence, nothing is left of a bar or of ^C, the exit code is 130.
 // Covers libtorch/last-words, native/last_words.cc, training/stop-signals, commands/signal-words.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { cpSync, linkSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { SAME_SIGNAL_MS } from '#blip/distributed/signals.js';
 import { CTRL_C, inTerminal, noTerminal, type PseudoTerminal } from '../helpers/pseudo-terminal.js';
+import { runCli } from '../helpers/run-cli.js';
 import { runNode } from '../helpers/run-node.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
 
@@ -107,6 +112,36 @@ test(
     await checked.shows(/Decoding images \[/);
     checked.type(CTRL_C);
     assert.equal((await endOf(checked)).at(-1), 'Stopped by SIGINT.');
+  },
+);
+
+test(
+  'a server that waits for a request says one clean line at one Ctrl-C, at two in a row, and at the one that ends it',
+  options,
+  async (t) => {
+    const index = tiny.path('served.index');
+    const model = ['--checkpoint', tiny.path('rule_tiny.pth'), '--device', 'cpu'];
+    assert.equal((await runCli(['index', join(tinyData, 'images/val'), '-o', index, ...model])).code, 0);
+    const stopping = 'Stopping: what is under way has ten seconds.';
+    for (const ends of [false, true]) {
+      const terminal = inTerminal(['serve', index, '--port', '0', '--device', 'cpu'], { columns: 120 });
+      await terminal.shows(/ at http:.*:\d+\r?\n/);
+      const port = /:(\d+)$/.exec(terminal.lines().join(' ').trimEnd())?.[1];
+      const request = connect(Number(port), '127.0.0.1');
+      t.after(() => request.destroy());
+      request
+        .on('error', () => {})
+        .write(`POST /search HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 9\r\n\r\n{`);
+      await once(request, 'ready');
+      await setTimeout(100);
+      terminal.type(CTRL_C);
+      await terminal.shows(/Stopping/);
+      await setTimeout(ends ? SAME_SIGNAL_MS + 50 : 50);
+      terminal.type(CTRL_C);
+      await terminal.shows(/\^C[\s\S]*\^C[\s\S]*\[2K/);
+      if (!ends) request.destroy();
+      assert.equal((await endOf(terminal)).slice(1).join('|'), ends ? `${stopping}|Stopped by SIGINT.` : stopping);
+    }
   },
 );
 

@@ -52,4 +52,16 @@ test('draws, evaluates, trains, evaluates and writes a report', async () => {
   assert.doesNotMatch(again.stdout, /^Drawing/m);
   assert.match(again.stdout, /Resuming .*checkpoint_last\.pth in epoch 0 after step 2/);
   assert.equal(readFileSync(join(output, 'log.txt'), 'utf8').trimEnd().split('\n').length, 1);
+
+  const longer = await runCli([...resume, '--epochs', '2'], { OMP_NUM_THREADS: '1' });
+  assert.equal(longer.code, 0, longer.stderr);
+  const settings = readFileSync(join(output, 'data/demo.json'), 'utf8');
+  const fewer = await runCli([...resume, '--epochs', '1']);
+  assert.equal(fewer.code, 2);
+  assert.match(
+    fewer.stderr,
+    /checkpoint_last\.pth is in epoch 2, and --epochs asks for 1 epoch\. Give --epochs 2 or more/,
+  );
+  assert.equal(fewer.stdout, '', 'nothing is evaluated, and no report written over the one that is there');
+  assert.equal(readFileSync(join(output, 'data/demo.json'), 'utf8'), settings);
 });

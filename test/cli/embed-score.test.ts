@@ -53,6 +53,12 @@ test('embed writes images of a folder, then texts, as .safetensors with ids', as
   assertClose(values.subarray(-256), at(await blip.embedTexts([at(texts, 1)]), 0));
 });
 
+test('what was embedded is counted without what could not be read', async () => {
+  const { code, stderr } = await runCli(['embed', join(folder, 'absent.jpg'), image, ...open]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^Embedded 1 of 2\.\nerror: 1 of 2 images cannot be read and is left out:/);
+});
+
 test('embed without -o prints JSON lines, and nothing else with --quiet', async () => {
   const { code, stdout, stderr } = await runCli(['embed', image, '--quiet', ...open]);
   assert.deepEqual([code, stderr], [0, '']);

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { searchCommand } from '#blip/commands/index-folder.js';
 import { commandText, flagParts } from '#blip/commands/shell-word.js';
 import { noTerminal, shownBy } from '../helpers/pseudo-terminal.js';
 import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
@@ -70,6 +71,10 @@ test('a command goes on over lines that a shell takes for one, at every width', 
     if (columns >= 40) for (const line of text.split('\n')) assert.ok(line.length < columns, text);
   }
   assert.equal(commandText('search', parts, { write: () => true }).split('\n').length, 1, 'elsewhere it is one line');
+});
+
+test('an index whose name begins with a dash is no flag', () => {
+  assert.deepEqual(wordsOf(searchCommand('-x.index', 'a dog')).slice(1), ['search', './-x.index', 'a dog']);
 });
 
 test('the command that `index` prints searches that index', { skip: noTerminal }, async () => {

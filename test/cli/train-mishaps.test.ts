@@ -165,7 +165,7 @@ hostTest('with fewer epochs than were trained nothing is done, and nothing lost'
   copyOf('whole', 'shorter');
   const { code, stdout, stderr } = await tiny.run('shorter', '--resume', '--set', 'max_epoch=1');
   assert.equal(code, 0, stderr);
-  assert.match(stdout, /^Training is complete: 1 of 1 epoch is done\. Raise max_epoch to train longer\.$/m);
+  assert.match(stdout, /^Training is complete: 1 epoch is done, and max_epoch is 1\. Raise it to train longer\.$/m);
   assert.ok(tiny.read('shorter', 'log.txt').equals(tiny.read('whole', 'log.txt')));
 });
 

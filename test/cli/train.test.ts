@@ -115,7 +115,7 @@ test('--max_steps ends early with a checkpoint that another run goes on from', a
   assert.equal(values.get('resume/step'), 5);
   const other = await tiny.run('short', '--resume', 'latest', '--set', 'batch_size_train=6');
   assert.equal(other.code, 1);
-  assert.match(other.stderr, /its run had batch_size 4, and this one has 6\./);
+  assert.match(other.stderr, /its run had batch_size 4, and this one has 6\. Resume with batch_size_train 4, or/);
 });
 
 test('wrong input ends with one sentence', async () => {

@@ -40,6 +40,11 @@ test('wrong usage ends with code 2, a sentence on stderr, nothing on stdout and 
     assert.match(stderr, message, args.join(' '));
     assert.doesNotMatch(stderr, /^ {4}at /m);
     assert.equal(stdout, '');
+    // The help that is named is that of the command.
+    const [named = ''] = /\(blip-retrieval.*lists the options\)/.exec(stderr) ?? [];
+    const [first = ''] = args;
+    if (named !== '')
+      assert.equal(named, `(blip-retrieval${first.startsWith('-') ? '' : ` ${first}`} --help lists the options)`);
   }
 });
 

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { projectRoot } from './fixtures.js';
 import { cliPath } from './run-cli.js';
+import { unwrapped } from './unwrapped.js';
 
 /** Why there is none; undefined where there is. */
 export const noTerminal =
@@ -41,7 +42,7 @@ export function inTerminal(args: readonly string[], { columns = 60, cwd = projec
     for (const each of looks) each();
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    written += text;
+    written += unwrapped(text);
     look();
   });
   child.stdin.on('error', () => {}); // keys for a program that has ended

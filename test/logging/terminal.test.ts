@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MetricLogger } from '#blip/logging/metric-logger.js';
 import { doneLine, fitted, referenceVoice, secondsText, Terminal, titled, wrapped } from '#blip/logging/terminal.js';
+import { unwrapped } from '../helpers/unwrapped.js';
 
 /** A terminal of `columns` that applies what is written: its lines, and the results apart. */
 function screen(columns: number, isTTY = true) {
@@ -10,7 +11,7 @@ function screen(columns: number, isTTY = true) {
   const lines = [''];
   const results: string[] = [];
   const write = (text: string) => {
-    for (const character of text.replaceAll('\u001b[2K', '\u0000')) {
+    for (const character of unwrapped(text).replaceAll('\u001b[2K', '\u0000')) {
       if (character === '\n') lines.push('');
       else if (character === '\u0000') lines[lines.length - 1] = '';
       else if (character !== '\r') lines[lines.length - 1] += character;
@@ -150,7 +151,23 @@ test('what is said beside the results goes to standard error, and in lines of th
   assert.deepEqual([lines, asides], [[], ['About 2.2 h to go.']]);
   const calm = screen(40);
   calm.terminal.aside('About 2.2 h to go, as the first 24 images went.');
-  assert.deepEqual(calm.lines, ['About 2.2 h to go, as the first 24', '  images went.', '']);
+  assert.deepEqual(calm.lines, ['About 2.2 h to go, as the first', '  24 images went.', '']);
+});
+
+test('a number keeps its unit', () => {
+  const text = 'Emerald Rapids, 2 cores, 23.5 GiB; text 0.0 % and 10.0 %, image 5.0 % (12 steps)';
+  for (let columns = 20; columns <= 90; columns++)
+    for (const line of wrapped(text, columns).split('\n')) assert.doesNotMatch(line, /\d$/, `${columns}: ${line}`);
+  assert.equal(wrapped('a 123456789 abcdefghij', 15), 'a 123456789\n  abcdefghij', 'where a line can hold both');
+});
+
+test('a character that is two columns wide counts twice', () => {
+  const words = '照片 in 中文 文件夹 and 사진 の 写真 of 2024';
+  for (let columns = 10; columns <= 60; columns++)
+    for (const line of wrapped(words, columns).split('\n')) {
+      const wide = line.match(/[照片中文件夹사진の写真]/g)?.length ?? 0;
+      assert.ok(line.length + wide <= columns, `${columns}: ${line}`);
+    }
 });
 
 test('times are short', () => {

@@ -47,5 +47,8 @@ test('a port in use, and an index that is none, are said', async (t) => {
   assert.match(busy.stderr, /error: Port \d+ of 127\.0\.0\.1 is in use\. .*--port/);
   const none = await runCli(['serve', 'nowhere.index']);
   assert.equal(none.code, 1);
-  assert.match(none.stderr, /error: .*nowhere\.index/);
+  assert.match(
+    none.stderr,
+    /error: .*nowhere\.index\. Make one with `blip-retrieval index FOLDER`, or check the path\.\n$/,
+  );
 });

@@ -6,7 +6,7 @@ import { architectureOf } from '#blip/model/architecture.js';
 import { randomTrainingState } from '#blip/model/pretrained.js';
 import { activationBytes } from '#blip/model/vision-transformer.js';
 import { scope } from '#blip/torch/tensor.js';
-import { largestBatch, lineOf, trainingSeconds, valueAt } from '#blip/training/estimate.js';
+import { largestBatch, lineOf, type StepMeasure, trainingSeconds, valueAt } from '#blip/training/estimate.js';
 import {
   demandTrainingMemory,
   demandTrialMemory,
@@ -17,6 +17,7 @@ import {
   sumOf,
   trainingTooLarge,
 } from '#blip/training/memory.js';
+import { nextBatch } from '#blip/training/trial.js';
 import { tinyArchitecture } from '../helpers/tiny-run.js';
 
 const measures = [
@@ -40,6 +41,30 @@ test('memory and time grow along a line', () => {
       perRow: 0,
     },
   );
+});
+
+test('larger batches are measured while a step is quick, and there are rows and memory for them', () => {
+  /** What is measured where a row takes `seconds` of a step, and a megabyte beside a hundred. */
+  const tried = (seconds: number, batch: number, rows: number, most = Number.POSITIVE_INFINITY) => {
+    const found: StepMeasure[] = [];
+    const sizes = { batch, rows, fits: (bytes: number) => bytes <= most };
+    for (let size = nextBatch(found, sizes); size !== undefined; size = nextBatch(found, sizes))
+      found.push({ batch: size, seconds: seconds * size, peak: 1e8 + 1e6 * size });
+    return found.map(({ batch: of }) => of);
+  };
+  assert.deepEqual(tried(0.001, 4, 10_000), [2, 4, 16, 64, 256, 1024]);
+  assert.deepEqual(tried(0.001, 4, 48), [2, 4, 16]);
+  assert.deepEqual(tried(0.001, 2, 100), [2, 4, 16, 64]);
+  assert.deepEqual(tried(0.001, 1, 100), [1, 2, 4, 16, 64]);
+  assert.deepEqual(tried(0.001, 480, 500), [2, 4, 16, 64, 256, 480]);
+  assert.deepEqual(tried(0.001, 48, 48), [2, 4, 16, 48]);
+  // Steps of some seconds: the small ones and the config's, as long as one of it takes no more than half a minute.
+  assert.deepEqual(tried(1, 16, 10_000), [2, 4, 16]);
+  assert.deepEqual(tried(1, 2, 10_000), [2]);
+  assert.deepEqual(tried(1, 64, 10_000), [2, 4]);
+  assert.deepEqual(tried(20, 64, 10_000), [2], 'four rows would take longer');
+  // A lone measure counts all as the rows': 4 of them would need 2 x 102 MB.
+  assert.deepEqual(tried(0.001, 480, 500, 2.1e8), [2, 4, 16, 64]);
 });
 
 test('the largest batch that fits: exactly, and none', () => {
