@@ -10,56 +10,25 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import sharp from 'sharp';
 import { UserError } from '#blip/errors.js';
 import { METRICS } from '#blip/evaluation/bootstrap.js';
-import { parseInsight, type SplitInsight } from '#blip/evaluation/insight.js';
+import type { SplitInsight } from '#blip/evaluation/insight.js';
 import { compareRuns, signed, writeSeveralReport } from '#blip/report/comparison.js';
 import { publishedRecalls } from '#blip/report/published-recalls.js';
 import { readRun } from '#blip/report/run-files.js';
 import { writeReport } from '#blip/report/run-report.js';
 import { projectRoot } from '../helpers/fixtures.js';
 import { runCli } from '../helpers/run-cli.js';
-import { TinyRuns, tinyData } from '../helpers/tiny-run.js';
+import { tinyData } from '../helpers/tiny-run.js';
+import { base, epochLine, evaluateTiny, FACTS, folderOf, insightOf, logsOf, stepLine, tiny } from './odd-folders.js';
 
 const found = spawnSync(process.execPath, [join(projectRoot, 'scripts/chromium.mjs')], { encoding: 'utf8' });
 const skip = found.status === 0 ? false : found.stdout.trim();
-const tiny = new TinyRuns();
 let browser: Browser | undefined;
-let base: SplitInsight;
 
 before(async () => {
-  await tiny.write();
-  for (const k of [1, 8]) {
-    const run = await tiny.run(`k${k}`, '--evaluate', '--set', `k_test=${k}`);
-    assert.equal(run.code, 0, run.stderr);
-  }
-  base = insightOf('k8');
+  await evaluateTiny();
   if (!skip) browser = await chromium.launch({ executablePath: found.stdout.trim(), args: ['--no-sandbox'] });
 });
 after(() => browser?.close());
-
-function insightOf(run: string): SplitInsight {
-  const path = tiny.path(run, 'insight_test.json');
-  return parseInsight(path, readFileSync(path, 'utf8'));
-}
-
-type Files = Readonly<Record<string, string>>;
-
-/** A folder with the result of the tiny run, changed, and other files. */
-function folderOf(name: string, change: (insight: SplitInsight) => void, files: Files = {}): string {
-  const folder = tiny.path(name);
-  mkdirSync(folder, { recursive: true });
-  const insight = structuredClone(base);
-  change(insight);
-  writeFileSync(join(folder, 'insight_test.json'), JSON.stringify(insight));
-  for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, file), text);
-  return folder;
-}
-
-/** A folder with these files alone. */
-function logsOf(name: string, files: Files): string {
-  const folder = folderOf(name, () => {}, files);
-  rmSync(join(folder, 'insight_test.json'));
-  return folder;
-}
 
 const pageOf = async (folder: string) => readFileSync(await writeReport(folder), 'utf8');
 
@@ -75,20 +44,6 @@ async function open(path: string, width: number, use: (page: Page) => Promise<vo
 }
 
 /** A line of log.txt as the reference writes it: all recalls are `recall`. */
-const epochLine = (epoch: number, best: number, recall: number) =>
-  `${JSON.stringify({
-    ...{ train_lr: '0.000', train_loss_itm: '0.613', train_loss_ita: String(9 - epoch) },
-    ...Object.fromEntries(['val', 'test'].flatMap((split) => METRICS.map((name) => [`${split}_${name}`, recall]))),
-    ...{ epoch, best_epoch: best },
-  })}\n`;
-const stepLine = (epoch: number, step: number) =>
-  `${JSON.stringify({ epoch, step, loss_itm: 0.5, loss_ita: 5 - step, lr: 0.1 })}\n`;
-const FACTS = {
-  ...{ command: 'blip', started: '2026-11-30T10:25:45.491Z', seconds: 1, evaluated: false, version: '0', node: '20' },
-  ...{ libtorch: '2', device: 'cpu', processor: 'x', precision: 'fp32', threads: 1, ranks: 1, seed: 1, checkpoint: '' },
-  ...{ config: 'x.yaml', dataset: 'coco', vit: 'base', image_size: 384 },
-};
-
 test('captions and names of any length and direction stay on the page, and are no HTML', { skip }, async () => {
   const hostile = ['w'.repeat(3000), '<script>alert(1)</script>', 'مرحبا (123)', ''];
   const folder = folderOf('odd words', ({ examples }) => {
