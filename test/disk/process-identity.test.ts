@@ -24,12 +24,15 @@ test('alive, ended, with a number that was used again, of another machine', () =
 });
 
 test('a process that was killed but not collected has ended', async () => {
-  // The shell collects no child once `exec` has made it a sleep.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  // The shell collects no child once `exec` has made it a sleep: before, the child must not end.
+  const parent = spawn('sh', ['-c', 'sleep 61 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const [chunk] = await once(parent.stdout, 'data');
   const pid = Number(String(chunk));
+  const later = () => new Promise((resolve) => setTimeout(resolve, 20));
+  while (readFileSync(`/proc/${parent.pid}/comm`, 'latin1') !== 'sleep\n') await later();
+  process.kill(pid, 'SIGKILL');
   const state = () => /\) (.)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1];
-  while (state() !== 'Z') await new Promise((resolve) => setTimeout(resolve, 20));
+  while (state() !== 'Z') await later();
   assert.equal(alive(ownIdentity().replace(/-.*/, `-${pid}-1`)), false);
   parent.kill();
 });
