@@ -80,11 +80,12 @@ export async function socksProxy(
           const port = wanted.readUInt16BE(4 + length);
           asked.push(`${wanted[3]} ${host}:${port}`);
           if (reply !== 0) return socket.write(Buffer.of(5, reply, 0, 1, 0, 0, 0, 0, 0, 0));
+          socket.pause(); // a request that comes before the pipe is there would be lost
           const upstream = connect(port, '127.0.0.1', () => {
             // In two pieces, as a slow network brings it.
             socket.write(Buffer.of(5, 0, 0, 3, 2));
             setTimeout(() => socket.write(Buffer.of(97, 98, 0, 0)), 20);
-            setTimeout(() => socket.pipe(upstream).pipe(socket), 40);
+            setTimeout(() => socket.pipe(upstream).pipe(socket), 100);
           });
           return upstream.on('error', fail);
         });
