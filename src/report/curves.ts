@@ -7,6 +7,12 @@ import type { EpochLine, RunFiles } from './run-files.js';
 const MOST_POINTS = 400;
 const MOST_OF_CHART = 4000;
 
+/** Titles and names of the losses' charts, and their keys in metrics.jsonl, in log.txt behind `train_`. */
+const LOSSES = [
+  ['Contrastive loss (ITA)', 'ITA', 'loss_ita'],
+  ['Matching loss (ITM)', 'ITM', 'loss_itm'],
+] as const;
+
 /** The charts, one after the other; empty where no run was trained. */
 export function runCurves(runs: readonly RunFiles[]): string {
   const several = runs.length > 1;
@@ -45,26 +51,16 @@ export function runCurves(runs: readonly RunFiles[]): string {
             series: [...byEpoch((line) => line.val_txt_r1, 'caption'), ...byEpoch((line) => line.val_img_r1, 'image')],
           },
         ]),
-    {
+    ...LOSSES.map(([title, name, key]) => ({
       ...step,
-      title: 'Contrastive loss (ITA)',
+      title,
       series: bySteps(
-        (at) => at.loss_ita,
-        'ITA',
-        (line) => line.train_loss_ita,
+        (at) => at[key],
+        name,
+        (line) => line[`train_${key}`],
       ),
       format: plain,
-    },
-    {
-      ...step,
-      title: 'Matching loss (ITM)',
-      series: bySteps(
-        (at) => at.loss_itm,
-        'ITM',
-        (line) => line.train_loss_itm,
-      ),
-      format: plain,
-    },
+    })),
     { ...step, title: 'Learning rate', series: bySteps((at) => at.lr, 'lr'), format: plain },
     { ...step, title: 'Temperature', series: bySteps((at) => at.temperature, 'temperature'), format: plain },
     { ...step, title: 'ITM accuracy, %', series: bySteps((at) => percent(at.itm_accuracy), 'accuracy') },
